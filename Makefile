@@ -1,0 +1,62 @@
+# Two commands: `make lab` for students, `make test` for authors. Everything happens in .venv.
+PYTHON ?= python3   # 3.11 or later, to make .venv with: make lab PYTHON=python3.12
+JOBS ?= 2           # processes that the tests run in
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test test-all grade build verify lock clean
+
+help:  ## Say what can be made
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+
+lab: $(READY)  ## Open JupyterLab on your copy of the lessons (work/)
+	@$(BIN)/jax-course lab $(LAB)
+
+test: $(READY)  ## Run every test, as CI does
+	$(BIN)/ruff check
+	$(BIN)/basedpyright
+	$(BIN)/jax-course build --check
+	$(BIN)/jax-course verify
+	$(BIN)/pytest -n $(JOBS)
+
+test-all: $(READY)  ## Run the long form of every test
+	$(BIN)/ruff check
+	$(BIN)/basedpyright
+	$(BIN)/jax-course build --check
+	$(BIN)/jax-course verify --long
+	$(BIN)/pytest -n $(JOBS) -m "long or not long"
+
+grade: $(READY)  ## Make a sample class, grade it, compare with its known marks
+	$(BIN)/jax-course sample-class
+	$(BIN)/jax-course grade --expect
+
+build: $(READY)  ## Build course/ from solutions/
+	$(BIN)/jax-course build
+
+verify: $(READY)  ## Prove every lesson: its solution, its wrong and its right answers
+	$(BIN)/jax-course verify
+
+lock: $(READY)  ## Write requirements.lock anew (newer versions: make lock UPGRADE=--upgrade)
+	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+		--all-extras --custom-compile-command "make lock" $(UPGRADE) \
+		pyproject.toml --output-file requirements.lock
+	@touch $(READY)
+	$(BIN)/pip install --quiet --requirement requirements.lock
+
+clean:  ## Remove .venv and what was built (work/ with your answers stays)
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last: an installation that was cut short is taken up again.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed. Name one: make lab PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+		echo "This Python cannot make environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing the course into $(VENV): some minutes the first time, never again."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --editable .
+	@touch $@
