@@ -1,0 +1,108 @@
+"""A tiny lesson that needs neither JAX nor the real checks, so that its tests run in seconds."""
+
+from pathlib import Path
+
+LESSON = '''\
+"""A lesson for the tests."""
+
+# %% [markdown]
+# # 0 · Tiny
+#
+# A lesson for the tests.
+
+# %%
+import operator
+
+
+def check_equal(value, expected):
+    if value is ...:
+        raise AssertionError("not answered yet")
+    if value != expected:
+        raise AssertionError(f"{value} is not what Python does: {expected}")
+
+
+def check_calls(f, g, *arguments):
+    for x in arguments:
+        if f(x) != g(x):
+            raise AssertionError(f"at {x}: {f(x)}, expected {g(x)}")
+
+
+# %% [markdown]
+# ## 0.1 Doubling
+# **Exercise** · 5 minutes · difficulty 1 of 5
+#
+# $f(x) = 2x$
+
+# %% exercise="double"
+def double(x):
+    """Twice `x`."""
+    ### BEGIN SOLUTION
+    return operator.mul(2, x)
+    ### END SOLUTION
+
+# %% [markdown] hints="double"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Add.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `operator.mul`
+# </details>
+
+# %% check="double" points=2
+def by_hand(x):
+    return x + x
+
+check_calls(double, by_hand, 0, 2)
+### BEGIN HIDDEN TESTS
+check_calls(double, by_hand, -12345)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# **Prediction** What is `2 + 2`?
+
+# %% exercise="answer" kind="prediction"
+# A whole number.
+### BEGIN SOLUTION
+answer = 4
+### END SOLUTION
+
+# %% check="answer" points=1
+check_equal(answer, 4)
+'''
+
+WRONG = '''\
+"""Wrong answers."""
+
+# %% wrong="double" says="a constant factor of"
+def double(x):
+    return 3 * x
+
+# %% wrong="double" says="the input came back unchanged"
+def double(x):
+    return x
+
+# %% wrong="answer" says="not what Python does"
+answer = 5
+'''
+
+RIGHT = """\
+# %% right="double"
+import sys
+
+def double(x):
+    print("doubling", file=sys.stderr)
+    return x + x
+"""
+
+
+def write_lesson(
+    root: Path, name: str = "00_tiny", lesson: str = LESSON, wrong: str = WRONG, right: str = RIGHT
+) -> Path:
+    """The folder of a lesson under `root`, with its three files."""
+    folder = root / "solutions" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in (("lesson", lesson), ("wrong", wrong), ("right", right)):
+        (folder / f"{file}.py").write_text(text)
+    return folder
