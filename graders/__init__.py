@@ -1,0 +1,22 @@
+"""Checks that judge JAX semantics: the map of what a lesson may use."""
+
+from graders.cases import integers as integers
+from graders.cases import normal as normal
+from graders.cases import sweep as sweep
+from graders.cases import uniform as uniform
+from graders.checks.answer import check_answer as check_answer
+from graders.checks.gradients import check_gradients as check_gradients
+from graders.checks.primitives import check_primitives as check_primitives
+from graders.checks.purity import check_pure as check_pure
+from graders.checks.shape import check_dtype as check_dtype
+from graders.checks.shape import check_shape as check_shape
+from graders.checks.traces import check_traces as check_traces
+from graders.checks.values import check_values as check_values
+from graders.failure import CheckFailed as CheckFailed
+from graders.notebook import connect_if_running
+from graders.oracles import numerical_gradient as numerical_gradient
+from graders.subject import result_of as result_of
+from graders.subject import subject as subject
+from graders.subject import through as through
+
+connect_if_running()

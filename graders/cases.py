@@ -1,0 +1,84 @@
+"""Seeded inputs for a check: `sweep` draws argument tuples of several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SIZES = (2, 3, 4, 5, 6, 7, 8)
+
+
+class Sizes:
+    """The size of each named dimension in one case; no two names share a size."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._left = list(rng.permutation(SIZES))
+        self._drawn: dict[str, int] = {}
+
+    def shape(self, names: str) -> tuple[int, ...]:
+        return tuple(self._size(name) for name in names.split())
+
+    def _size(self, name: str) -> int:
+        if name.isdigit():
+            return int(name)
+        if name not in self._drawn:
+            self._drawn[name] = int(self._left.pop())
+        return self._drawn[name]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A specification of one argument: how to draw it, given the sizes of the case."""
+
+    draw: Callable[[np.random.Generator, Sizes], Any]
+
+
+def uniform(shape: str, low: float = 0.0, high: float = 1.0) -> Drawn:
+    """A float32 array of that shape, uniform over [low, high)."""
+    return Drawn(lambda rng, sizes: rng.uniform(low, high, sizes.shape(shape)).astype(np.float32))
+
+
+def integers(shape: str, low: int, high: int) -> Drawn:
+    """An int32 array of that shape, uniform over low, ..., high - 1."""
+    return Drawn(lambda rng, sizes: rng.integers(low, high, sizes.shape(shape), dtype=np.int32))
+
+
+def normal(shape: str, scale: float = 1.0) -> Drawn:
+    """A float32 array of that shape, normal with standard deviation `scale`."""
+
+    def draw(rng: np.random.Generator, sizes: Sizes) -> np.ndarray:
+        return np.asarray(scale * rng.standard_normal(sizes.shape(shape)), np.float32)
+
+    return Drawn(draw)
+
+
+def sweep(*specs: Any, count: int = 4, seed: int = 0, scale: float = 1.0) -> list[tuple]:
+    """`count` argument tuples, the same for the same seed.
+
+    A string of dimension names, as in "batch features", becomes a normal float32 array with
+    standard deviation `scale`; names keep their size within a case, distinct names have distinct
+    sizes from 2 to 8, and digits are sizes themselves. `integers(...)`, `uniform(...)` and
+    `normal(...)` draw other arrays; lists, tuples and dicts of specifications become pytrees;
+    any other value is passed on as it is.
+    """
+    rng = np.random.default_rng(seed)
+    cases = []
+    for _ in range(count):
+        sizes = Sizes(rng)
+        cases.append(tuple(_drawn(spec, rng, sizes, scale) for spec in specs))
+    return cases
+
+
+def _drawn(spec: Any, rng: np.random.Generator, sizes: Sizes, scale: float) -> Any:
+    if isinstance(spec, str):
+        return normal(spec, scale).draw(rng, sizes)
+    if isinstance(spec, Drawn):
+        return spec.draw(rng, sizes)
+    if isinstance(spec, dict):
+        return {name: _drawn(inner, rng, sizes, scale) for name, inner in spec.items()}
+    if isinstance(spec, list | tuple):
+        return type(spec)(_drawn(inner, rng, sizes, scale) for inner in spec)
+    return spec

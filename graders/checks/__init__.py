@@ -1,0 +1,1 @@
+"""The checks, one family a module; each name reads as the requirement."""

@@ -1,0 +1,68 @@
+"""Checks a prediction or a recalled fact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from graders import describe
+from graders.checks.mechanics import check, reject, unanswered
+from graders.failure import Cause, Rejected
+from graders.messages import UNANSWERED
+from graders.plain import Leaf, Opaque, Plain, is_container, plain
+from graders.subject import Subject
+
+
+@check
+def check_answer(
+    answer: Subject,
+    expected: Any | Callable[[], Any],
+    because: str = "",
+    mistakes: Mapping[Any, str] | None = None,
+) -> None:
+    """Checks that a value is the one that JAX gives.
+
+    `expected` is the value, or a function without arguments that lets JAX answer, so that the
+    cell does not print it. Strings are compared without regard to case and outer spaces, numbers
+    and tuples exactly, lists as tuples. `mistakes` maps wrong answers to their usual reason;
+    `because` says why the right one is right, and is told to whoever answered wrong.
+    """
+    result = answer.observe("value")
+    if result.error is not None:
+        raise Rejected(unanswered(result.error) or UNANSWERED)
+    if result.value == Opaque("ellipsis") or result.value is None:
+        raise Rejected(UNANSWERED)
+    wanted = comparable(plain(expected() if callable(expected) else expected))
+    given = comparable(result.value)
+    if type(given) is not type(wanted) or given != wanted:
+        reject(_cause(given, because, mistakes or {}), got=describe.text(result.value))
+
+
+def _cause(given: Any, because: str, mistakes: Mapping[Any, str]) -> Cause:
+    for wrong, reason in mistakes.items():
+        if comparable(plain(wrong)) == given:
+            return Cause(reason, because or _TRY)
+    return Cause("not what JAX does", because or _TRY)
+
+
+_TRY = "Run the cell below and compare; then change the prediction, and say to yourself why."
+
+
+def comparable(value: Plain) -> Any:
+    """Plain data as strings, numbers and tuples that `==` compares as a person would."""
+    if isinstance(value, str):
+        return value.strip().casefold()
+    if isinstance(value, Leaf):
+        return _number(value.data)
+    if is_container(value) and isinstance(value, list | tuple):
+        return tuple(comparable(item) for item in value)
+    return value
+
+
+def _number(data: np.ndarray) -> Any:
+    if data.ndim:
+        return tuple(_number(item) for item in data)
+    scalar = data.item()
+    return scalar if isinstance(scalar, bool | complex) else float(scalar)

@@ -1,0 +1,65 @@
+"""What every check shares: from a judge to a check, from an observation to a rejection."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from graders import describe, messages, sheet
+from graders.diagnosis import errors
+from graders.failure import Cause, Finding, Rejected
+from graders.observation import Error, Result
+from graders.subject import Subject, subject
+
+
+def check(judge: Callable[..., None]) -> Callable[..., None]:
+    """Makes a check of a function that judges a `Subject` and raises `Rejected`.
+
+    The check writes its outcome on the sheet of the cell, and raises `CheckFailed`.
+    """
+
+    @functools.wraps(judge)
+    def checked(answer: Any, *args: Any, **kwargs: Any) -> None:
+        page, answer = sheet.current(), subject(answer)
+        requirement = page.begin(judge.__name__, answer.name)
+        try:
+            judge(answer, *args, **kwargs)
+        except Rejected as rejected:
+            failure = page.fail(requirement, rejected.finding)
+        else:
+            return page.meet(requirement)
+        raise failure
+
+    return checked
+
+
+def reject(cause: Cause, expected: str = "", got: str = "", at: str = "", picture: str = "") -> NoReturn:
+    raise Rejected(Finding(cause, expected, got, at, picture))
+
+
+def seen(result: Result, answer: Subject, args: Sequence[Any], expected: str = "") -> Any:
+    """The value of an observation; an error becomes the rejection that explains it."""
+    if result.error is None:
+        return result.value
+    if finding := unanswered(result.error):
+        raise Rejected(finding)
+    reject(errors.cause_of(result.error), expected, f"{result.error.type}", at(answer, args))
+
+
+def unanswered(error: Error) -> Finding | None:
+    """What to say where the placeholder still stands, or no cell has bound the name."""
+    if error.type == "NotImplementedError":
+        return messages.UNANSWERED
+    return messages.UNBOUND if error.type == "Unanswered" else None
+
+
+def at(answer: Subject, args: Sequence[Any]) -> str:
+    """The input as text, by the names of the answer's own parameters."""
+    names = [] if answer.steps else answer.observe("parameters").value or []
+    return describe.inputs(names, args)
+
+
+def argument_names(answer: Subject, args: Sequence[Any]) -> list[str]:
+    names = [] if answer.steps else list(answer.observe("parameters").value or [])
+    return (names + [f"argument {i + 1}" for i in range(len(names), len(args))])[: len(args)]

@@ -1,0 +1,85 @@
+"""Values as short text: small arrays in full, large ones by shape, dtype and range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from graders.plain import Key, Leaf, Opaque, Record, is_container, plain
+
+WHOLE = 16
+LONGEST = 400
+
+
+def text(value: Any) -> str:
+    """Plain data, at most 400 characters long."""
+    found = _text(value)
+    return found if len(found) <= LONGEST else found[: LONGEST - 4] + " ..."
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Leaf):
+        return array(value.data)
+    if isinstance(value, Key):
+        return f"a PRNG key of shape {value.data.shape[:-1]}" if value.data.ndim > 1 else "a key"
+    if isinstance(value, Opaque):
+        return value.type if value.type.startswith("a") else f"an object of type {value.type}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k!r}: {_text(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Record):
+        inner = ", ".join(f"{k}={_text(v)}" for k, v in zip(value.fields, value.children))
+        return f"{value.type}({inner})"
+    if is_container(value):
+        inner = ", ".join(_text(item) for item in value)
+        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+    return repr(value)
+
+
+def array(data: np.ndarray) -> str:
+    """A small array in full, a large one by shape, dtype and range."""
+    if data.ndim == 0:
+        return number(data[()])
+    if data.size <= WHOLE:
+        return _full(data)
+    return f"{data.dtype.name} array of shape {data.shape}{_range(data)}"
+
+
+def _full(data: np.ndarray) -> str:
+    shown = np.array2string(
+        data, precision=5, separator=", ", max_line_width=10_000, formatter={"float": number}
+    )
+    return " ".join(shown.split()) + ("" if data.size else f" of shape {data.shape}")
+
+
+def number(scalar: Any) -> str:
+    """A scalar with five significant digits."""
+    if isinstance(scalar, bool | np.bool_ | int | np.integer):
+        return str(scalar)
+    return f"{scalar:.5g}" if isinstance(scalar, float | np.floating) else str(scalar)
+
+
+def _range(data: np.ndarray) -> str:
+    if data.dtype.kind not in "iuf" or not np.isfinite(data).any():
+        return ""
+    finite = data[np.isfinite(data)]
+    return f", from {number(finite.min())} to {number(finite.max())}"
+
+
+def dimensions(shape: Sequence[int]) -> str:
+    """A shape as Python writes it, without NumPy's integer types."""
+    return str(tuple(int(size) for size in shape))
+
+
+def inputs(names: Sequence[str], args: Sequence[Any]) -> str:
+    """Arguments by name where the names are known, as in `w = [0, 0], n = 3`."""
+    labels = list(names[: len(args)]) + [f"argument {i + 1}" for i in range(len(names), len(args))]
+    return ", ".join(f"{label} = {text(_given(arg))}" for label, arg in zip(labels, args))
+
+
+def _given(arg: Any) -> Any:
+    if callable(arg) and not isinstance(arg, jax.Array):
+        return Opaque("a function")
+    return plain(arg)

@@ -1,0 +1,190 @@
+"""What an exception in a student's code usually means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from graders.failure import Cause
+from graders.observation import Error
+
+Reader = Callable[[Error], Cause | None]
+
+BY_TYPE = {
+    "TracerBoolConversionError": Cause(
+        "a Python `if` or `while` looks at a traced value: while JAX traces a function its "
+        "arguments have a shape and a dtype, but no value to decide by",
+        "Choose with `jnp.where` (or `jax.lax.cond`), or compute the branch from shapes.",
+    ),
+    "TracerArrayConversionError": Cause(
+        "a NumPy function was given a traced array: `np` needs the numbers, which are not there "
+        "while JAX traces",
+        "Use the function of the same name from `jnp`.",
+    ),
+    "NonConcreteBooleanIndexError": Cause(
+        "a boolean mask selects an unknown number of elements: the shape of the result would "
+        "depend on values, and under tracing shapes are fixed",
+        "Keep the shape: use the mask in `jnp.where(mask, x, 0)`, and divide by `mask.sum()` "
+        "where a mean is meant.",
+    ),
+    "TracerIntegerConversionError": Cause(
+        "a traced value is used as a Python integer: it needs a concrete value while it is traced",
+        "Index JAX arrays with it (`x[i]` of a `jnp` array), or take the number from a shape.",
+    ),
+    "ConcretizationTypeError": Cause(
+        "a value was asked for that needs a concrete value while it is traced: `int(...)`, "
+        "`float(...)`, `.item()`, or a size that depends on data",
+        "Stay with arrays from beginning to end, and take sizes from `x.shape`.",
+    ),
+    "UnexpectedTracerError": Cause(
+        "a tracer escaped from the function that made it: something kept an intermediate value",
+        "Return the value instead of storing it in a global, a list or an attribute.",
+    ),
+    "KeyReuseError": Cause(
+        "a random key was used twice",
+        "Split the key, and use each part once.",
+    ),
+    "RecursionError": Cause(
+        "the function calls itself without end",
+        "Look for the call that leads back to the function; give the recursion an end, or use a "
+        "loop.",
+    ),
+    "SystemExit": Cause(
+        "the answer stops the whole program: it calls `exit` or `sys.exit`",
+        "Return a value instead.",
+    ),
+    "ProcessEnded": Cause(
+        "the answer ended the process that it ran in",
+        "Remove calls such as `os._exit`, and memory use without bound.",
+    ),
+    "TimeLimit": Cause(
+        "the answer ran past its time limit",
+        "Look for a loop that does not end.",
+    ),
+}
+
+
+def by_type(error: Error) -> Cause | None:
+    return next((BY_TYPE[base] for base in error.bases if base in BY_TYPE), None)
+
+
+def by_message(error: Error) -> Cause | None:
+    return next((cause for part, cause in BY_MESSAGE if part in error.message), None)
+
+
+BY_MESSAGE = [
+    (
+        "JAX arrays are immutable",
+        Cause(
+            "JAX arrays cannot be changed in place",
+            "Make a new array: `x = x.at[index].set(value)`, or `.add(value)`.",
+        ),
+    ),
+    (
+        "does not support item assignment",
+        Cause(
+            "JAX arrays cannot be changed in place",
+            "Make a new array: `x = x.at[index].set(value)`, or `.add(value)`.",
+        ),
+    ),
+    (
+        "Gradient only defined for scalar-output functions",
+        Cause(
+            "this asks for the gradient of a function that does not return a scalar",
+            "Reduce the result to one number (`.sum()` or `.mean()`), or ask for a Jacobian.",
+        ),
+    ),
+    (
+        "requires real- or complex-valued inputs",
+        Cause(
+            "this asks for the gradient by integers, which have no derivative",
+            "Differentiate by a float argument: look at `argnums`, and at the dtype of the input.",
+        ),
+    ),
+    (
+        "custom_vjp",
+        Cause(
+            "a custom_vjp is not put together as JAX expects",
+            "The forward rule returns `(output, residuals)`, the backward rule takes "
+            "`(residuals, cotangent)` and returns one value for each argument, as a tuple.",
+        ),
+    ),
+    (
+        "dot_general requires contracting dimensions",
+        Cause(
+            "a matrix product of shapes that do not fit",
+            "Write the two shapes side by side: the inner sizes must agree.",
+        ),
+    ),
+    (
+        "Incompatible shapes for broadcasting",
+        Cause(
+            "two shapes that do not broadcast against each other",
+            "Align the shapes from the right: each pair of sizes must be equal, or one of them 1; "
+            "insert axes with `x[:, None]`.",
+        ),
+    ),
+    (
+        "got incompatible shapes for broadcasting",
+        Cause(
+            "two shapes that do not broadcast against each other",
+            "Align the shapes from the right: each pair of sizes must be equal, or one of them 1; "
+            "insert axes with `x[:, None]`.",
+        ),
+    ),
+    (
+        "not a valid JAX type",
+        Cause(
+            "a JAX function was given something that is no array",
+            "Pass arrays (or pytrees of arrays); register a class of your own as a pytree.",
+        ),
+    ),
+    (
+        "is not callable",
+        Cause(
+            "something is called that is no function",
+            "Look at what each name holds: a value may have taken the name of a function.",
+        ),
+    ),
+]
+
+
+def by_arity(error: Error) -> Cause | None:
+    parts = ("positional argument", "unexpected keyword argument", "required keyword-only")
+    if error.type != "TypeError" or not any(part in error.message for part in parts):
+        return None
+    return Cause(
+        f"a function takes another number of arguments than it is given: {error.message}",
+        "Compare the parameters with the signature in the exercise, and each inner call with the "
+        "function that it calls.",
+    )
+
+
+def undefined(error: Error) -> Cause | None:
+    if error.type != "NameError":
+        return None
+    return Cause(
+        f"the code raised NameError: {error.message}",
+        "Look for a misspelt name, or for a cell above that was not run.",
+    )
+
+
+READERS: tuple[Reader, ...] = (by_type, by_message, by_arity, undefined)
+
+
+def cause_of(error: Error) -> Cause:
+    """The cause of an exception in a student's code, never JAX's own text alone."""
+    found = next((cause for read in READERS if (cause := read(error))), None)
+    cause = found or Cause(
+        f"the code raised {error.type}: {_first_line(error.message)}",
+        "Run the function yourself on the input shown here, and read the last lines of the error.",
+    )
+    return _with_line(cause, error.line)
+
+
+def _first_line(message: str) -> str:
+    return (message.strip().splitlines() or ["(no message)"])[0][:200]
+
+
+def _with_line(cause: Cause, line: str) -> Cause:
+    return Cause(f"{cause.diagnosis}, in the line `{line}`" if line else cause.diagnosis,
+                 cause.next_step)

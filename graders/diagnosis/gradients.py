@@ -1,0 +1,66 @@
+"""What is wrong with a derivative, inferred from slopes along one direction."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graders.diagnosis import values
+from graders.failure import Cause
+
+NEAR = 1e-2
+
+
+def cause_of(got: float, slope: float, other: float | None) -> Cause:
+    """`got` is the slope that one mode gives, `slope` the true one, `other` the other mode's."""
+    if np.isnan(got):
+        return Cause(
+            "the gradient is NaN where the value is finite",
+            "Look at both branches of `jnp.where`: the one that is not taken is differentiated "
+            "too. Give it a harmless input with a second `where` inside.",
+        )
+    if got == 0:
+        return Cause(
+            "the gradient is zero, where the values do change",
+            "Look for `stop_gradient`, a rounding, a comparison, or a cast to integers on the way.",
+        )
+    if other is not None and abs(other - got) > NEAR * max(abs(other), abs(got)):
+        return Cause(
+            "forward and reverse mode disagree",
+            "Look at the custom rule: both modes must describe the same derivative.",
+        )
+    if np.isclose(got, -slope, rtol=NEAR):
+        return Cause("the sign is flipped: the gradient points the other way", "Look for a minus.")
+    if slope and _plain_ratio(got / slope):
+        return Cause(
+            f"a constant factor of {got / slope:.3g}: the gradient is not the derivative of the "
+            "value",
+            "Look for a factor that a custom rule or a `stop_gradient` loses.",
+        )
+    return Cause(
+        "the gradient is not the derivative of the value",
+        "Look for a `stop_gradient` on part of the formula, or for a custom rule that forgets a "
+        "term.",
+    )
+
+
+def _plain_ratio(ratio: float) -> bool:
+    return any(abs(ratio * k - round(ratio * k)) < NEAR and round(ratio * k) for k in (1, 2))
+
+
+def second() -> Cause:
+    return Cause(
+        "the second derivative is not the derivative of the gradient",
+        "Look for a `stop_gradient` in the gradient, or a custom rule that is not itself "
+        "differentiable.",
+    )
+
+
+def of_arrays(got: np.ndarray, expected: np.ndarray) -> Cause:
+    """The cause of a wrong gradient array, beside the gradient that is meant."""
+    if got.shape != expected.shape:
+        return cause_of(float("inf"), 0.0, None)
+    if np.isnan(got).any():
+        return cause_of(float("nan"), 0.0, None)
+    if not got.any():
+        return cause_of(0.0, 1.0, None)
+    return values.cause_of([values.Pair((), expected, got, right=False)])

@@ -1,0 +1,309 @@
+"""What is wrong with numbers of the right shape, inferred from the numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from graders import describe
+from graders.failure import Cause
+
+NEAR = 1e-3
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One case: the arguments, and one array that was expected with the one that came."""
+
+    args: tuple[Any, ...]
+    expected: np.ndarray
+    got: np.ndarray
+    right: bool
+
+
+Reader = Callable[[Sequence[Pair]], Cause | None]
+
+
+def cause_of(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]] | None = None) -> Cause:
+    """The cause that explains every wrong pair, or the plain statement that numbers differ.
+
+    `mistakes` maps a diagnosis to the function that makes that mistake; such a candidate is
+    preferred where its numbers are the ones that came.
+    """
+    named = _named(pairs, mistakes or {})
+    found = (cause for read in READERS if (cause := read(pairs)))
+    return named or next(found, _unexplained())
+
+
+def _named(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]]) -> Cause | None:
+    for diagnosis, mistaken in mistakes.items():
+        if all(_is_what_came(pair, mistaken) for pair in pairs):
+            return Cause(diagnosis, "Compare this with what the exercise asks for.")
+    return None
+
+
+def _is_what_came(pair: Pair, mistaken: Callable[..., Any]) -> bool:
+    with np.errstate(all="ignore"):
+        try:
+            candidate = np.asarray(mistaken(*pair.args), np.float64)
+        except Exception:  # a candidate need not be defined on every case
+            return False
+    return candidate.shape == pair.got.shape and near(pair.got, candidate)
+
+
+def near(got: np.ndarray, other: np.ndarray, tolerance: float = NEAR) -> bool:
+    """Whether two arrays are the same but for rounding; NaN equals NaN."""
+    with np.errstate(all="ignore"):
+        finite = np.abs(other[np.isfinite(other)])
+        scale = max(float(finite.max(initial=0.0)), 1e-30)
+        return bool(np.allclose(got, other, rtol=tolerance, atol=1e-5 * scale, equal_nan=True))
+
+
+def _wrong(pairs: Sequence[Pair]) -> list[Pair]:
+    return [pair for pair in pairs if not pair.right]
+
+
+def not_finite(pairs: Sequence[Pair]) -> Cause | None:
+    wrong = _wrong(pairs)
+    bad = [p for p in wrong if (np.isnan(p.got) & ~np.isnan(p.expected)).any()]
+    if bad:
+        every = all(np.isnan(p.got).all() for p in bad)
+        return Cause(
+            "NaN where a number is meant" + ("" if every else ", in some elements"),
+            "Look for 0/0, inf - inf, the log of a negative number, or a division by an empty "
+            "count; mend the input of that operation, not only its result.",
+        )
+    if any((np.isinf(p.got) & np.isfinite(p.expected)).any() for p in wrong):
+        return Cause(
+            "infinite where a number is meant: an intermediate value overflows, or is divided "
+            "by zero",
+            "Rewrite the formula so that large parts cancel before `exp`, or guard the divisor.",
+        )
+    if any((np.isfinite(p.got) & np.isnan(p.expected)).any() for p in wrong):
+        return Cause(
+            "a number where NaN is meant",
+            "Find out what the exercise asks of this edge case.",
+        )
+    return None
+
+
+def all_zeros(pairs: Sequence[Pair]) -> Cause | None:
+    if all(not p.got.any() and p.got.size for p in pairs):
+        return Cause(
+            "all zeros: the result does not depend on the input",
+            "Look for a result that was computed and dropped (`x.at[...]` returns a new array), "
+            "for integer division, or for a `stop_gradient`.",
+        )
+    return None
+
+
+def factor(pairs: Sequence[Pair]) -> Cause | None:
+    """One factor a case turns what is expected into what came."""
+    factors = [_ratio(pair) for pair in _wrong(pairs)]
+    if not factors or any(f is None for f in factors):
+        return None
+    known = [float(f) for f in factors if f is not None]
+    sizes = [_sizes(pair.args) for pair in _wrong(pairs)]
+    if all(_close_to_one_of(f, s) for f, s in zip(known, sizes)) and _sized(known, pairs):
+        return Cause(
+            f"a sum where the mean is meant: every number is {_times(known)} too large",
+            "Divide by the number of elements, or use `jnp.mean`.",
+        )
+    if all(_close_to_one_of(1 / f, s) for f, s in zip(known, sizes)) and _sized(known, pairs):
+        return Cause(
+            "a mean where the sum is meant: every number is divided by a size of the input",
+            "Leave out the division, or use `jnp.sum`.",
+        )
+    if np.allclose(known, -1, rtol=NEAR):
+        return Cause("the sign is flipped", "Check the order of the difference, or a lost minus.")
+    if np.allclose(known, known[0], rtol=NEAR):
+        return Cause(
+            f"a constant factor of {describe.number(known[0])} too much",
+            "Look for a factor that is lost or counted twice, as the 2 of a square's derivative.",
+        )
+    return Cause(
+        "a factor that changes with the input",
+        "Check what the result is divided by, and over which axis.",
+    )
+
+
+def _ratio(pair: Pair) -> float | None:
+    expected, got = pair.expected.ravel(), pair.got.ravel()
+    scale = np.abs(expected).max(initial=0.0)
+    if not np.isfinite(expected).all() or not np.isfinite(got).all() or scale == 0:
+        return None
+    ratio = float(got @ expected / (expected @ expected))
+    return ratio if ratio and near(got, ratio * expected) else None
+
+
+def _sizes(args: Any) -> set[int]:
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(args) if hasattr(leaf, "shape")]
+    sizes = {size for shape in shapes for size in shape}
+    return (sizes | {int(np.prod(shape)) for shape in shapes}) - {0, 1}
+
+
+def _close_to_one_of(value: float, sizes: set[int]) -> bool:
+    return any(abs(value / size - 1) < NEAR for size in sizes)
+
+
+def _sized(factors: Sequence[float], pairs: Sequence[Pair]) -> bool:
+    """Whether the factors follow the sizes, and are not one constant such as 2."""
+    return len({round(f, 3) for f in factors}) > 1 or len(_wrong(pairs)) == 1
+
+
+def _times(factors: Sequence[float]) -> str:
+    return f"{describe.number(factors[0])} times" if len(set(factors)) == 1 else "a size of x times"
+
+
+def transposed(pairs: Sequence[Pair]) -> Cause | None:
+    if all(p.got.ndim >= 2 and near(p.got.swapaxes(-1, -2), p.expected) for p in _square(pairs)):
+        return Cause(
+            "transposed: rows and columns have changed places",
+            "Check the order of the factors, or of the indices.",
+        )
+    return None
+
+
+def _square(pairs: Sequence[Pair]) -> list[Pair]:
+    wrong = _wrong(pairs)
+    square = [p for p in wrong if p.got.ndim >= 2 and p.got.shape[-1] == p.got.shape[-2]]
+    return square if len(square) == len(wrong) else wrong
+
+
+def reversed_order(pairs: Sequence[Pair]) -> Cause | None:
+    for axis in range(2):
+        if all(p.got.ndim > axis and near(np.flip(p.got, axis), p.expected) for p in _wrong(pairs)):
+            return Cause(
+                f"reversed along axis {axis}", "Check the direction of the order or of the loop."
+            )
+    return None
+
+
+def unchanged(pairs: Sequence[Pair]) -> Cause | None:
+    if all(any(_same_as(p.got, leaf) for leaf in jax.tree.leaves(p.args)) for p in pairs):
+        return Cause(
+            "the input came back unchanged",
+            "An update of a JAX array returns a new array: bind it (`x = x.at[i].set(v)`), and "
+            "return it.",
+        )
+    return None
+
+
+def _same_as(got: np.ndarray, leaf: Any) -> bool:
+    if np.shape(leaf) != got.shape or not hasattr(leaf, "dtype"):
+        return False
+    array = np.asarray(leaf)
+    return array.dtype.kind in "biuf" and bool(got.any()) and near(got, array.astype(np.float64))
+
+
+TRANSFORMS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray], str], ...] = (
+    ("the square of what is meant", np.square, "Take the square root at the end."),
+    ("the square root of what is meant", np.sqrt, "Leave out the square root."),
+    ("the exponential of what is meant", np.exp, "Take the logarithm at the end."),
+    ("the logarithm of what is meant", np.log, "Leave out the logarithm, or apply `jnp.exp`."),
+    ("the sign is lost", np.abs, "Look for an `abs`, or a square, that should not be there."),
+    ("the reciprocal of what is meant", np.reciprocal, "Exchange numerator and denominator."),
+    ("cut to whole numbers", np.trunc, "Look for an integer dtype that numbers are stored in."),
+    ("rounded to whole numbers", np.round, "Look for a rounding that should not be there."),
+)  # fmt: skip
+
+
+def transformed(pairs: Sequence[Pair]) -> Cause | None:
+    """An elementary function too many or too few."""
+    for diagnosis, function, mend in TRANSFORMS:
+        with np.errstate(all="ignore"):
+            if all(near(p.got, function(p.expected)) for p in _wrong(pairs)):
+                return Cause(diagnosis, mend)
+    return None
+
+
+def offset(pairs: Sequence[Pair]) -> Cause | None:
+    wrong = _wrong(pairs)
+    offsets = [_offset(pair) for pair in wrong]
+    if any(shift is None for shift in offsets) or max(p.got.size for p in wrong) < 2:
+        return None
+    same = np.allclose([float(s or 0) for s in offsets], float(offsets[0] or 0), rtol=NEAR)
+    amount = f" {describe.number(float(offsets[0] or 0))}" if same else ""
+    return Cause(
+        f"off by a constant{amount}: every number of the result is shifted alike",
+        "Look for a term that is added, or left out, in every element.",
+    )
+
+
+def _offset(pair: Pair) -> float | None:
+    with np.errstate(all="ignore"):
+        difference = pair.got - pair.expected
+    if not difference.size or not np.isfinite(difference).all():
+        return None
+    shift = float(difference.mean())
+    spread = np.abs(difference - shift).max()
+    return shift if spread <= 1e-3 * abs(shift) else None
+
+
+def imprecise(pairs: Sequence[Pair]) -> Cause | None:
+    if all(near(p.got, p.expected, 0.02) for p in pairs):
+        return Cause(
+            "precision is lost: the numbers are close, and not close enough",
+            "Look for a difference of nearly equal numbers, a long running sum, a step that is "
+            "too large, or a cast to a narrower dtype.",
+        )
+    return None
+
+
+def constant(pairs: Sequence[Pair]) -> Cause | None:
+    first = pairs[0].got
+    varied = any(not np.array_equal(p.expected, pairs[0].expected) for p in pairs)
+    alike = all(p.got.shape == first.shape and np.array_equal(p.got, first) for p in pairs)
+    if len(pairs) > 1 and varied and alike:
+        return Cause(
+            "the same answer for every input",
+            "Compute from the arguments, not from names outside the function.",
+        )
+    return None
+
+
+def few_elements(pairs: Sequence[Pair]) -> Cause | None:
+    """Right but for a few elements, named where there is one case to name them in."""
+    wrong = _wrong(pairs)
+    places = [np.argwhere(~_right_elements(p)) for p in wrong]
+    if any(p.got.size < 2 or 2 * len(at) > p.got.size for p, at in zip(wrong, places)):
+        return None
+    shown = ", ".join(describe.dimensions(at) for at in places[0][:3])
+    return Cause(
+        f"right except at {shown}" + (" and others" if len(places[0]) > 3 else ""),
+        "Look at what is special there: the first or last element, a tie, a zero, a negative "
+        "number.",
+    )
+
+
+def _right_elements(pair: Pair) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        scale = np.abs(pair.expected[np.isfinite(pair.expected)]).max(initial=0.0)
+        return np.isclose(pair.got, pair.expected, rtol=NEAR, atol=1e-5 * scale, equal_nan=True)
+
+
+def some_inputs(pairs: Sequence[Pair]) -> Cause | None:
+    right = sum(pair.right for pair in pairs)
+    if 0 < right < len(pairs):
+        return Cause(
+            f"right on some inputs ({right} of {len(pairs)}) and wrong on others",
+            "Compare the input shown here with one that works: its size, its signs, its range.",
+        )
+    return None
+
+
+def _unexplained() -> Cause:
+    return Cause(
+        "the numbers are not the ones that are meant",
+        "Work the input shown here out by hand, or in NumPy, and compare step by step.",
+    )
+
+
+READERS: tuple[Reader, ...] = (
+    not_finite, all_zeros, factor, unchanged, transposed, reversed_order, transformed, imprecise,
+    constant, offset, few_elements, some_inputs,
+)  # fmt: skip

@@ -1,0 +1,84 @@
+"""The one place where the words of a check are put together.
+
+`graders.diagnosis` supplies sentences about causes; this module says what a check demands, and
+joins demand, facts, cause and next step into the lines that a card, a traceback or a table shows.
+"""
+
+from __future__ import annotations
+
+from graders.failure import Cause, Finding
+
+REQUIREMENTS = {
+    "check_shape": "returns the right shape",
+    "check_dtype": "returns the right dtype",
+    "check_values": "returns the right values",
+    "check_gradients": "has the right derivatives",
+    "check_pure": "is pure, and can be traced",
+    "check_traces": "is traced no more often than it must be",
+    "check_primitives": "is built from the right operations",
+    "check_answer": "is right",
+}
+
+UNANSWERED = Finding(
+    Cause(
+        "not answered yet",
+        "Replace the placeholder in the cell above, run that cell, then run this one.",
+    ),
+    answered=False,
+)
+
+UNBOUND = Finding(
+    Cause(
+        "not answered yet",
+        "The cell above has not defined this name: run it, and if it stops with an error, "
+        "mend that first.",
+    ),
+    answered=False,
+)
+
+BEHIND = "not yet checked"
+
+
+def requirement(verb: str, hidden: bool = False) -> str:
+    """What a check demands, as the end of a sentence that starts with the exercise's name."""
+    words = REQUIREMENTS.get(verb, verb.removeprefix("check_").replace("_", " "))
+    return f"{words}, on hidden inputs" if hidden else words
+
+
+def one_line(exercise: str, demanded: str, finding: Finding) -> str:
+    """The line of the traceback and of tables: who, what is wrong."""
+    if not finding.answered:
+        return f"{exercise}: not answered yet"
+    return f"{exercise}: {finding.cause.diagnosis}"
+
+
+def hidden_line(exercise: str, demanded: str) -> str:
+    """The line for a failed hidden test: its kind, nothing of its inputs or numbers."""
+    return f"{exercise}: a hidden test failed: that it {demanded}"
+
+
+def rows(finding: Finding, hidden: bool = False) -> list[tuple[str, str]]:
+    """The labelled facts of a failure in the order in which a card shows them."""
+    if hidden and finding.answered:
+        return [
+            (
+                "Hidden test",
+                "The answer fails on inputs that are not shown: other sizes, other values, "
+                "or an edge case such as an empty array, size one, large numbers or ties.",
+            )
+        ]
+    facts = [
+        ("Expected", finding.expected),
+        ("Got", finding.got),
+        ("At", finding.at),
+        ("Diagnosis", finding.cause.diagnosis if finding.answered else ""),
+        ("Try", finding.cause.next_step),
+    ]
+    return [(label, text) for label, text in facts if text]
+
+
+def score_line(met: int, total: int) -> str:
+    """How many requirements are met, as the foot of a card."""
+    if met == total:
+        return "All requirements are met." if total > 1 else "The requirement is met."
+    return f"{met} of {total} requirements met."

@@ -1,0 +1,138 @@
+"""The sheet of one check cell: its requirements in order, and how far an answer came.
+
+The sheet is read off the cell's source, so that a card can name the requirements that are still
+unchecked, and knows which of them are hidden. It shows itself once: at the first failure, or
+when the last requirement is met.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from graders import messages
+from graders.failure import CheckFailed, Finding
+
+HIDDEN_BEGINS, HIDDEN_ENDS = "### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"
+
+
+@dataclass
+class Requirement:
+    """One call of a check in a check cell."""
+
+    verb: str
+    exercise: str
+    hidden: bool = False
+    state: str = "open"  # then "met", "failed" or "unanswered"
+
+    @property
+    def words(self) -> str:
+        return messages.requirement(self.verb, self.hidden)
+
+
+@dataclass
+class Sheet:
+    """The requirements of one cell; `show` is called with the sheet when there is news."""
+
+    requirements: list[Requirement]
+    show: Callable[[Sheet], None] = lambda sheet: None
+    finding: Finding | None = None
+    position: int = field(default=0)
+
+    @classmethod
+    def of(cls, source: str, show: Callable[[Sheet], None] = lambda sheet: None) -> Sheet:
+        return cls(requirements_in(source), show)
+
+    @property
+    def exercise(self) -> str:
+        return self.requirements[0].exercise if self.requirements else ""
+
+    @property
+    def failed(self) -> Requirement | None:
+        return next((r for r in self.requirements if r.state in ("failed", "unanswered")), None)
+
+    def begin(self, verb: str, exercise: str) -> Requirement:
+        """The next requirement; one that the source did not announce is added."""
+        if self.position == len(self.requirements):
+            self.requirements.append(Requirement(verb, exercise))
+        self.position += 1
+        return self.requirements[self.position - 1]
+
+    def meet(self, requirement: Requirement) -> None:
+        requirement.state = "met"
+        if self.position == len(self.requirements):
+            self.show(self)
+
+    def fail(self, requirement: Requirement, finding: Finding) -> CheckFailed:
+        """Shows the sheet and gives the exception to raise."""
+        requirement.state = "failed" if finding.answered else "unanswered"
+        self.finding = finding
+        self.show(self)
+        words = messages.one_line(requirement.exercise, requirement.words, finding)
+        if requirement.hidden and finding.answered:
+            words = messages.hidden_line(requirement.exercise, requirement.words)
+        return CheckFailed(requirement.exercise, requirement.words, finding, words)
+
+
+_current: Sheet | None = None
+
+
+@contextmanager
+def turned_to(sheet: Sheet) -> Iterator[Sheet]:
+    """Within this block the checks write on `sheet`."""
+    before = _current
+    turn_to(sheet)
+    try:
+        yield sheet
+    finally:
+        turn_to(before)
+
+
+def turn_to(sheet: Sheet | None) -> None:
+    """The checks write on `sheet` from now on; None: each check on a fresh one."""
+    global _current
+    _current = sheet
+
+
+def current() -> Sheet:
+    return _current or Sheet([])
+
+
+def requirements_in(source: str) -> list[Requirement]:
+    """The calls of checks that stand as statements in a cell, in order."""
+    try:
+        statements = ast.parse(source).body
+    except SyntaxError:
+        return []
+    hidden = hidden_lines(source)
+    calls = [s.value for s in statements if isinstance(s, ast.Expr)]
+    return [
+        Requirement(call.func.id, student_name(call), call.lineno in hidden)
+        for call in calls
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id.startswith("check_")
+    ]
+
+
+def hidden_lines(source: str) -> set[int]:
+    """The 1-based numbers of the lines between the hidden-tests markers."""
+    hidden, inside = set(), False
+    for number, line in enumerate(source.splitlines(), start=1):
+        inside = (inside or HIDDEN_BEGINS in line) and HIDDEN_ENDS not in line
+        if inside:
+            hidden.add(number)
+    return hidden
+
+
+def student_name(call: ast.Call) -> str:
+    """The student's name that a call of a check is about; "" where there is none."""
+    argument = call.args[0] if call.args else None
+    while isinstance(argument, ast.Call) and isinstance(argument.func, ast.Name):
+        place = {"result_of": 0, "through": 1}.get(argument.func.id)
+        if place is None or len(argument.args) <= place:
+            return ""
+        argument = argument.args[place]
+    return argument.id if isinstance(argument, ast.Name) else ""
