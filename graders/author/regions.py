@@ -36,8 +36,15 @@ class Region:
         """The lines within the regions, without their common indentation."""
         return textwrap.dedent("\n".join(line for line, within in self.lines(source) if within))
 
+    def line_numbers(self, source: str) -> set[int]:
+        """The lines (from 1) within the regions."""
+        return {number for number, _, within in self._numbered(source) if within}
+
     def lines(self, source: str) -> list[tuple[str, bool]]:
         """Each line with whether it belongs to such a region; the marks themselves are left out."""
+        return [(line, within) for _, line, within in self._numbered(source)]
+
+    def _numbered(self, source: str) -> list[tuple[int, str, bool]]:
         marked, opened = [], 0
         for number, line in enumerate(source.split("\n"), 1):
             if self.begin in line:
@@ -47,7 +54,7 @@ class Region:
                 self._refuse(not opened, number, f"a {self.name} region ends that never began")
                 opened = 0
             else:
-                marked.append((line, bool(opened)))
+                marked.append((number, line, bool(opened)))
         self._refuse(opened, opened, f"a {self.name} region is not closed")
         return marked
 
