@@ -1,0 +1,114 @@
+"""Answers in a second process: the other end of `graders.worker`.
+
+There is no sandbox here: the process has the rights of the one that starts it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
+
+import cloudpickle
+import jax
+
+from graders import wire
+from graders.observation import Error, Request, Result, Step
+from graders.place import Place
+from graders.subject import Subject, Unanswered
+
+
+class RemoteProcess:
+    """A running worker; `on_send` sees the bytes of every request, for tests of what crosses."""
+
+    def __init__(self, on_send: Callable[[bytes], None] = lambda body: None) -> None:
+        self.on_send = on_send
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "graders.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"MPLBACKEND": "Agg"},
+        )
+
+    def ask(self, command: str, *arguments: Any) -> Any:
+        """The worker's reply; an EOFError or a BrokenPipeError where it has ended."""
+        body = dumps((command, *arguments))
+        self.on_send(body)
+        wire.write(cast(BinaryIO, self.process.stdin), body)
+        return wire.unpack(wire.read(cast(BinaryIO, self.process.stdout)))
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream:
+                stream.close()
+
+    def __enter__(self) -> RemoteProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class RemotePlace(Place):
+    """A namespace in a worker."""
+
+    def __init__(self, process: RemoteProcess, number: int = 0) -> None:
+        self.process, self.number = process, number
+
+    def run(self, source: str, filename: str) -> Error | None:
+        try:
+            return self.process.ask("run", self.number, source, filename)
+        except (EOFError, BrokenPipeError):
+            return ENDED
+
+    def branch(self) -> RemotePlace:
+        return RemotePlace(self.process, self.process.ask("branch", self.number))
+
+    def subject(self, name: str) -> Subject:
+        if self.process.ask("has", self.number, name):
+            return RemoteSubject(self, name)
+        return Unanswered(name)
+
+
+class RemoteSubject(Subject):
+    """An answer in a worker, by its name."""
+
+    def __init__(self, place: RemotePlace, name: str, steps: tuple[Step, ...] = ()) -> None:
+        self.place, self.name, self.steps = place, name, steps
+
+    def send(self, request: Request) -> Result:
+        try:
+            return self.place.process.ask("observe", self.place.number, self.name, request)
+        except (EOFError, BrokenPipeError):
+            return Result(error=ENDED)
+
+    def extended(self, step: Step) -> RemoteSubject:
+        return RemoteSubject(self.place, self.name, (*self.steps, step))
+
+
+ENDED = Error("ProcessEnded", ("ProcessEnded",), "the process has ended")
+
+
+def dumps(value: Any) -> bytes:
+    """`value` pickled for the worker, functions of ours by value, typed keys by their words."""
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, jax.Array) and jax.dtypes.issubdtype(obj.dtype, jax.dtypes.prng_key):
+            words = jax.device_get(jax.random.key_data(obj))
+            return _key, (words, str(jax.random.key_impl(obj)))
+        return super().reducer_override(obj)
+
+
+def _key(words: Any, impl: str) -> jax.Array:
+    return jax.random.wrap_key_data(words, impl=impl)
