@@ -1,6 +1,8 @@
 # Two commands: `make lab` for students, `make test` for authors. Everything happens in .venv.
-PYTHON ?= python3   # 3.11 or later, to make .venv with: make lab PYTHON=python3.12
-JOBS ?= 2           # processes that the tests run in
+# The Python that makes .venv, 3.11 or later: make lab PYTHON=python3.12
+PYTHON ?= python3
+# Processes that the tests run in.
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -12,18 +14,18 @@ help:  ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 
 lab: $(READY)  ## Open JupyterLab on your copy of the lessons (work/)
-	@$(BIN)/jax-course lab $(LAB)
+	@$(BIN)/jax-course lab $(ARGS)
 
 test: $(READY)  ## Run every test, as CI does
 	$(BIN)/ruff check
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/jax-course build --check
 	$(BIN)/jax-course verify
 	$(BIN)/pytest -n $(JOBS)
 
 test-all: $(READY)  ## Run the long form of every test
 	$(BIN)/ruff check
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/jax-course build --check
 	$(BIN)/jax-course verify --long
 	$(BIN)/pytest -n $(JOBS) -m "long or not long"

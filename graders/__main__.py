@@ -1,0 +1,7 @@
+"""`python -m graders` is `jax-course`."""
+
+import sys
+
+from graders.cli import main
+
+sys.exit(main())

@@ -1,0 +1,133 @@
+"""The command line: `jax-course VERB`, for students, authors and instructors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from graders.root import course_root
+
+# Each verb imports its part when it runs: a student needs no grading engine, a base installation
+# no JupyterLab.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns its exit status. What a user can mend is said in a sentence."""
+    arguments = _arguments(_parser(), argv)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except ModuleNotFoundError as error:
+        return _fail(_missing(error), error)
+    except OSError as error:
+        return _fail(str(error), error)
+    except Exception as error:
+        if not type(error).__module__.startswith("graders."):
+            raise
+        return _fail(str(error), error)
+
+
+def _fail(sentence: str, error: Exception) -> int:
+    """Says what is wrong; with JAX_COURSE_TRACEBACK set, raises it instead."""
+    if os.environ.get("JAX_COURSE_TRACEBACK"):
+        raise error
+    print(f"jax-course: {sentence}", file=sys.stderr)
+    return 1
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    return (
+        f"{error.name} is not installed here. With everything the course uses: "
+        "pip install -r requirements.lock, or make lab"
+    )
+
+
+def _arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed arguments; those that only JupyterLab knows are in `options`, for `lab` alone."""
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and arguments.run is not _lab:
+        parser.error(f"unknown: {' '.join(rest)}")
+    arguments.options = rest
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jax-course", description=__doc__)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    lab = verbs.add_parser("lab", help="open JupyterLab on your copy of the lessons (work/)")
+    lab.add_argument("--port", type=int, help="the port to serve on; a free one if left out")
+    lab.epilog = "Every other option is handed to JupyterLab: --no-browser, --ip, --allow-root ..."
+    lab.set_defaults(run=_lab)
+
+    reset = verbs.add_parser("reset", help="start a lesson afresh; your answers stay beside it")
+    reset.add_argument("lesson", metavar="LESSON", help="for example 02_grad")
+    reset.set_defaults(run=_reset)
+
+    fetch = verbs.add_parser("fetch", help="fetch MNIST, where data/mnist.npz is missing")
+    fetch.set_defaults(run=_fetch)
+
+    build = verbs.add_parser("build", help="build course/ from solutions/")
+    build.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
+    build.add_argument("--check", action="store_true", help="change nothing; fail if it is stale")
+    build.set_defaults(run=_build)
+
+    verify = verbs.add_parser("verify", help="prove lessons by right, wrong and missing answers")
+    verify.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
+    verify.add_argument("--long", action="store_true", help="the long form")
+    verify.set_defaults(run=_verify)
+
+    sample = verbs.add_parser("sample-class", help="make submissions whose marks are known")
+    sample.set_defaults(run=_sample_class)
+
+    grade = verbs.add_parser("grade", help="grade what is in build/submitted/")
+    grade.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
+    grade.add_argument("--student", action="append", default=[], dest="students", metavar="NAME")
+    grade.set_defaults(run=_grade)
+    return parser
+
+
+def _lab(arguments: argparse.Namespace) -> int:
+    from graders.lab import open_lab
+
+    return open_lab(course_root(), arguments.options, arguments.port)
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    from graders.lab import start_afresh
+
+    return start_afresh(course_root(), arguments.lesson)
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from graders.data import fetch
+
+    print(f"MNIST is in {fetch()}")
+    return 0
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from graders.author import build
+
+    return build.main(arguments.lessons, arguments.check)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from graders.author import verify
+
+    return verify.main(arguments.lessons, arguments.long)
+
+
+def _sample_class(arguments: argparse.Namespace) -> int:
+    from graders.classroom import sample
+
+    return sample.main(course_root())
+
+
+def _grade(arguments: argparse.Namespace) -> int:
+    from graders.classroom import grade
+
+    return grade.main(course_root(), arguments.lessons, arguments.students)

@@ -1,0 +1,141 @@
+"""The course's data: the whole of MNIST as four NumPy arrays, checked against recorded digests.
+
+`jax-course fetch` gets it again where the file is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+FILE = "mnist.npz"
+FETCH = "jax-course fetch"
+REPLACE = f"Delete it, then fetch it again: {FETCH}"
+SHAPES = {
+    "x_train": (60_000, 28, 28),
+    "y_train": (60_000,),
+    "x_test": (10_000, 28, 28),
+    "y_test": (10_000,),
+}
+DIGESTS = {  # SHA-256 of each array's bytes
+    "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+    "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+}
+
+
+class Mnist(NamedTuple):
+    """Images of digits, uint8 from 0 (paper) to 255 (ink), and the digit that each one shows."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+class DataError(Exception):
+    """The data is missing or damaged; the message says where it was sought and how to fetch it."""
+
+
+def load_mnist() -> Mnist:
+    """Returns the whole of MNIST: 60,000 images to train with and 10,000 to test with.
+
+    Looks for `mnist.npz` in the folder `$JAX_COURSE_DATA`, then in `data/` beside the package,
+    then in the user's cache folder. The first one found is read and checked.
+
+    Raises:
+        DataError: no folder holds the file, or its arrays are not the recorded ones.
+    """
+    places = [folder / FILE for folder in data_folders()]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        looked = "".join(f"\n  {path}" for path in places)
+        raise DataError(f"MNIST is not here. Looked for{looked}\nTo fetch it: {FETCH}")
+    return read(found)
+
+
+def data_folders() -> list[Path]:
+    """The folders that `load_mnist` looks in, in that order."""
+    named = os.environ.get("JAX_COURSE_DATA")
+    beside_the_package = Path(__file__).parents[1] / "data"
+    return [*([Path(named)] if named else []), beside_the_package, cache_folder()]
+
+
+def cache_folder() -> Path:
+    """The folder that a fetched file is kept in."""
+    caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return Path(caches or Path.home() / ".cache") / "jax-course"
+
+
+def read(path: Path) -> Mnist:
+    """The arrays in the file `path`, checked."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            mnist = Mnist(*(arrays[name] for name in Mnist._fields))
+    except Exception as error:  # a damaged archive raises whatever its damaged part leads to
+        raise DataError(f"{path} cannot be read ({error}). {REPLACE}") from error
+    if damaged := differences(mnist):
+        raise DataError(f"{path} is damaged: not MNIST's {', '.join(damaged)}. {REPLACE}")
+    return mnist
+
+
+def differences(mnist: Mnist) -> list[str]:
+    """The names of the arrays that are not the recorded ones, to the bit."""
+    return [name for name, array in mnist._asdict().items() if not _is_recorded(name, array)]
+
+
+def _is_recorded(name: str, array: np.ndarray) -> bool:
+    if array.dtype != np.uint8 or array.shape != SHAPES[name]:
+        return False
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() == DIGESTS[name]
+
+
+def fetch(fetch_openml: Callable | None = None) -> Path:
+    """Fetches MNIST from OpenML into the user's cache folder, and returns the file's path.
+
+    Raises:
+        DataError: nothing came, or not MNIST to the bit; nothing is written then.
+    """
+    fetch_openml = fetch_openml or _scikit_learns_fetch()
+    try:
+        mnist = from_openml(fetch_openml)
+    except (OSError, ValueError) as error:  # no network; OpenML's own errors; other sizes
+        raise DataError(f"MNIST cannot be had from OpenML: {error}") from error
+    if wrong := differences(mnist):
+        raise DataError(f"OpenML sent something else than MNIST: {', '.join(wrong)} differs.")
+    path = cache_folder() / FILE
+    write(path, mnist)
+    return path
+
+
+def _scikit_learns_fetch() -> Callable:
+    try:
+        from sklearn.datasets import fetch_openml
+    except ImportError as error:
+        raise DataError("Fetching needs scikit-learn: pip install scikit-learn") from error
+    return fetch_openml
+
+
+def from_openml(fetch_openml: Callable) -> Mnist:
+    """OpenML's `mnist_784`: 70,000 rows of 784 numbers, the images to train with first."""
+    pixels, digits = fetch_openml(  # liac-arff, because the default parser needs pandas
+        "mnist_784", version=1, return_X_y=True, as_frame=False, parser="liac-arff"
+    )
+    x = np.asarray(pixels).astype(np.uint8).reshape(-1, 28, 28)
+    y = np.asarray(digits).astype(np.uint8)
+    split = len(y) * 6 // 7
+    return Mnist(x[:split], y[:split], x[split:], y[split:])
+
+
+def write(path: Path, mnist: Mnist) -> None:
+    """Writes the arrays to `path`; a write that is cut short leaves nothing there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part.npz")
+    np.savez_compressed(unfinished, **mnist._asdict())
+    unfinished.replace(path)

@@ -1,0 +1,106 @@
+"""JupyterLab for the student, on a copy of the lessons that keeps their answers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sysconfig
+from pathlib import Path
+
+from graders import working_copy
+
+SETTINGS = Path(__file__).parent / "jupyter"
+
+
+class LabError(Exception):
+    """JupyterLab cannot be started; the message says why and what to do."""
+
+
+def open_lab(root: Path, options: list[str], port: int | None = None) -> int:
+    """Brings `root`/work up to date and runs JupyterLab on it until it is stopped.
+
+    `options` are handed to JupyterLab.
+    """
+    course, work = folders(root)
+    start_page = [] if work.exists() else _first_lesson(course)
+    for kept in working_copy.update(course, work):
+        print(told(kept))
+    if port is not None:
+        _require_free(port)
+        options = [*options, f"--ServerApp.port={port}"]
+    print(f"JupyterLab opens on {work}, your copy of the lessons. Control-C here stops it.")
+    return _run_jupyterlab(root, [*start_page, *options])
+
+
+def start_afresh(root: Path, lesson: str) -> int:
+    """Gives the student a fresh copy of `lesson`, and says where the old one is."""
+    course, work = folders(root)
+    backups = working_copy.reset(course, work, lesson)
+    print(f"{lesson} is as it was at first.")
+    for backup in backups:
+        print(f"Your answers are in {backup.relative_to(root)}.")
+    return 0
+
+
+def folders(root: Path) -> tuple[Path, Path]:
+    """The folder of the released lessons and the folder of the student's copy.
+
+    Raises:
+        LabError: there are no released lessons.
+    """
+    if not working_copy.lessons(root / "course"):
+        raise LabError(
+            f"There are no lessons in {root / 'course'}. Get the course again, or build it from "
+            "solutions/: jax-course build"
+        )
+    return root / "course", root / "work"
+
+
+def told(kept: Path) -> str:
+    """What the student reads where the course has moved on and their answers were kept."""
+    afresh = f"{command()} reset {kept.parts[0]}" if len(kept.parts) > 1 else "rename yours"
+    return (
+        f"{kept.as_posix()} has a newer version; yours, with what you wrote, was kept. "
+        f"To have the new one, with yours beside it: {afresh}"
+    )
+
+
+def command() -> str:
+    """How `jax-course` is called in the shell that the student is in."""
+    name = "jax-course"
+    return name if shutil.which(name) else os.path.relpath(_scripts() / name)
+
+
+def _scripts() -> Path:
+    return Path(sysconfig.get_path("scripts"))
+
+
+def _first_lesson(course: Path) -> list[str]:
+    name = working_copy.lessons(course)[0]
+    return [f"--LabApp.default_url=/lab/tree/{name}/{name}.ipynb"]
+
+
+def _require_free(port: int) -> None:
+    """Raises LabError if something listens on `port`: JupyterLab would quietly take another."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise LabError(
+                f"Port {port} is in use. Name another, or leave out --port: a free one is chosen."
+            )
+
+
+def _run_jupyterlab(root: Path, options: list[str]) -> int:
+    """Runs JupyterLab in this process. It and its Validate read the settings found in `root`."""
+    os.chdir(root)
+    _put_first("JUPYTER_CONFIG_PATH", SETTINGS)
+    _put_first("PATH", _scripts())  # so that a terminal in JupyterLab finds jax-course
+    from jupyterlab.labapp import LabApp
+
+    LabApp.launch_instance([f"--ServerApp.root_dir={root / 'work'}", *options])
+    return 0
+
+
+def _put_first(variable: str, folder: Path) -> None:
+    others = os.environ.get(variable)
+    os.environ[variable] = f"{folder}{os.pathsep}{others}" if others else str(folder)
