@@ -1,0 +1,316 @@
+# %% [markdown]
+# # 1 · Arrays: answers that the checks must reject
+#
+# Mistakes that people make who know NumPy or PyTorch, each with the diagnosis that it must get.
+
+# %% wrong="unit_rows" says="broadcast against each other"
+def unit_rows(x):
+    length = jnp.sqrt(jnp.sum(x**2, axis=1))
+    return x / jnp.where(length == 0, 1, length)
+
+# %% wrong="unit_rows" says="columns are scaled instead of rows"
+def unit_rows(x):
+    length = jnp.sqrt(jnp.sum(x**2, axis=0, keepdims=True))
+    return x / jnp.where(length == 0, 1, length)
+
+# %% wrong="unit_rows" says="the sum of absolute values is not the length"
+def unit_rows(x):
+    length = jnp.sum(jnp.abs(x), axis=1, keepdims=True)
+    return x / jnp.where(length == 0, 1, length)
+
+# %% wrong="unit_rows" says="a NumPy function was given a traced array"
+def unit_rows(x):
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.where(length == 0, 1, length).astype(np.float32)
+
+# %% wrong="unit_rows" says="right for the visible"
+def unit_rows(x):
+    return x / (jnp.linalg.norm(x, axis=1, keepdims=True) + 1e-6)
+
+# %% wrong="unit_rows" says="NaN where a number is meant"
+def unit_rows(x):
+    return x / jnp.linalg.norm(x, axis=1, keepdims=True)
+
+# %% wrong="frame_difference" says="a Python number where a JAX array is meant"
+def frame_difference(a, b):
+    return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean().item()
+
+# %% wrong="frame_difference" says="uint8 wrapped around"
+def frame_difference(a, b):
+    return jnp.mean(jnp.abs(a - b))
+
+# %% wrong="frame_difference" says="sum where the mean is meant"
+def frame_difference(a, b):
+    return jnp.sum(jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)))
+
+# %% wrong="frame_difference" says="a NumPy function was given a traced array"
+def frame_difference(a, b):
+    difference = np.int16(a) - np.int16(b)
+    return jnp.mean(jnp.abs(jnp.asarray(difference)))
+
+# %% wrong="frame_difference" says="right for the visible"
+def frame_difference(a, b):
+    return jnp.mean(jnp.abs(a.astype(jnp.int8) - b.astype(jnp.int8)))
+
+# %% wrong="gelu" says="float32 where bfloat16 is meant"
+def gelu(x):
+    z = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + jnp.tanh(z))
+
+# %% wrong="gelu" says="bfloat16 where float32 is meant"
+def gelu(x):
+    z = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    return (0.5 * x * (1 + jnp.tanh(z))).astype(jnp.bfloat16)
+
+# %% wrong="gelu" says="a constant factor of"
+def gelu(x):
+    z = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    return x * (1 + jnp.tanh(z))
+
+# %% wrong="gelu" says="the sigmoid form is another approximation"
+def gelu(x):
+    return x * jax.nn.sigmoid(1.702 * x)
+
+# %% wrong="gelu" says="a NumPy function was given a traced array"
+def gelu(x):
+    z = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + np.tanh(z))
+
+# %% wrong="gelu" says="float32 where float16 is meant"
+def gelu(x):
+    z = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+    out = 0.5 * x * (1 + jnp.tanh(z))
+    return out.astype(jnp.bfloat16) if x.dtype == jnp.bfloat16 else out
+
+# %% wrong="gelu" says="NaN where a number is meant"
+def gelu(x):
+    z = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    tanh = (jnp.exp(z) - jnp.exp(-z)) / (jnp.exp(z) + jnp.exp(-z))
+    return 0.5 * x * (1 + tanh)
+
+# %% wrong="confusion" says="a repeated pair is counted once"
+def confusion(labels, predictions, classes):
+    counts = jnp.zeros((classes, classes), jnp.int32)
+    return counts.at[labels, predictions].set(counts[labels, predictions] + 1)
+
+# %% wrong="confusion" says="transposed"
+def confusion(labels, predictions, classes):
+    return jnp.zeros((classes, classes), jnp.int32).at[predictions, labels].add(1)
+
+# %% wrong="confusion" says="all zeros"
+def confusion(labels, predictions, classes):
+    counts = jnp.zeros((classes, classes), jnp.int32)
+    counts.at[labels, predictions].add(1)
+    return counts
+
+# %% wrong="confusion" says="floats where integers are meant"
+def confusion(labels, predictions, classes):
+    return jnp.zeros((classes, classes)).at[labels, predictions].add(1)
+
+# %% wrong="confusion" says="a NumPy function was given a traced array"
+def confusion(labels, predictions, classes):
+    counts = np.zeros((classes, classes), np.int32)
+    np.add.at(counts, (np.asarray(labels), np.asarray(predictions)), 1)
+    return jnp.asarray(counts)
+
+# %% wrong="confusion" says="grows with the input"
+def confusion(labels, predictions, classes):
+    counts = jnp.zeros((classes, classes), jnp.int32)
+    for label, prediction in zip(labels, predictions):
+        counts = counts.at[label, prediction].add(1)
+    return counts
+
+# %% wrong="confusion" says="right for the visible"
+def confusion(labels, predictions, classes):
+    place = labels * classes + predictions
+    return jnp.bincount(place, length=classes**2).reshape(classes, classes)
+
+# %% wrong="embed" says="broadcast against each other"
+def embed(table, ids):
+    known = (ids >= 0) & (ids < table.shape[0])
+    return jnp.where(known, table[ids], 0)
+
+# %% wrong="embed" says="a boolean mask selects an unknown number of elements"
+def embed(table, ids):
+    known = (ids >= 0) & (ids < table.shape[0])
+    rows = jnp.zeros((ids.shape[0], table.shape[1]))
+    return rows.at[known].set(table[ids[known]])
+
+# %% wrong="embed" says="an unknown id gets the last row"
+def embed(table, ids):
+    return table.at[ids].get(mode="clip")
+
+# %% wrong="embed" says="NaN where a number is meant"
+def embed(table, ids):
+    return jnp.take(table, ids, axis=0)
+
+# %% wrong="embed" says="a negative id counts from the end"
+def embed(table, ids):
+    return table.at[ids].get(mode="fill", fill_value=0)
+
+# %% wrong="z_buffer" says="a later point hides a nearer one"
+def z_buffer(rows, cols, depth, height, width):
+    return jnp.full((height, width), jnp.inf).at[rows, cols].set(depth)
+
+# %% wrong="z_buffer" says="all zeros"
+def z_buffer(rows, cols, depth, height, width):
+    return jnp.zeros((height, width)).at[rows, cols].min(depth)
+
+# %% wrong="z_buffer" says="points outside are moved to the edge"
+def z_buffer(rows, cols, depth, height, width):
+    return jnp.full((height, width), jnp.inf).at[rows, cols].min(depth, mode="clip")
+
+# %% wrong="z_buffer" says="a boolean mask selects an unknown number of elements"
+def z_buffer(rows, cols, depth, height, width):
+    inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
+    return jnp.full((height, width), jnp.inf).at[rows[inside], cols[inside]].min(depth[inside])
+
+# %% wrong="z_buffer" says="comes back in at the other side"
+def z_buffer(rows, cols, depth, height, width):
+    return jnp.full((height, width), jnp.inf).at[rows, cols].min(depth, mode="drop")
+
+# %% wrong="distances" says="broadcast against each other"
+def distances(x, y):
+    return jnp.linalg.norm(x - y, axis=-1)
+
+# %% wrong="distances" says="the square of what is meant"
+def distances(x, y):
+    return jnp.sum((x[:, None] - y[None]) ** 2, axis=-1)
+
+# %% wrong="distances" says="this is the city-block distance"
+def distances(x, y):
+    return jnp.sum(jnp.abs(x[:, None] - y[None]), axis=-1)
+
+# %% wrong="distances" says="a NumPy function was given a traced array"
+def distances(x, y):
+    return jnp.asarray(np.linalg.norm(np.asarray(x)[:, None] - np.asarray(y)[None], axis=-1))
+
+# %% wrong="distances" says="grows with the input"
+def distances(x, y):
+    rows = [jnp.sqrt(jnp.sum((point - y) ** 2, axis=-1)) for point in x]
+    return jnp.stack(rows) if rows else jnp.zeros((0, y.shape[0]))
+
+# %% wrong="distances" says="precision is lost"
+def distances(x, y):
+    squares = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1) - 2 * x @ y.T
+    return jnp.sqrt(jnp.maximum(squares, 0))
+
+# %% wrong="attention_scores" says="transposed"
+def attention_scores(q, k):
+    return jnp.einsum("bqhd,bkhd->bhkq", q, k) / math.sqrt(q.shape[-1])
+
+# %% wrong="attention_scores" says="float32 where bfloat16 is meant"
+def attention_scores(q, k):
+    return jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
+
+# %% wrong="attention_scores" says="a constant factor of"
+def attention_scores(q, k):
+    return jnp.einsum("bqhd,bkhd->bhqk", q, k)
+
+# %% wrong="attention_scores" says="every query head meets all key heads"
+def attention_scores(q, k):
+    return jnp.einsum("bqhd,bkgd->bhqk", q, k) / math.sqrt(q.shape[-1])
+
+# %% wrong="attention_scores" says="needs a concrete value while it is traced"
+def attention_scores(q, k):
+    return jnp.einsum("bqhd,bkhd->bhqk", q, k) / float(jnp.sqrt(q.shape[-1]))
+
+# %% wrong="attention_scores" says="does not use"
+def attention_scores(q, k):
+    product = q[:, :, None] * k[:, None, :]
+    return jnp.moveaxis(product.sum(-1), -1, 1) / math.sqrt(q.shape[-1])
+
+# %% wrong="attention_scores" says="an axis is missing"
+def attention_scores(q, k):
+    return jnp.squeeze(jnp.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1]))
+
+# %% wrong="log_mean_exp" says="an axis of size 1 is left over"
+def log_mean_exp(x):
+    m = jnp.max(x, axis=-1, keepdims=True)
+    m = jnp.where(jnp.isfinite(m), m, 0)
+    return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1, keepdims=True)) + m
+
+# %% wrong="log_mean_exp" says="the shift is not added back"
+def log_mean_exp(x):
+    m = jnp.max(x, axis=-1, keepdims=True)
+    return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1))
+
+# %% wrong="log_mean_exp" says="off by a constant"
+def log_mean_exp(x):
+    return jax.nn.logsumexp(x, axis=-1)
+
+# %% wrong="log_mean_exp" says="infinite where a number is meant"
+def log_mean_exp(x):
+    return jnp.log(jnp.mean(jnp.exp(x), axis=-1))
+
+# %% wrong="log_mean_exp" says="a Python `if` or `while` looks at a traced value"
+def log_mean_exp(x):
+    m = jnp.max(x, axis=-1, keepdims=True)
+    if jnp.any(jnp.isinf(m)):
+        m = jnp.where(jnp.isinf(m), 0, m)
+    return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1)) + m[:, 0]
+
+# %% wrong="log_mean_exp" says="infinite where a number is meant"
+def log_mean_exp(x):
+    m = jnp.max(x)
+    m = jnp.where(jnp.isfinite(m), m, 0)
+    return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1)) + m
+
+# %% wrong="log_mean_exp" says="NaN where"
+def log_mean_exp(x):
+    m = jnp.max(x, axis=-1, keepdims=True)
+    return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1)) + m[:, 0]
+
+# %% wrong="masked_mean" says="one step too many is summed"
+def masked_mean(x, lengths):
+    valid = jnp.arange(x.shape[1]) <= lengths[:, None]
+    return jnp.sum(jnp.where(valid, x, 0), axis=1) / jnp.maximum(lengths, 1)
+
+# %% wrong="masked_mean" says="the sum is divided by the padded length"
+def masked_mean(x, lengths):
+    valid = jnp.arange(x.shape[1]) < lengths[:, None]
+    return jnp.mean(jnp.where(valid, x, 0), axis=1)
+
+# %% wrong="masked_mean" says="a boolean mask selects an unknown number of elements"
+def masked_mean(x, lengths):
+    valid = jnp.arange(x.shape[1]) < lengths[:, None]
+    total = jnp.stack([row[mask].sum() for row, mask in zip(x, valid)])
+    return total / jnp.maximum(lengths, 1)
+
+# %% wrong="masked_mean" says="NaN where a number is meant"
+def masked_mean(x, lengths):
+    valid = jnp.arange(x.shape[1]) < lengths[:, None]
+    weights = valid / jnp.maximum(lengths, 1)[:, None]
+    return jnp.sum(x * weights, axis=1)
+
+# %% wrong="masked_mean" says="NaN where a number is meant"
+def masked_mean(x, lengths):
+    valid = jnp.arange(x.shape[1]) < lengths[:, None]
+    return jnp.mean(x, axis=1, where=valid)
+
+# %% wrong="seconds_per_call" says="only the dispatch is timed"
+def seconds_per_call(f, x, clock=time.perf_counter):
+    jax.block_until_ready(f(x))
+    start = clock()
+    f(x)
+    return clock() - start
+
+# %% wrong="seconds_per_call" says="the compilation is timed too"
+def seconds_per_call(f, x, clock=time.perf_counter):
+    start = clock()
+    jax.block_until_ready(f(x))
+    return clock() - start
+
+# %% wrong="seconds_per_call" says="the first call is still running"
+def seconds_per_call(f, x, clock=time.perf_counter):
+    f(x)
+    start = clock()
+    jax.block_until_ready(f(x))
+    return clock() - start
+
+# %% wrong="seconds_per_call" says="raised AttributeError"
+def seconds_per_call(f, x, clock=time.perf_counter):
+    f(x).block_until_ready()
+    start = clock()
+    f(x).block_until_ready()
+    return clock() - start
