@@ -76,7 +76,7 @@ def cache_folder() -> Path:
 def read(path: Path) -> Mnist:
     """The arrays in the file `path`, checked."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             mnist = Mnist(*(arrays[name] for name in Mnist._fields))
     except Exception as error:  # a damaged archive raises whatever its damaged part leads to
         raise DataError(f"{path} cannot be read ({error}). {REPLACE}") from error
