@@ -23,7 +23,7 @@ def open_lab(root: Path, options: list[str], port: int | None = None) -> int:
     `options` are handed to JupyterLab.
     """
     course, work = folders(root)
-    start_page = [] if work.exists() else _first_lesson(course)
+    start_page = [] if (work / working_copy.MANIFEST).exists() else _first_lesson(course)
     for kept in working_copy.update(course, work):
         print(told(kept))
     if port is not None:

