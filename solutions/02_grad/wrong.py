@@ -1,0 +1,613 @@
+# %% wrong="derivative" says="one central difference"
+def derivative(f, eps):
+    return lambda x: (f(x + eps) - f(x - eps)) / (2 * eps)
+
+# %% wrong="derivative" says="the wrong way round"
+def derivative(f, eps):
+    def central(x, h):
+        return (f(x + h) - f(x - h)) / (2 * h)
+
+    return lambda x: (4 * central(x, eps) - central(x, eps / 2)) / 3
+
+# %% wrong="derivative" says="a constant factor of"
+def derivative(f, eps):
+    def central(x, h):
+        return (f(x + h) - f(x - h)) / (2 * h)
+
+    return lambda x: 4 * central(x, eps / 2) - central(x, eps)
+
+# %% wrong="derivative" says="further away than eps"
+def derivative(f, eps):
+    def central(x, h):
+        return (f(x + h) - f(x - h)) / (2 * h)
+
+    return lambda x: (4 * central(x, eps) - central(x, 2 * eps)) / 3
+
+# %% wrong="derivative" says="a NumPy array where a JAX array is meant"
+def derivative(f, eps):
+    def central(x, h):
+        return np.divide(f(x + h) - f(x - h), 2 * h)
+
+    return lambda x: np.subtract(4 * central(x, eps / 2), central(x, eps)) / 3
+
+# %% wrong="derivative" says="prints while it is traced"
+def derivative(f, eps):
+    def central(x, h):
+        print("f at", x + h, "and", x - h)
+        return (f(x + h) - f(x - h)) / (2 * h)
+
+    return lambda x: (4 * central(x, eps / 2) - central(x, eps)) / 3
+
+# %% wrong="derivative" says="the numbers are not the ones that are meant"
+def derivative(f, eps, h=0.5):
+    def central(x, h):
+        return (f(x + h) - f(x - h)) / (2 * h)
+
+    return lambda x: (4 * central(x, h / 2) - central(x, h)) / 3
+
+# %% wrong="loss_and_grads" says="where a tuple is meant"
+def loss_and_grads(w, b, x, y):
+    def loss_fn(w, b):
+        predictions = x @ w + b
+        return jnp.mean((predictions - y) ** 2), predictions
+
+    return jax.value_and_grad(loss_fn, has_aux=True)(w, b)
+
+# %% wrong="loss_and_grads" says="a function that does not return a scalar"
+def loss_and_grads(w, b, x, y):
+    def loss_fn(w, b):
+        predictions = x @ w + b
+        return (predictions - y) ** 2, predictions
+
+    return jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(w, b)
+
+# %% wrong="loss_and_grads" says="every prediction is compared with every target"
+def loss_and_grads(w, b, x, y):
+    def loss_fn(w, b):
+        column = x @ w[:, None] + b
+        return jnp.mean((column - y) ** 2), column[:, 0]
+
+    return jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(w, b)
+
+# %% wrong="loss_and_grads" says="a sum where the mean is meant"
+def loss_and_grads(w, b, x, y):
+    def loss_fn(w, b):
+        predictions = x @ w + b
+        return jnp.sum((predictions - y) ** 2), predictions
+
+    return jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(w, b)
+
+# %% wrong="loss_and_grads" says="dot_general"
+def loss_and_grads(w, b, x, y):
+    def loss_fn(w, b):
+        return jnp.mean((x @ w + b - y) ** 2)
+
+    loss, grads = jax.value_and_grad(loss_fn, argnums=(0, 1))(w, b)
+    return (loss, x @ w + b), grads
+
+# %% wrong="loss_and_grads" says="needs a concrete value while it is traced"
+def loss_and_grads(w, b, x, y):
+    def loss_fn(w, b):
+        predictions = x @ w + b
+        return jnp.mean((predictions - y) ** 2), predictions
+
+    (loss, predictions), grads = jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(w, b)
+    return (jnp.asarray(float(loss)), predictions), grads
+
+# %% wrong="loss_and_grads" says="an axis is missing"
+def loss_and_grads(w, b, x, y):
+    def loss_fn(w, b):
+        predictions = jnp.squeeze(x @ w[:, None]) + b
+        return jnp.mean((predictions - y) ** 2), predictions
+
+    return jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(w, b)
+
+# %% wrong="sgd_step" says="uphill"
+def sgd_step(params, grads, learning_rate):
+    return jax.tree.map(lambda p, g: p + learning_rate * g, params, grads)
+
+# %% wrong="sgd_step" says="the learning rate is left out"
+def sgd_step(params, grads, learning_rate):
+    return jax.tree.map(lambda p, g: p - g, params, grads)
+
+# %% wrong="sgd_step" says="where a dict is meant"
+def sgd_step(params, grads, learning_rate):
+    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(grads))
+    return [p - learning_rate * g for p, g in pairs]
+
+# %% wrong="sgd_step" says="float32 where bfloat16 is meant"
+def sgd_step(params, grads, learning_rate):
+    rate = jnp.float32(learning_rate)
+    return jax.tree.map(lambda p, g: p - rate * g, params, grads)
+
+# %% wrong="sgd_step" says="changes its argument"
+def sgd_step(params, grads, learning_rate):
+    def update(tree, slopes):
+        for name in tree:
+            if isinstance(tree[name], dict):
+                update(tree[name], slopes[name])
+            else:
+                tree[name] -= learning_rate * slopes[name]
+
+    update(params, grads)
+    return params
+
+# %% wrong="sgd_step" says="raised"
+def sgd_step(params, grads, learning_rate):
+    def updated(tree, slopes):
+        return {
+            name: updated(leaf, slopes[name]) if isinstance(leaf, dict) else leaf - learning_rate * slopes[name]
+            for name, leaf in tree.items()
+        }
+
+    return updated(params, grads)
+
+# %% wrong="backprop" says="JAX arrays cannot be changed in place"
+def backprop(params, x, y):
+    hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = 2 * (output - y) / y.size
+    d_hidden = d_output @ params["output"]["w"].T
+    d_hidden[hidden <= 0] = 0
+    return {
+        "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
+        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+    }
+
+# %% wrong="backprop" says="broadcast against each other"
+def backprop(params, x, y):
+    hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = 2 * (output - y) / y.size
+    d_hidden = d_output @ params["output"]["w"].T * (hidden > 0)
+    return {
+        "hidden": {"w": x.T @ d_hidden, "b": d_hidden},
+        "output": {"w": hidden.T @ d_output, "b": d_output},
+    }
+
+# %% wrong="backprop" says="the gate of the ReLU is missing"
+def backprop(params, x, y):
+    hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = 2 * (output - y) / y.size
+    d_hidden = d_output @ params["output"]["w"].T
+    return {
+        "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
+        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+    }
+
+# %% wrong="backprop" says="the gate looks at the gradient"
+def backprop(params, x, y):
+    hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = 2 * (output - y) / y.size
+    d_hidden = jnp.maximum(d_output @ params["output"]["w"].T, 0)
+    return {
+        "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
+        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+    }
+
+# %% wrong="backprop" says="a NumPy function was given a traced array"
+def backprop(params, x, y):
+    hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = 2 * (output - y) / y.size
+    d_hidden = d_output @ params["output"]["w"].T * np.where(hidden > 0, np.float32(1), np.float32(0))
+    return {
+        "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
+        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+    }
+
+# %% wrong="backprop" says="a constant factor of"
+def backprop(params, x, y):
+    hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = (output - y) / y.size
+    d_hidden = d_output @ params["output"]["w"].T * (hidden > 0)
+    return {
+        "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
+        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+    }
+
+# %% wrong="backprop" says="where the mean is meant"
+def backprop(params, x, y):
+    hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = 2 * (output - y) / len(y)
+    d_hidden = d_output @ params["output"]["w"].T * (hidden > 0)
+    return {
+        "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
+        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+    }
+
+# %% wrong="Layer" says="not a valid JAX type"
+class Layer:
+    def __init__(self, w, b, activation="relu"):
+        self.w, self.b, self.activation = w, b, activation
+
+    def __call__(self, x):
+        return getattr(jax.nn, self.activation)(x @ self.w + self.b)
+
+    def tree_flatten(self):
+        return (self.w, self.b), self.activation
+
+    @classmethod
+    def tree_unflatten(cls, activation, children):
+        return cls(*children, activation)
+
+# %% wrong="Layer" says="str"
+@jax.tree_util.register_pytree_node_class
+class Layer:
+    def __init__(self, w, b, activation="relu"):
+        self.w, self.b, self.activation = w, b, activation
+
+    def __call__(self, x):
+        return getattr(jax.nn, self.activation)(x @ self.w + self.b)
+
+    def tree_flatten(self):
+        return (self.w, self.b, self.activation), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+# %% wrong="Layer" says="unhashable"
+@jax.tree_util.register_pytree_node_class
+class Layer:
+    def __init__(self, w, b, activation="relu"):
+        self.w, self.b, self.activation = w, b, activation
+
+    def __call__(self, x):
+        return getattr(jax.nn, self.activation)(x @ self.w + self.b)
+
+    def tree_flatten(self):
+        return (self.w, self.b), {"activation": self.activation}
+
+    @classmethod
+    def tree_unflatten(cls, settings, children):
+        return cls(*children, **settings)
+
+# %% wrong="Layer" says="the shape"
+@jax.tree_util.register_pytree_node_class
+class Layer:
+    def __init__(self, w, b, activation="relu"):
+        self.w, self.b, self.activation = w, b, activation
+
+    def __call__(self, x):
+        return getattr(jax.nn, self.activation)(x @ self.w + self.b)
+
+    def tree_flatten(self):
+        return (self.b, self.w), self.activation
+
+    @classmethod
+    def tree_unflatten(cls, activation, children):
+        b, w = children
+        return cls(w, b, activation)
+
+# %% wrong="Layer" says="raised TypeError"
+@jax.tree_util.register_pytree_node_class
+class Layer:
+    def __init__(self, w, b, activation="relu"):
+        self.w, self.b = jnp.asarray(w, jnp.float32), jnp.asarray(b, jnp.float32)
+        self.activation = activation
+
+    def __call__(self, x):
+        return getattr(jax.nn, self.activation)(x @ self.w + self.b)
+
+    def tree_flatten(self):
+        return (self.w, self.b), self.activation
+
+    @classmethod
+    def tree_unflatten(cls, activation, children):
+        return cls(*children, activation)
+
+# %% wrong="Layer" says="the numbers are not the ones that are meant"
+@jax.tree_util.register_pytree_node_class
+class Layer:
+    def __init__(self, w, b, activation="relu"):
+        self.w, self.b, self.activation = w, b, activation
+
+    def __call__(self, x):
+        return getattr(jax.nn, self.activation)(x @ self.w + self.b)
+
+    def tree_flatten(self):
+        return (self.w, self.b), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+# %% wrong="gauss_newton" says="a tuple where one array is meant"
+def gauss_newton(f, x, v):
+    _, pushed = jax.jvp(f, (x,), (v,))
+    _, pull = jax.vjp(f, x)
+    return pull(pushed)
+
+# %% wrong="gauss_newton" says="the value of f is pulled back"
+def gauss_newton(f, x, v):
+    value, pull = jax.vjp(f, x)
+    return pull(value)[0]
+
+# %% wrong="gauss_newton" says="the whole Hessian of half the squared length"
+def gauss_newton(f, x, v):
+    gradient = jax.grad(lambda x: 0.5 * jnp.sum(f(x) ** 2))
+    return jax.jvp(gradient, (x,), (v,))[1]
+
+# %% wrong="gauss_newton" says="uses"
+def gauss_newton(f, x, v):
+    jacobian = jax.jacobian(f)(x).reshape(-1, x.size)
+    return (jacobian.T @ (jacobian @ v.ravel())).reshape(x.shape)
+
+# %% wrong="gauss_newton" says="a Python `if` or `while` looks at a traced value"
+def gauss_newton(f, x, v):
+    _, pushed = jax.jvp(f, (x,), (v,))
+    if not jnp.any(pushed):
+        return jnp.zeros_like(x)
+    return jax.vjp(f, x)[1](pushed)[0]
+
+# %% wrong="gauss_newton" says="a function that does not return a scalar"
+def gauss_newton(f, x, v):
+    _, pushed = jax.jvp(f, (x,), (v,))
+    return jax.grad(lambda x: f(x) @ pushed)(x)
+
+# %% wrong="hvp" says="an axis was summed away"
+def hvp(f, x, v):
+    def slope(x):
+        return jax.jvp(f, (x,), (v,))[1]
+
+    return jax.jvp(slope, (x,), (v,))[1]
+
+# %% wrong="hvp" says="the gradient, not its change along v"
+def hvp(f, x, v):
+    return jax.jvp(jax.grad(f), (x,), (v,))[0]
+
+# %% wrong="hvp" says="the row sums of the Hessian times v"
+def hvp(f, x, v):
+    return jax.grad(lambda x: jnp.sum(jax.grad(f)(x)))(x) * v
+
+# %% wrong="hvp" says="precision is lost"
+def hvp(f, x, v):
+    gradient = jax.grad(f)
+    return (gradient(x + 1e-3 * v) - gradient(x - 1e-3 * v)) / 2e-3
+
+# %% wrong="hvp" says="uses"
+def hvp(f, x, v):
+    return jnp.tensordot(jax.hessian(f)(x), v, axes=v.ndim)
+
+# %% wrong="hvp" says="two traces differ"
+def hvp(f, x, v):
+    noise = np.random.normal(size=x.shape) * 0
+    return jax.jvp(jax.grad(f), (x,), (v,))[1] + noise
+
+# %% wrong="hvp" says="raised"
+def hvp(f, x, v):
+    return jax.grad(lambda x: jnp.dot(jax.grad(f)(x), v))(x)
+
+# %% wrong="td_loss" says="all zeros"
+def td_loss(w, features, next_features, rewards, discount):
+    w = jax.lax.stop_gradient(w)
+    targets = rewards + discount * next_features @ w
+    return jnp.mean((targets - features @ w) ** 2)
+
+# %% wrong="td_loss" says="the targets are dragged along"
+def td_loss(w, features, next_features, rewards, discount):
+    targets = rewards + discount * next_features @ w
+    return jnp.mean((targets - features @ w) ** 2)
+
+# %% wrong="td_loss" says="the targets move and the values do not"
+def td_loss(w, features, next_features, rewards, discount):
+    values = jax.lax.stop_gradient(features @ w)
+    targets = rewards + discount * next_features @ w
+    return jnp.mean((targets - values) ** 2)
+
+# %% wrong="td_loss" says="a constant factor of"
+def td_loss(w, features, next_features, rewards, discount):
+    targets = jax.lax.stop_gradient(rewards + discount * next_features @ w)
+    return 0.5 * jnp.mean((targets - features @ w) ** 2)
+
+# %% wrong="td_loss" says="keeps a tracer"
+last_targets = {}
+
+
+def td_loss(w, features, next_features, rewards, discount):
+    last_targets["now"] = jax.lax.stop_gradient(rewards + discount * next_features @ w)
+    return jnp.mean((last_targets["now"] - features @ w) ** 2)
+
+# %% wrong="td_loss" says="the numbers are not the ones that are meant"
+def td_loss(w, features, next_features, rewards, discount):
+    targets = jax.lax.stop_gradient(rewards + 0.9 * next_features @ w)
+    return jnp.mean((targets - features @ w) ** 2)
+
+# %% wrong="row_norms" says="an axis was summed away"
+def row_norms(x):
+    squares = jnp.sum(x**2)
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+
+# %% wrong="row_norms" says="right on some inputs"
+def row_norms(x):
+    return jnp.sqrt(jnp.sum(x**2, axis=1) + 1e-6)
+
+# %% wrong="row_norms" says="right on some inputs"
+def row_norms(x):
+    squares = jnp.sum(x**2, axis=1)
+    return jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
+
+# %% wrong="row_norms" says="NaN where a number is meant"
+def row_norms(x):
+    return jnp.nan_to_num(jnp.linalg.norm(x, axis=1))
+
+# %% wrong="row_norms" says="a Python `if` or `while` looks at a traced value"
+def row_norms(x):
+    return jnp.stack([jnp.sqrt(row @ row) if row @ row > 0 else 0.0 * row[0] for row in x])
+
+# %% wrong="row_norms" says="a boolean mask selects an unknown number of elements"
+def row_norms(x):
+    squares = jnp.sum(x**2, axis=1)
+    positive = squares > 0
+    return jnp.zeros(len(x)).at[positive].set(jnp.sqrt(squares[positive]))
+
+# %% wrong="row_norms" says="right except at"
+def row_norms(x):
+    squares = jnp.sum(x**2, axis=1)
+    safe = squares > 1e-6
+    return jnp.where(safe, jnp.sqrt(jnp.where(safe, squares, 1.0)), 0.0)
+
+# %% wrong="binarise" says="integers where floats are meant"
+def binarise(x):
+    ramp = jnp.clip(x, -1, 1)
+    bits = jnp.where(x >= 0, 1, -1)
+    return bits + jax.lax.stop_gradient((ramp - ramp).astype(jnp.int32))
+
+# %% wrong="binarise" says="all zeros"
+def binarise(x):
+    return jnp.where(x >= 0, 1.0, -1.0)
+
+# %% wrong="binarise" says="handed on everywhere"
+def binarise(x):
+    return x + jax.lax.stop_gradient(jnp.where(x >= 0, 1.0, -1.0) - x)
+
+# %% wrong="binarise" says="the cotangent is ignored"
+@jax.custom_vjp
+def binarise(x):
+    return jnp.where(x >= 0, 1.0, -1.0)
+
+
+def binarise_forward(x):
+    return binarise(x), jnp.abs(x) <= 1
+
+
+def binarise_backward(inside, cotangent):
+    return (jnp.where(inside, 1.0, 0.0),)
+
+
+binarise.defvjp(binarise_forward, binarise_backward)
+
+# %% wrong="binarise" says="a custom_vjp is not put together"
+@jax.custom_vjp
+def binarise(x):
+    return jnp.where(x >= 0, 1.0, -1.0)
+
+
+def binarise_forward(x):
+    return binarise(x), jnp.abs(x) <= 1
+
+
+def binarise_backward(inside, cotangent):
+    return jnp.where(inside, cotangent, 0.0)
+
+
+binarise.defvjp(binarise_forward, binarise_backward)
+
+# %% wrong="binarise" says="keeps a tracer"
+@jax.custom_vjp
+def binarise(x):
+    return jnp.where(x >= 0, 1.0, -1.0)
+
+
+saved = {}
+
+
+def binarise_forward(x):
+    saved["x"] = x
+    return binarise(x), None
+
+
+def binarise_backward(_, cotangent):
+    return (jnp.where(jnp.abs(saved["x"]) <= 1, cotangent, 0.0),)
+
+
+binarise.defvjp(binarise_forward, binarise_backward)
+
+# %% wrong="binarise" says="right except at"
+@jax.custom_vjp
+def binarise(x):
+    return jnp.sign(x)
+
+
+def binarise_forward(x):
+    return binarise(x), jnp.abs(x) <= 1
+
+
+def binarise_backward(inside, cotangent):
+    return (jnp.where(inside, cotangent, 0.0),)
+
+
+binarise.defvjp(binarise_forward, binarise_backward)
+
+# %% wrong="fit_logistic" says="where one array is meant"
+def fit_logistic(x, y, learning_rate, steps):
+    def loss_fn(params):
+        logits = x @ params["w"] + params["b"]
+        return jnp.mean(jnp.logaddexp(0.0, logits) - y * logits)
+
+    params, losses = {"w": jnp.zeros(x.shape[1]), "b": jnp.zeros(())}, []
+    for _ in range(steps):
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        losses.append(loss)
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+    return params, losses
+
+# %% wrong="fit_logistic" says="sum where the mean is meant"
+def fit_logistic(x, y, learning_rate, steps):
+    def loss_fn(params):
+        logits = x @ params["w"] + params["b"]
+        return jnp.sum(jnp.logaddexp(0.0, logits) - y * logits)
+
+    params, losses = {"w": jnp.zeros(x.shape[1]), "b": jnp.zeros(())}, []
+    for _ in range(steps):
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        losses.append(loss)
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+    return params, jnp.stack(losses)
+
+# %% wrong="fit_logistic" says="the loss after each step"
+def fit_logistic(x, y, learning_rate, steps):
+    def loss_fn(params):
+        logits = x @ params["w"] + params["b"]
+        return jnp.mean(jnp.logaddexp(0.0, logits) - y * logits)
+
+    params, losses = {"w": jnp.zeros(x.shape[1]), "b": jnp.zeros(())}, []
+    for _ in range(steps):
+        grads = jax.grad(loss_fn)(params)
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+        losses.append(loss_fn(params))
+    return params, jnp.stack(losses)
+
+# %% wrong="fit_logistic" says="the bias is never trained"
+def fit_logistic(x, y, learning_rate, steps):
+    def loss_fn(w, b):
+        logits = x @ w + b
+        return jnp.mean(jnp.logaddexp(0.0, logits) - y * logits)
+
+    w, b, losses = jnp.zeros(x.shape[1]), jnp.zeros(()), []
+    for _ in range(steps):
+        loss, slope = jax.value_and_grad(loss_fn)(w, b)
+        losses.append(loss)
+        w = w - learning_rate * slope
+    return {"w": w, "b": b}, jnp.stack(losses)
+
+# %% wrong="fit_logistic" says="needs a concrete value while it is traced"
+def fit_logistic(x, y, learning_rate, steps):
+    def loss_fn(params):
+        logits = x @ params["w"] + params["b"]
+        return jnp.mean(jnp.logaddexp(0.0, logits) - y * logits)
+
+    params, losses = {"w": jnp.zeros(x.shape[1]), "b": jnp.zeros(())}, []
+    for _ in range(steps):
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        losses.append(float(loss))
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+    return params, jnp.array(losses)
+
+# %% wrong="fit_logistic" says="NaN where a number is meant"
+def fit_logistic(x, y, learning_rate, steps):
+    def loss_fn(params):
+        probability = 1 / (1 + jnp.exp(-(x @ params["w"] + params["b"])))
+        return -jnp.mean(y * jnp.log(probability) + (1 - y) * jnp.log(1 - probability))
+
+    params, losses = {"w": jnp.zeros(x.shape[1]), "b": jnp.zeros(())}, []
+    for _ in range(steps):
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        losses.append(loss)
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+    return params, jnp.stack(losses)
