@@ -105,6 +105,7 @@ def server(root, taken_port):
     """A real JupyterLab on the copy; yields a function that asks it for a page."""
     port = taken_port + 1
     write_notebook(root / "course" / "02_grad" / "00_valid.ipynb", "x = 2")
+    (root / "nbgrader_config.py").write_text("open('was_read', 'w').close()")
     command = [sys.executable, "-m", "graders", "lab", "--no-browser", "--allow-root"]
     options = [f"--port={port}", f"--IdentityProvider.token={TOKEN}"]
     process = subprocess.Popen([*command, *options], cwd=root, env=_environment())
@@ -135,7 +136,7 @@ def _ask(port: int, page: str, data: dict | None) -> str:
 
 
 def test_the_students_jupyterlab(server, root):
-    """It serves the copy; Validate is there, and nothing that is for instructors."""
+    """It serves the copy; Validate is there, by the course's settings; the instructor's is not."""
     contents = json.loads(server("api/contents/02_grad"))
     assert [entry["name"] for entry in contents["content"]] == ["00_valid.ipynb", "02_grad.ipynb"]
 
@@ -146,3 +147,4 @@ def test_the_students_jupyterlab(server, root):
 
     notebook = {"path": "02_grad/00_valid.ipynb"}
     assert json.loads(server("assignments/validate", notebook)) == {"success": True, "value": {}}
+    assert (root / "was_read").exists()
