@@ -6,6 +6,8 @@ joins demand, facts, cause and next step into the lines that a card, a traceback
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from graders.failure import Cause, Finding
 
 REQUIREMENTS = {
@@ -45,7 +47,7 @@ def requirement(verb: str, hidden: bool = False) -> str:
     return f"{words}, on hidden inputs" if hidden else words
 
 
-def one_line(exercise: str, demanded: str, finding: Finding) -> str:
+def one_line(exercise: str, finding: Finding) -> str:
     """The line of the traceback and of tables: who, what is wrong."""
     if not finding.answered:
         return f"{exercise}: not answered yet"
@@ -55,6 +57,12 @@ def one_line(exercise: str, demanded: str, finding: Finding) -> str:
 def hidden_line(exercise: str, demanded: str) -> str:
     """The line for a failed hidden test: its kind, nothing of its inputs or numbers."""
     return f"{exercise}: a hidden test failed: that it {demanded}"
+
+
+def of_hidden(finding: Finding) -> Finding:
+    """What an instructor reads of a failed hidden test; no student is shown it."""
+    diagnosis = f"right for the visible inputs, wrong on hidden ones: {finding.cause.diagnosis}"
+    return replace(finding, cause=Cause(diagnosis, finding.cause.next_step))
 
 
 def rows(finding: Finding, hidden: bool = False) -> list[tuple[str, str]]:

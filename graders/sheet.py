@@ -68,11 +68,12 @@ class Sheet:
     def fail(self, requirement: Requirement, finding: Finding) -> CheckFailed:
         """Shows the sheet and gives the exception to raise."""
         requirement.state = "failed" if finding.answered else "unanswered"
-        self.finding = finding
-        self.show(self)
-        words = messages.one_line(requirement.exercise, requirement.words, finding)
+        words = messages.one_line(requirement.exercise, finding)
         if requirement.hidden and finding.answered:
             words = messages.hidden_line(requirement.exercise, requirement.words)
+            finding = messages.of_hidden(finding)
+        self.finding = finding
+        self.show(self)
         return CheckFailed(requirement.exercise, requirement.words, finding, words)
 
 

@@ -18,15 +18,15 @@ def check_primitives(
     forbids: Sequence[str] = (),
     at_most: Mapping[str, int] | None = None,
     max_equations: int | None = None,
-    same_size_for: Sequence[Any] | None = None,
+    same_size_for: Sequence[Sequence[Any]] = (),
     static_argnums: Sequence[int] = (),
 ) -> None:
     """Checks the jaxpr of `answer` at `args`, inner programs included.
 
     `requires` and `forbids` name primitives, as `jax.make_jaxpr` prints them; `at_most` bounds
-    how often one occurs, `max_equations` how many there are. `same_size_for` is a second tuple of
-    arguments, of another size, for which the program must have as many equations: no Python loop
-    over elements.
+    how often one occurs, `max_equations` how many there are. `same_size_for` lists other
+    argument tuples, of other sizes, for which the program must have as many equations: no Python
+    loop over elements.
     """
 
     def program(arguments: Sequence[Any]) -> dict:
@@ -46,8 +46,8 @@ def check_primitives(
             reject(semantics.too_often(name, count[name], bound), f"{bound}", f"{count[name]}")
     if max_equations is not None and facts["equations"] > max_equations:
         reject(semantics.too_long(facts["equations"], max_equations))
-    if same_size_for is not None:
-        larger = program(same_size_for)["equations"]
+    for others in same_size_for:
+        larger = program(others)["equations"]
         if larger != facts["equations"]:
             reject(semantics.grows(facts["equations"], larger))
 

@@ -56,7 +56,9 @@ def _is_what_came(pair: Pair, mistaken: Callable[..., Any]) -> bool:
 
 
 def near(got: np.ndarray, other: np.ndarray, tolerance: float = NEAR) -> bool:
-    """Whether two arrays are the same but for rounding; NaN equals NaN."""
+    """Whether two arrays are the same but for rounding; NaN equals NaN, nothing is broadcast."""
+    if got.shape != other.shape:
+        return False
     with np.errstate(all="ignore"):
         finite = np.abs(other[np.isfinite(other)])
         scale = max(float(finite.max(initial=0.0)), 1e-30)
@@ -141,9 +143,10 @@ def _ratio(pair: Pair) -> float | None:
 
 
 def _sizes(args: Any) -> set[int]:
+    """Every size of an axis, and every product of neighbouring axes, in the arguments."""
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(args) if hasattr(leaf, "shape")]
-    sizes = {size for shape in shapes for size in shape}
-    return (sizes | {int(np.prod(shape)) for shape in shapes}) - {0, 1}
+    runs = (s[i:j] for s in shapes for i in range(len(s)) for j in range(i + 1, len(s) + 1))
+    return {int(np.prod(run)) for run in runs} - {0, 1}
 
 
 def _close_to_one_of(value: float, sizes: set[int]) -> bool:
@@ -152,7 +155,8 @@ def _close_to_one_of(value: float, sizes: set[int]) -> bool:
 
 def _sized(factors: Sequence[float], pairs: Sequence[Pair]) -> bool:
     """Whether the factors follow the sizes, and are not one constant such as 2."""
-    return len({round(f, 3) for f in factors}) > 1 or len(_wrong(pairs)) == 1
+    sizes = {frozenset(_sizes(pair.args)) for pair in _wrong(pairs)}
+    return len({round(f, 3) for f in factors}) > 1 or len(sizes) == 1
 
 
 def _times(factors: Sequence[float]) -> str:
@@ -160,18 +164,13 @@ def _times(factors: Sequence[float]) -> str:
 
 
 def transposed(pairs: Sequence[Pair]) -> Cause | None:
-    if all(p.got.ndim >= 2 and near(p.got.swapaxes(-1, -2), p.expected) for p in _square(pairs)):
+    matrices = [p for p in _wrong(pairs) if p.got.ndim >= 2]
+    if matrices and all(near(p.got.swapaxes(-1, -2), p.expected) for p in matrices):
         return Cause(
             "transposed: rows and columns have changed places",
             "Check the order of the factors, or of the indices.",
         )
     return None
-
-
-def _square(pairs: Sequence[Pair]) -> list[Pair]:
-    wrong = _wrong(pairs)
-    square = [p for p in wrong if p.got.ndim >= 2 and p.got.shape[-1] == p.got.shape[-2]]
-    return square if len(square) == len(wrong) else wrong
 
 
 def reversed_order(pairs: Sequence[Pair]) -> Cause | None:

@@ -1,0 +1,87 @@
+"""Runs whole notebooks in a kernel, as a student does, and says what each check showed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from graders.author.cells import Cell, Lesson
+from graders.author.problems import Problem
+
+SECONDS = 60
+LIMIT = 600
+UNANSWERED = "not answered yet"
+
+
+def run_notebook(notebook: NotebookNode) -> float:
+    """The seconds that the notebook took from a cold kernel; it holds its outputs then."""
+    began = time.perf_counter()
+    NotebookClient(notebook, timeout=LIMIT, allow_errors=True, kernel_name="python3").execute()
+    return time.perf_counter() - began
+
+
+def solution_problems(lesson: Lesson, path: Path) -> tuple[list[Problem], float]:
+    """What keeps the notebook with the solutions from every point, and the seconds it ran."""
+    notebook = nbformat.read(path, as_version=4)
+    seconds = run_notebook(notebook)
+    problems = [_raised(lesson, cell, said) for cell, said in _errors(lesson, notebook)]
+    problems += _noisy(lesson, notebook)
+    if seconds > SECONDS:
+        what = f"the notebook runs for {seconds:.0f} s from cold, where {SECONDS} s are the limit"
+        problems.append(Problem(_source(lesson), 1, what, "make the examples smaller"))
+    return problems, seconds
+
+
+def untouched_problems(lesson: Lesson, path: Path) -> list[Problem]:
+    """Given cells of the student's notebook that raise, and checks that pass or say other words."""
+    notebook = nbformat.read(path, as_version=4)
+    run_notebook(notebook)
+    said = {cell.index: words for cell, words in _errors(lesson, notebook)}
+    problems = [
+        _raised(lesson, cell, said[cell.index])
+        for cell in lesson.cells
+        if cell.is_given and cell.index in said
+    ]
+    for check in lesson.checks:
+        if not said.get(check.index, "").endswith(UNANSWERED):
+            heard = said.get(check.index, "nothing: it passes")
+            what = f"untouched, the check of {check.check} says {heard!r}, not {UNANSWERED!r}"
+            problems.append(Problem(_source(lesson), check.line, what, "mend the check"))
+    return problems
+
+
+def _raised(lesson: Lesson, cell: Cell, said: str) -> Problem:
+    return Problem(_source(lesson), cell.line, f"the cell raises {said}", "make it run")
+
+
+def _errors(lesson: Lesson, notebook: NotebookNode) -> Iterator[tuple[Cell, str]]:
+    """The cells that raised without leave to, each with the last line of its error."""
+    for cell, shown in _matched(lesson, notebook):
+        for output in shown.outputs:
+            if output.output_type == "error" and "raises-exception" not in cell.tags:
+                yield cell, f"{output.ename}: {output.evalue}"
+
+
+def _noisy(lesson: Lesson, notebook: NotebookNode) -> Iterator[Problem]:
+    for cell, shown in _matched(lesson, notebook):
+        for output in shown.outputs:
+            if output.get("name") == "stderr" and "raises-exception" not in cell.tags:
+                what = f"the cell writes to stderr: {output.text[:120]!r}"
+                yield Problem(_source(lesson), cell.line, what, "mend the warning's cause")
+
+
+def _matched(lesson: Lesson, notebook: NotebookNode) -> Iterator[tuple[Cell, NotebookNode]]:
+    """Each code cell of the lesson beside the cell of the notebook that it became."""
+    shown = {cell.id: cell for cell in notebook.cells}
+    for cell in lesson.cells:
+        if cell.kind == "code":
+            yield cell, shown[cell.id]
+
+
+def _source(lesson: Lesson) -> Path:
+    return lesson.path / "lesson.py"

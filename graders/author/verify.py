@@ -1,0 +1,182 @@
+"""`jax-course verify`: proves that a lesson's checks tell right from wrong.
+
+For each lesson: the notebook with the solutions gets every point, the untouched one none, each
+wrong answer is rejected with its own diagnosis, each right answer is accepted, and every line of
+every check is needed. The lessons are proved in parallel, in processes of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from graders.author import build, entries, independence, kernel_runs, seam
+from graders.author.census import Census, census, too_few
+from graders.author.problems import Problem
+from graders.author.source import Lesson, read_lesson
+from graders.root import course_root
+
+CACHE = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
+
+
+@dataclass
+class Report:
+    """What verifying one lesson found."""
+
+    lesson: str
+    counts: Census
+    problems: list[Problem] = field(default_factory=list)
+    seconds: float = 0.0  # of the notebook with the solutions, from a cold kernel
+
+    @property
+    def proved(self) -> bool:
+        return not self.problems
+
+
+def main(names: Sequence[str] = (), long: bool = False) -> int:
+    """Verifies the named lessons, or all, and prints a table; 1 if anything is not proved."""
+    from graders.author.verify_table import Progress, show
+
+    root = course_root()
+    with Progress() as progress:
+        reports = verify(root, names, long, progress)
+    show(reports)
+    return 0 if reports and all(report.proved for report in reports) else 1
+
+
+def verify(root: Path, names: Sequence[str], long: bool, progress: Any) -> list[Report]:
+    """A report for each lesson; a SourceError if one cannot be built."""
+    lessons = build.read_and_lint(root, names)
+    with tempfile.TemporaryDirectory() as scratch:
+        for path, content in build.built(root, lessons).items():
+            (Path(scratch) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(scratch) / path).write_bytes(content)
+        return Verification(lessons, Path(scratch), long, progress, root).run()
+
+
+@dataclass
+class Verification:
+    """The tasks of one run, spread over the processors."""
+
+    lessons: list[Lesson]
+    notebooks: Path  # the folder that holds what the lessons build
+    long: bool
+    progress: Any
+    root: Path
+
+    def run(self) -> list[Report]:
+        """Runs every task, and collects the reports in the order of the lessons."""
+        reports = {lesson.name: self._begun(lesson) for lesson in self.lessons}
+        context = multiprocessing.get_context("spawn")
+        with (
+            context.Manager() as manager,
+            ProcessPoolExecutor(os.cpu_count(), context, _cached, (self._cache(),)) as pool,
+        ):
+            ticks = manager.Queue()
+            tasks = [task for lesson in self.lessons for task in self._tasks(pool, lesson, ticks)]
+            self._watch([future for _, future in tasks], ticks)
+            for name, future in tasks:
+                problems, seconds = _outcome(name, self.root, future)
+                reports[name].problems += problems
+                reports[name].seconds = max(reports[name].seconds, seconds)
+        return list(reports.values())
+
+    def _begun(self, lesson: Lesson) -> Report:
+        return Report(lesson.name, census(lesson), list(too_few(lesson)))
+
+    def _cache(self) -> str:
+        return str(self.root / "build" / "compiled")
+
+    def _tasks(
+        self, pool: ProcessPoolExecutor, lesson: Lesson, ticks: Any
+    ) -> list[tuple[str, Future]]:
+        inside = Path(lesson.name) / f"{lesson.name}.ipynb"
+        solved, untouched = (self.notebooks / b / inside for b in (build.SOURCE, build.RELEASE))
+        calls: list[tuple[Callable, tuple]] = [
+            (_entries, (lesson.path, ticks)),
+            (_seam, (lesson.path, ticks, self.long)),
+            (_solved, (lesson.path, solved, ticks)),
+            (_untouched, (lesson.path, untouched, ticks)),
+        ]
+        if self.long:
+            calls.append((_independence, (lesson.path, ticks)))
+        self.progress.add(lesson.name, _steps(lesson, self.long))
+        return [(lesson.name, pool.submit(call, *arguments)) for call, arguments in calls]
+
+    def _watch(self, futures: list[Future], ticks: Any) -> None:
+        while not all(future.done() for future in futures) or not ticks.empty():
+            try:
+                self.progress.advance(ticks.get(timeout=0.2))
+            except queue.Empty:
+                continue
+
+
+def _cached(folder: str) -> None:
+    """In each process: compiled programs are kept, and pictures are drawn nowhere."""
+    os.environ.update(CACHE, JAX_COMPILATION_CACHE_DIR=folder, MPLBACKEND="Agg")
+
+
+def _outcome(name: str, root: Path, future: Future) -> tuple[list[Problem], float]:
+    try:
+        return future.result()
+    except Exception as error:
+        lines = "".join(traceback.format_exception(error))
+        at = root / "solutions" / name / "lesson.py"
+        return [Problem(at, 1, f"verifying broke down: {lines}", "mend graders or the check")], 0.0
+
+
+def _steps(lesson: Lesson, long: bool) -> int:
+    """How often the tasks of a lesson will advance the progress bar."""
+    count = len(lesson.wrong) + len(lesson.right)
+    if not long:
+        return 2 + count + len(seam.sample(lesson))
+    return 2 + 2 * count + len(list(independence.mixtures(lesson)))
+
+
+def _entries(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
+    return entries.prove(read_lesson(folder), lambda: ticks.put(folder.name)), 0.0
+
+
+def _seam(folder: Path, ticks: Any, every: bool) -> tuple[list[Problem], float]:
+    lesson = read_lesson(folder)
+    chosen = (*lesson.wrong, *lesson.right) if every else seam.sample(lesson)
+    return seam.compare_places(lesson, chosen, lambda: ticks.put(folder.name)), 0.0
+
+
+def _independence(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
+    lesson = read_lesson(folder)
+    return independence.prove_independence(lesson, lambda: ticks.put(folder.name)), 0.0
+
+
+def _solved(folder: Path, notebook: Path, ticks: Any) -> tuple[list[Problem], float]:
+    with _without_cache():
+        found = kernel_runs.solution_problems(read_lesson(folder), notebook)
+    ticks.put(folder.name)
+    return found
+
+
+def _untouched(folder: Path, notebook: Path, ticks: Any) -> tuple[list[Problem], float]:
+    found = kernel_runs.untouched_problems(read_lesson(folder), notebook)
+    ticks.put(folder.name)
+    return found, 0.0
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """A kernel that starts in this block compiles everything itself: it is cold."""
+    folder = os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+    yield
+    if folder is not None:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder

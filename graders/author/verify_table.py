@@ -1,0 +1,71 @@
+"""What `jax-course verify` shows a person: a progress bar, a table, and every problem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import progress
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from graders.author.verify import Report
+
+COLUMNS = ("exercises", "predictions", "points", "wrong", "right", "words")
+
+
+class Progress:
+    """A bar for each lesson, which `advance` moves by one step."""
+
+    def __init__(self) -> None:
+        self.bars = progress.Progress(
+            progress.TextColumn("{task.description:<16}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self.tasks: dict[str, progress.TaskID] = {}
+
+    def add(self, lesson: str, steps: int) -> None:
+        """A bar of `steps` steps for `lesson`."""
+        self.tasks[lesson] = self.bars.add_task(lesson, total=steps)
+
+    def advance(self, lesson: str) -> None:
+        """One step is done."""
+        self.bars.advance(self.tasks[lesson])
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+
+def show(reports: Sequence[Report]) -> None:
+    """Prints the table, the totals, and below them every problem with its mend."""
+    console = Console(width=None if Console().is_terminal else 110)
+    for report in reports:
+        for problem in sorted(report.problems):
+            console.print(str(problem), style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(_table(reports))
+
+
+def _table(reports: Sequence[Report]) -> Table:
+    table = Table("lesson", title="Lessons verified", show_footer=True)
+    table.columns[0].footer = "all"
+    for name in COLUMNS:
+        total = sum(getattr(report.counts, name) for report in reports)
+        table.add_column(name, justify="right", footer=str(total))
+    table.add_column("seconds, cold", justify="right")
+    table.add_column("problems", justify="right", footer=str(sum(len(r.problems) for r in reports)))
+    for report in reports:
+        table.add_row(*_row(report), style="" if report.proved else "red")
+    return table
+
+
+def _row(report: Report) -> list[Any]:
+    counts = [str(getattr(report.counts, name)) for name in COLUMNS]
+    return [report.lesson, *counts, f"{report.seconds:.0f}", str(len(report.problems) or "none")]
