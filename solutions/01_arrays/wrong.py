@@ -23,7 +23,7 @@ def unit_rows(x):
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return x / np.where(length == 0, 1, length).astype(np.float32)
 
-# %% wrong="unit_rows" says="right for the visible"
+# %% wrong="unit_rows" says="a small number is added to every length"
 def unit_rows(x):
     return x / (jnp.linalg.norm(x, axis=1, keepdims=True) + 1e-6)
 
@@ -48,7 +48,7 @@ def frame_difference(a, b):
     difference = np.int16(a) - np.int16(b)
     return jnp.mean(jnp.abs(jnp.asarray(difference)))
 
-# %% wrong="frame_difference" says="right for the visible"
+# %% wrong="frame_difference" says="int8 ends at 127"
 def frame_difference(a, b):
     return jnp.mean(jnp.abs(a.astype(jnp.int8) - b.astype(jnp.int8)))
 
@@ -120,7 +120,7 @@ def confusion(labels, predictions, classes):
         counts = counts.at[label, prediction].add(1)
     return counts
 
-# %% wrong="confusion" says="right for the visible"
+# %% wrong="confusion" says="a byte overflowed"
 def confusion(labels, predictions, classes):
     place = labels * classes + predictions
     return jnp.bincount(place, length=classes**2).reshape(classes, classes)
