@@ -5,6 +5,7 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
@@ -44,8 +45,8 @@ lock: $(READY)  ## Write requirements.lock anew (newer versions: make lock UPGRA
 	$(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
 		--all-extras --custom-compile-command "make lock" $(UPGRADE) \
 		pyproject.toml --output-file requirements.lock
+	@$(PIP) --requirement requirements.lock
 	@touch $(READY)
-	$(BIN)/pip install --quiet --requirement requirements.lock
 
 clean:  ## Remove .venv and what was built (work/ with your answers stays)
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info
@@ -57,8 +58,8 @@ $(READY): requirements.lock pyproject.toml
 		echo "Python 3.11 or later is needed. Name one: make lab PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 		echo "This Python cannot make environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	@echo "Installing the course into $(VENV): some minutes the first time, never again."
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --editable .
+	@echo "Installing what the course uses into $(VENV). The first time that takes some minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --requirement requirements.lock
+	@$(PIP) --no-deps --editable .
 	@touch $@

@@ -157,7 +157,7 @@ def image_installs_the_lock(root: Path) -> Iterator[str]:
 def make_installs_the_lock(root: Path) -> Iterator[str]:
     text = (root / "Makefile").read_text()
     for wanted in ["--requirement requirements.lock\n", "--no-deps --editable .\n"]:
-        if f"pip install --disable-pip-version-check {wanted}" not in text:
+        if f"@$(PIP) {wanted}" not in text:
             yield f"make does not install {wanted}"
 
 
