@@ -1,5 +1,6 @@
 """A tiny lesson that needs neither JAX nor the real checks, so that its tests run in seconds."""
 
+import shutil
 from pathlib import Path
 
 LESSON = '''\
@@ -106,3 +107,10 @@ def write_lesson(
     for file, text in (("lesson", lesson), ("wrong", wrong), ("right", right)):
         (folder / f"{file}.py").write_text(text)
     return folder
+
+
+def make_course(root: Path) -> Path:
+    """A course under `root` with the tiny lesson and the configuration of this course."""
+    shutil.copy(Path(__file__).parents[2] / "nbgrader_config.py", root)
+    write_lesson(root)
+    return root

@@ -1,0 +1,136 @@
+"""Builds course/ from solutions/: deterministic, complete, and nothing at all on any problem."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nbgrader.converters import GenerateAssignment
+from nbgrader.preprocessors import SaveCells
+
+from graders.author.cells import Lesson
+from graders.author.lint import lint_lesson
+from graders.author.notebooks import notebook_bytes, source_notebook
+from graders.author.source import FOLDER, SourceError, lesson_folders, read_lesson
+from graders.nbgrader_tools import course_config, run_step
+from graders.root import course_root
+
+SOURCE, RELEASE = Path("build/source"), Path("course")
+
+Files = dict[Path, bytes]  # by path below the course's root
+
+
+def main(names: Sequence[str] = (), check: bool = False, root: Path | None = None) -> int:
+    """Builds the named lessons, or all; with `check` only says what is stale. 0 if all is well."""
+    root = root or course_root()
+    try:
+        changes = stale(root) if check else [str(path) for path in build(root, names)]
+    except SourceError as error:
+        print(error, file=sys.stderr)
+        print(f"{len(error.problems)} to mend; nothing was written.", file=sys.stderr)
+        return 1
+    print("\n".join(changes) or "course/ is what solutions/ builds.")
+    if changes and check:
+        print("course/ is stale. Mend: run `jax-course build` and commit what it writes.")
+    return int(check and bool(changes))
+
+
+def read_and_lint(root: Path, names: Iterable[str] = ()) -> list[Lesson]:
+    """The named lessons, or all; a SourceError with every problem of every one of them."""
+    lessons, problems = [], []
+    for folder in lesson_folders(root, names):
+        try:
+            lessons.append(read_lesson(folder))
+            problems += lint_lesson(lessons[-1])
+        except SourceError as error:
+            problems += error.problems
+    if problems:
+        raise SourceError(problems)
+    return lessons
+
+
+def build(root: Path, names: Iterable[str] = ()) -> list[Path]:
+    """Writes build/source/ and course/ for the named lessons, or all; gives course/'s changes.
+
+    Without names, lessons that have gone from solutions/ go from both. Other files stay.
+
+    Raises:
+        SourceError: the sources have problems; nothing has been written.
+    """
+    names = list(names)
+    lessons = read_and_lint(root, names)
+    files = built(root, lessons)
+    changed = [path for path, content in files.items() if _write(root / path, content)]
+    removed = _extra(root, files, {lesson.name for lesson in lessons} if names else None)
+    for path in removed:
+        _remove(root / path)
+    return sorted(path for path in {*changed, *removed} if path.is_relative_to(RELEASE))
+
+
+def stale(root: Path) -> list[str]:
+    """How course/ differs from what the sources build, one sentence each; nothing is written."""
+    files = {p: c for p, c in built(root, read_and_lint(root)).items() if p.is_relative_to(RELEASE)}
+    missing = [f"{path} is missing" for path in files if not (root / path).exists()]
+    other = [
+        f"{path} is not what solutions/{path.parent.name} builds"
+        for path, content in files.items()
+        if (root / path).exists() and (root / path).read_bytes() != content
+    ]
+    extra = [p for p in _extra(root, files) if p.is_relative_to(RELEASE)]
+    return sorted([*missing, *other, *(f"{path} is built by no lesson" for path in extra)])
+
+
+def built(root: Path, lessons: Iterable[Lesson]) -> Files:
+    """The files of build/source/ and course/ that the lessons give, made in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="jax-course-") as temporary:
+        workplace = Path(temporary).resolve()
+        for lesson in lessons:
+            path = workplace / SOURCE / lesson.name / f"{lesson.name}.ipynb"
+            _write(path, notebook_bytes(source_notebook(lesson)))
+            _release(root, workplace, lesson.name)
+        folders = [workplace / SOURCE, workplace / RELEASE]
+        paths = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file())
+        return {path.relative_to(workplace): path.read_bytes() for path in paths}
+
+
+def _release(root: Path, workplace: Path, lesson: str) -> None:
+    """Lets nbgrader make the student's notebook; the gradebook is left alone."""
+    config = course_config(root, root=str(workplace))
+    steps = config.GenerateAssignment.preprocessors
+    config.GenerateAssignment.preprocessors = [s for s in steps if s is not SaveCells]
+    run_step(GenerateAssignment, config, lesson, no_database=True)
+
+
+def _write(path: Path, content: bytes) -> bool:
+    """Makes the file hold `content`, all at once; False where it did already."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return True
+
+
+def _extra(root: Path, files: Files, lessons: set[str] | None = None) -> list[Path]:
+    """What stands in the folders of lessons, those in `lessons` or all, and is not in `files`."""
+    kept = {*files, *(path.parent for path in files)}
+    folders = [f for above in (SOURCE, RELEASE) for f in sorted((root / above).glob("*"))]
+    extra: list[Path] = []
+    for folder in folders:
+        if FOLDER.fullmatch(folder.name) and (lessons is None or folder.name in lessons):
+            paths = (path.relative_to(root) for path in [folder, *sorted(folder.rglob("*"))])
+            extra += [path for path in paths if path not in kept]
+    return [path for path in extra if path.parent not in extra]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,50 @@
+"""Turns a lesson into the instructor's notebook, with the metadata that nbgrader asks for."""
+
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbgrader.nbgraderformat import MetadataValidator
+
+from graders.author.cells import Cell, Lesson
+
+_METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+_GOES_ON = "raises-exception"  # Run All goes on behind a cell with this tag
+
+
+def source_notebook(lesson: Lesson) -> NotebookNode:
+    """The lesson with its solutions and hidden tests, and no outputs."""
+    return new_notebook(cells=[_cell(cell) for cell in lesson.cells], metadata=_METADATA)
+
+
+def notebook_bytes(notebook: NotebookNode) -> bytes:
+    """The notebook as the file that nbformat writes; the same notebook gives the same bytes."""
+    return (nbformat.writes(notebook) + "\n").encode()
+
+
+def _cell(cell: Cell) -> NotebookNode:
+    new_cell = new_markdown_cell if cell.kind == "markdown" else new_code_cell
+    return new_cell(cell.source, id=cell.id, metadata=_metadata(cell))
+
+
+def _metadata(cell: Cell) -> dict[str, Any]:
+    tags = set(cell.tags)
+    if not cell.grade_id:
+        return {"tags": sorted(tags)} if tags else {}
+    return {"nbgrader": _nbgrader(cell), "tags": sorted(tags | {_GOES_ON})}
+
+
+def _nbgrader(cell: Cell) -> dict[str, Any]:
+    described = {
+        "schema_version": MetadataValidator.schema_version,
+        "grade_id": cell.grade_id,
+        "grade": bool(cell.check),
+        "solution": bool(cell.exercise),
+        "locked": bool(cell.check),
+        "task": False,
+    }
+    return described | ({"points": cell.points} if cell.check else {})

@@ -1,0 +1,66 @@
+"""Runs nbgrader's own steps from Python, with the course's configuration."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from nbgrader.converters import BaseConverter
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
+from traitlets.log import get_logger
+
+
+class StepFailed(Exception):
+    """A step of nbgrader did not succeed; the message is what nbgrader logged."""
+
+
+def course_config(course: Path, **course_directory: Any) -> Config:
+    """What nbgrader_config.py says; `course_directory` sets options of CourseDirectory."""
+    config = Config(PyFileConfigLoader("nbgrader_config.py", str(course)).load_config())
+    config.CourseDirectory.update(course_directory)
+    return config
+
+
+def run_step(
+    step: type[BaseConverter], config: Config, lesson: str, student: str = "*", **options: Any
+) -> str:
+    """Runs one of nbgrader's converters on a lesson, and gives its log.
+
+    Raises:
+        StepFailed: the step did not succeed, for whatever reason.
+    """
+    with _logged() as log:
+        try:
+            directory = CourseDirectory(config=config, assignment_id=lesson, student_id=student)
+            converter = step(coursedir=directory, config=config)
+            for option, value in options.items():
+                setattr(converter, option, value)
+            converter.start()
+        except KeyboardInterrupt:
+            raise
+        # nbgrader raises whatever its parts raise, SystemExit among them.
+        except BaseException as error:
+            raise StepFailed(log.getvalue() or f"{type(error).__name__}: {error}") from error
+    return log.getvalue()
+
+
+@contextmanager
+def _logged() -> Iterator[StringIO]:
+    """Collects what nbgrader logs from warnings on, and keeps it from the screen."""
+    text, folder = StringIO(), os.getcwd()
+    logger = get_logger()
+    logger = logger if isinstance(logger, logging.Logger) else logger.logger
+    before = list(logger.handlers), logger.propagate, logger.level
+    logger.handlers, logger.propagate = [logging.StreamHandler(text)], False  # type: ignore[assignment]
+    logger.setLevel(logging.WARNING)
+    try:
+        yield text
+    finally:
+        logger.handlers, logger.propagate, level = before
+        logger.setLevel(level)
+        os.chdir(folder)

@@ -1,0 +1,193 @@
+"""The build: the same bytes each time, nothing that leaks, nothing written on a problem."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from graders.author.build import build, main, stale
+from graders.author.source import SourceError, read_lesson
+from graders.nbgrader_plugins import blank_for
+from graders.tests.fixture_lesson import LESSON, make_course, write_lesson
+
+NOTEBOOK = Path("course/00_tiny/00_tiny.ipynb")
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    return make_course(tmp_path)
+
+
+def snapshot(root: Path) -> dict[str, tuple[bytes, int]]:
+    files = [p for p in root.rglob("*") if p.is_file()]
+    return {str(p.relative_to(root)): (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+def released(root: Path) -> NotebookNode:
+    return nbformat.read(root / NOTEBOOK, as_version=4)
+
+
+def test_building_twice_changes_nothing(course: Path) -> None:
+    assert build(course) == [NOTEBOOK]
+    before = snapshot(course)
+    assert build(course) == []
+    assert snapshot(course) == before
+
+
+def test_bytes_do_not_depend_on_where_the_course_lies(course: Path, tmp_path: Path) -> None:
+    build(course)
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    build(make_course(elsewhere))
+    assert (elsewhere / NOTEBOOK).read_bytes() == (course / NOTEBOOK).read_bytes()
+
+
+def test_the_released_notebook_is_what_a_student_opens(course: Path) -> None:
+    build(course)
+    notebook = released(course)
+    nbformat.validate(notebook)
+    lesson = read_lesson(course / "solutions" / "00_tiny")
+    assert [cell.id for cell in notebook.cells] == [cell.id for cell in lesson.cells]
+    assert all(cell.get("outputs", []) == [] for cell in notebook.cells)
+    assert notebook.metadata.kernelspec.name == "python3"
+    graded = {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
+    assert graded["double_check"].metadata.nbgrader.points == 2
+    assert graded["double_check"].metadata.editable is False
+    assert all(cell.metadata.tags == ["raises-exception"] for cell in graded.values())
+    assert graded["answer"].source == "# A whole number.\nanswer = ..."
+    assert graded["double"].source.endswith("    # YOUR CODE HERE\n    raise NotImplementedError()")
+
+
+def test_no_solution_and_no_hidden_test_leaks(course: Path) -> None:
+    build(course)
+    names = [str(p.relative_to(course / "course")) for p in (course / "course").rglob("*")]
+    assert sorted(names) == ["00_tiny", "00_tiny/00_tiny.ipynb"]
+    text = (course / NOTEBOOK).read_text()
+    for secret in ("operator.mul(2, x)", "-12345", "HIDDEN", "SOLUTION", "answer = 4", "3 * x"):
+        assert secret not in text
+    instructors = (course / "build/source/00_tiny/00_tiny.ipynb").read_text()
+    assert "operator.mul(2, x)" in instructors
+    assert "-12345" in instructors
+
+
+def test_a_problem_in_one_lesson_keeps_every_lesson_from_being_written(course: Path) -> None:
+    build(course)
+    before = snapshot(course)
+    write_lesson(course, "01_more", lesson=LESSON.replace(" points=2", ""))
+    write_lesson(course, lesson=LESSON.replace("# # 0 · Tiny", "# # 0 · Changed"))
+    with pytest.raises(SourceError, match=r"01_more/lesson\.py:\d+: .*no points"):
+        build(course)
+    after = snapshot(course)
+    assert {path: after[path] for path in before if "solutions" not in path} == {
+        path: content for path, content in before.items() if "solutions" not in path
+    }
+    assert not (course / "course/01_more").exists()
+
+
+def test_a_breach_of_the_rules_is_a_problem_too(course: Path) -> None:
+    write_lesson(course, lesson=LESSON.replace(" · difficulty 1 of 5", ""))
+    with pytest.raises(SourceError, match="minutes and difficulty"):
+        build(course)
+    assert not (course / "course").exists()
+
+
+def test_a_removed_lesson_is_removed_and_other_files_stay(course: Path) -> None:
+    write_lesson(course, "01_more")
+    build(course)
+    (course / "course/README.md").write_text("Syllabus")
+    for file in (course / "solutions/00_tiny").iterdir():
+        file.unlink()
+    (course / "solutions/00_tiny").rmdir()
+    assert Path("course/00_tiny") in build(course)
+    assert not (course / "course/00_tiny").exists()
+    assert not (course / "build/source/00_tiny").exists()
+    assert (course / "course/01_more/01_more.ipynb").exists()
+    assert (course / "course/README.md").read_text() == "Syllabus"
+
+
+def test_a_named_lesson_is_built_alone(course: Path) -> None:
+    write_lesson(course, "01_more")
+    build(course)
+    (course / "course/01_more/01_more.ipynb").write_text("old")
+    (course / NOTEBOOK).write_text("old")
+    assert build(course, ["00_tiny"]) == [NOTEBOOK]
+    assert (course / "course/01_more/01_more.ipynb").read_text() == "old"
+    with pytest.raises(SourceError, match="no lesson '09_none'"):
+        build(course, ["09_none"])
+
+
+def test_stale_names_each_difference_and_writes_nothing(course: Path) -> None:
+    write_lesson(course, "01_more")
+    build(course)
+    assert stale(course) == []
+    (course / NOTEBOOK).write_text((course / NOTEBOOK).read_text() + "\n")
+    (course / "course/01_more/01_more.ipynb").unlink()
+    (course / "course/00_tiny/answers.txt").write_text("untracked")
+    (course / "course/09_old").mkdir()
+    before = snapshot(course)
+    assert stale(course) == [
+        "course/00_tiny/00_tiny.ipynb is not what solutions/00_tiny builds",
+        "course/00_tiny/answers.txt is built by no lesson",
+        "course/01_more/01_more.ipynb is missing",
+        "course/09_old is built by no lesson",
+    ]
+    assert snapshot(course) == before
+    build(course)
+    assert stale(course) == []
+
+
+def test_a_write_that_is_cut_short_leaves_the_old_file(
+    course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(course)
+    before = snapshot(course / "course")
+    write_lesson(course, lesson=LESSON.replace("# # 0 · Tiny", "# # 0 · Changed"))
+
+    def fails(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fails)
+        with pytest.raises(OSError, match="disk full"):
+            build(course)
+    assert snapshot(course / "course") == before
+
+
+def test_the_command_says_what_it_did(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(check=True, root=course) == 1
+    assert "is missing" in capsys.readouterr().out
+    assert main(root=course) == 0
+    assert capsys.readouterr().out == f"{NOTEBOOK}\n"
+    assert main(check=True, root=course) == 0
+    write_lesson(course, lesson=LESSON.replace(" points=2", ""))
+    assert main(root=course) == 1
+    assert "lesson.py:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "blank"),
+    [
+        ("### BEGIN SOLUTION\nf = 3\n### END SOLUTION", "f = ..."),
+        ("# form\n### BEGIN SOLUTION\nf: int = 3\n### END SOLUTION", "f = ..."),
+        (
+            "### BEGIN SOLUTION\nimport a\ndef f():\n    return 1\n### END SOLUTION",
+            "# YOUR CODE HERE\nf = ...",
+        ),
+        ("def f():\n    ### BEGIN SOLUTION\n    return 1\n    ### END SOLUTION", None),
+        ("def f(): ...\n### BEGIN SOLUTION\nf = 3\n### END SOLUTION", None),
+        ("f = 3", None),
+    ],
+)
+def test_an_answer_at_the_margin_keeps_its_name_bound(source: str, blank: str | None) -> None:
+    described = {"grade_id": "f", "solution": True, "grade": False}
+    cell = nbformat.v4.new_code_cell(source, metadata={"nbgrader": described})
+    assert blank_for(cell) == blank
+
+
+def test_json_ends_with_a_line(course: Path) -> None:
+    build(course)
+    content = (course / NOTEBOOK).read_text()
+    assert content.endswith("}\n")
+    assert json.loads(content)["nbformat"] == 4

@@ -1,0 +1,77 @@
+# nbgrader's configuration: its command line works from this folder, nbgrader itself unchanged.
+import os
+import sys
+from pathlib import Path
+
+from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
+from nbgrader import preprocessors as nb
+
+from graders import nbgrader_plugins as plugins
+from graders.feedback import FeedbackExporter
+
+c = get_config()
+root = Path(__file__).resolve().parent
+# nbgrader calls `alembic` by name: it lies beside this Python, whether or not that is on the path.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+c.CourseDirectory.course_id = "jax-course"
+c.CourseDirectory.root = str(root)
+c.CourseDirectory.source_directory = (
+    "build/source"  # never solutions/: nbgrader copies what it finds
+)
+c.CourseDirectory.release_directory = "course"
+c.CourseDirectory.submitted_directory = "build/submitted"
+c.CourseDirectory.autograded_directory = "build/autograded"
+c.CourseDirectory.feedback_directory = "build/feedback"
+c.CourseDirectory.db_url = f"sqlite:///{root / 'build' / 'gradebook.db'}"
+
+c.GenerateAssignment.preprocessors = [
+    nb.LockCells,
+    plugins.ClearAnswers,
+    nb.ClearOutput,
+    nb.CheckCellMetadata,
+    nb.ComputeChecksums,
+    nb.SaveCells,  # with the hidden tests, which autograde puts back
+    nb.ClearHiddenTests,
+    nb.ComputeChecksums,
+    nb.CheckCellMetadata,
+]
+
+c.Autograde.pre_convert_hook = plugins.refuse_links
+c.Autograde.sanitize_preprocessors = [
+    nb.ClearOutput,
+    plugins.RestoreCells,
+    nb.DeduplicateIds,
+    nb.OverwriteKernelspec,
+    nb.OverwriteCells,
+    nb.CheckCellMetadata,
+]
+c.Autograde.autograde_preprocessors = [
+    plugins.Execute,
+    nb.IgnorePattern,
+    plugins.KeepVerdict,
+    nb.LimitOutput,
+    plugins.LimitText,
+    nb.SaveAutoGrades,
+    nb.AssignLatePenalties,
+    nb.CheckCellMetadata,
+]
+# A warning is no wrong answer: without this, text on stderr in a graded cell makes its mark 0.
+c.IgnorePattern.enabled = True
+c.IgnorePattern.pattern = r"(?s).*"
+c.Execute.timeout = 120  # seconds a cell
+# Warnings would fail Validate as well, whose steps cannot be configured.
+c.Execute.extra_arguments = [
+    "--HistoryManager.hist_file=:memory:",
+    "--IPKernelApp.exec_lines=import warnings; warnings.simplefilter('ignore'); del warnings",
+]
+
+c.GenerateFeedback.exporter_class = FeedbackExporter
+c.GenerateFeedback.preprocessors = [
+    nb.GetGrades,
+    plugins.HideTests,
+    CSSHTMLHeaderPreprocessor,
+]
+c.HTMLExporter.sanitize_html = True
+
+c.ExportPlugin.to = str(root / "build" / "grades.csv")
