@@ -1,0 +1,343 @@
+"""nbgrader's own command line on a tiny course: each of its traps is closed, and stays closed.
+
+One class is graded once by the plain command; every test reads what came out. A trap is first
+shown to be open without our part, where that can be shown cheaply.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from nbgrader.api import Gradebook
+from nbgrader.utils import determine_grade
+
+from graders import nbgrader_plugins as plugins
+from graders.author.build import build
+from graders.feedback import clean
+from graders.tests.fixture_lesson import make_course
+
+LESSON = "00_tiny"
+RIGHT = "def double(x):\n    return x + x"
+SECRET = "gradebook of the whole class"
+Change = Callable[[NotebookNode, Path], None]
+
+
+def cell(notebook: NotebookNode, name: str) -> NotebookNode:
+    return next(c for c in notebook.cells if c.id == name)
+
+
+def solve(notebook: NotebookNode, folder: Path) -> None:
+    cell(notebook, "double").source = RIGHT
+    cell(notebook, "answer").source = "answer = 4"
+
+
+def messy(notebook: NotebookNode, folder: Path) -> None:
+    """A right answer amid noise, evil HTML, floods of text, copies of cells, and links."""
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)><b style='position:fixed'>b</b>"
+    cell(notebook, "double").source = (
+        "import sys, warnings\n"
+        "from IPython.display import HTML, Javascript, display\n"
+        f"display(HTML({evil!r}), Javascript('alert(3)'))\n"
+        "print('x' * 2_000_000)\n"
+        "def double(x):\n"
+        "    print('x', file=sys.stderr)\n"
+        "    warnings.warn('noise')\n"
+        "    return x + x"
+    )
+    for name in ("double", "check-double"):
+        place = notebook.cells.index(cell(notebook, name))
+        notebook.cells.insert(place, notebook.cells[place].copy())
+    text = f"{evil} [link](javascript:alert(4))\n\n`a < b`"
+    notebook.cells.append(new_markdown_cell(text))
+    (folder / "notes.txt").symlink_to(folder.parents[2] / "secret.txt")
+    (folder / "all").symlink_to(folder.parents[1])
+
+
+def displays_a_number(notebook: NotebookNode, folder: Path) -> None:
+    """Before each cell a hook displays a value, as if the cell had: nbgrader would take it."""
+    forge = (
+        "hook = get_ipython().displayhook\n"
+        "def display_first(info):\n"
+        "    hook.start_displayhook()\n"
+        "    hook.write_output_prompt()\n"
+        "    hook.write_format_data({'text/plain': '1.5'}, {})\n"
+        "    hook.finish_displayhook()\n"
+        "get_ipython().events.register('pre_run_cell', display_first)\n"
+    )
+    cell(notebook, "double").source = f"{forge}def double(x):\n    return x"
+
+
+def loses_checks(notebook: NotebookNode, folder: Path) -> None:
+    kept = [c for c in notebook.cells if c.id not in ("check-double", "check-answer")]
+    notebook.cells = kept
+
+
+def loses_an_exercise(notebook: NotebookNode, folder: Path) -> None:
+    notebook.cells = [c for c in notebook.cells if c.id not in ("double", "check-double")]
+
+
+def edits_checks(notebook: NotebookNode, folder: Path) -> None:
+    cell(notebook, "double").source = "def double(x):\n    return 3 * x"
+    check = cell(notebook, "check-double")
+    check.source = "pass"
+    check.metadata.nbgrader.update(points=50, grade=False, locked=False)
+    cell(notebook, "check-answer").metadata.nbgrader = {"grade_id": "nobody", "points": "many"}
+
+
+def wrong_only_in_hidden(notebook: NotebookNode, folder: Path) -> None:
+    cell(
+        notebook, "double"
+    ).source = "def double(x):\n    print('asked for', x)\n    return {0: 0, 2: 4}.get(x)"
+
+
+CLASS: dict[str, tuple[Change, ...]] = {
+    "perfect": (solve,),
+    "untouched": (),
+    "messy": (solve, messy),
+    "forger": (solve, displays_a_number),
+    "loser": (solve, loses_checks),
+    "skipper": (solve, loses_an_exercise),
+    "editor": (solve, edits_checks),
+    "lookup": (solve, wrong_only_in_hidden),
+}
+MARKS = dict.fromkeys(CLASS, 3.0) | {
+    "untouched": 0.0,
+    "forger": 1.0,
+    "skipper": 1.0,
+    "editor": 1.0,
+    "lookup": 1.0,
+}
+
+
+def nbgrader(course: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "nbgrader", *arguments]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "JUPYTER_PLATFORM_DIRS": "1"}
+    done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def hand_in(course: Path, student: str, changes: tuple[Change, ...]) -> None:
+    notebook = nbformat.read(course / f"course/{LESSON}/{LESSON}.ipynb", as_version=4)
+    folder = course / "build/submitted" / student / LESSON
+    folder.mkdir(parents=True)
+    for change in changes:
+        change(notebook, folder)
+    (folder / f"{LESSON}.ipynb").write_text(nbformat.v4.writes_json(notebook))
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course whose class nbgrader's command line has graded."""
+    root = make_course(tmp_path_factory.mktemp("course"))
+    build(root)
+    (root / "build/secret.txt").write_text(SECRET)
+    for student, changes in CLASS.items():
+        hand_in(root, student, changes)
+    for step in ("generate_assignment", "autograde", "generate_feedback"):
+        nbgrader(root, step, LESSON, *(["--force"] if step == "generate_assignment" else []))
+    nbgrader(root, "export")
+    return root
+
+
+def page(course: Path, student: str) -> str:
+    return (course / "build/feedback" / student / LESSON / f"{LESSON}.html").read_text()
+
+
+def test_the_plain_command_builds_what_build_builds(course: Path) -> None:
+    released = (course / f"course/{LESSON}/{LESSON}.ipynb").read_bytes()
+    assert build(course) == []
+    assert (course / f"course/{LESSON}/{LESSON}.ipynb").read_bytes() == released
+
+
+@pytest.mark.parametrize("student", CLASS)
+def test_marks(course: Path, student: str) -> None:
+    with Gradebook(f"sqlite:///{course / 'build/gradebook.db'}") as gradebook:
+        submission = gradebook.find_submission(LESSON, student)
+        assert (submission.score, submission.max_score) == (MARKS[student], 3.0)
+
+
+def test_export_writes_the_marks(course: Path) -> None:
+    with (course / "build/grades.csv").open() as file:
+        scores = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert scores == MARKS
+
+
+def test_every_student_gets_a_page(course: Path) -> None:
+    assert all("Score: " in page(course, student) for student in CLASS)
+
+
+def test_hidden_tests_are_on_no_page(course: Path) -> None:
+    for student in CLASS:
+        assert "12345" not in page(course, student)
+        assert "HIDDEN" not in page(course, student)
+    autograded = course / "build/autograded/lookup" / LESSON / f"{LESSON}.ipynb"
+    assert "asked for -12345" in autograded.read_text()
+    assert "asked for 2" in page(course, "lookup")
+    assert "A hidden test failed" in page(course, "lookup")
+
+
+def test_a_visible_failure_keeps_its_words(course: Path) -> None:
+    assert "AssertionError: at 2: 2, expected 4" in page(course, "forger")
+
+
+def test_pages_hold_nothing_of_a_student_that_runs(course: Path) -> None:
+    body = BeautifulSoup(page(course, "messy"), "html.parser").body
+    assert body is not None
+    assert body.find_all(["script", "iframe", "form"]) == []
+    elements = body.find_all(True)
+    assert not [e for e in elements if any(name.startswith("on") for name in e.attrs)]
+    assert not [e for e in elements if "javascript:" in str(e.get("href", ""))]
+    assert not [e for e in elements if "position" in str(e.get("style", ""))]
+    assert "alert(3)" not in str(body.select(".output"))
+    assert body.find("code", string="a < b")
+    assert body.find("details")
+
+
+def test_links_are_not_followed(course: Path) -> None:
+    files = [p for p in (course / "build").rglob("*") if p.is_file() and p.name != "secret.txt"]
+    assert not any(SECRET.encode() in file.read_bytes() for file in files)
+    assert not (course / "build/autograded/linker" / LESSON / "all").exists()
+
+
+def test_a_submission_that_is_a_link_is_not_graded(course: Path) -> None:
+    (course / "build/submitted/thief").mkdir()
+    (course / f"build/submitted/thief/{LESSON}").symlink_to(
+        course / f"build/submitted/perfect/{LESSON}"
+    )
+    notebooks = [str(course / f"build/submitted/thief/{LESSON}/{LESSON}.ipynb")]
+    plugins.refuse_links(assignment=LESSON, student="thief", notebooks=notebooks)
+    assert notebooks == []
+    assert (course / f"build/submitted/perfect/{LESSON}/{LESSON}.ipynb").exists()
+
+
+def test_long_output_is_cut(course: Path) -> None:
+    for step in ("autograded", "feedback"):
+        paths = (course / "build" / step / "messy" / LESSON).iterdir()
+        assert all(path.stat().st_size < 1_000_000 for path in paths)
+
+
+def test_each_graded_cell_is_there_once_after_autograde(course: Path) -> None:
+    names = ["double", "double_check", "answer", "answer_check"]
+    for student in CLASS:
+        path = course / "build/autograded" / student / LESSON / f"{LESSON}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        found = [c.metadata.nbgrader.grade_id for c in notebook.cells if "nbgrader" in c.metadata]
+        assert sorted(found) == sorted(set(names) - ({"double"} if student == "skipper" else set()))
+
+
+def test_validate_tells_right_from_wrong(course: Path) -> None:
+    submitted = f"build/submitted/perfect/{LESSON}/{LESSON}.ipynb"
+    said = nbgrader(course, "validate", submitted, f"course/{LESSON}/{LESSON}.ipynb")
+    assert "Success! Your notebook passes all the tests." in said
+    assert "VALIDATION FAILED ON 2 CELL(S)" in said
+
+
+# ---- the traps by themselves ----
+
+
+def graded(*outputs: NotebookNode) -> NotebookNode:
+    described = {"grade": True, "solution": False, "grade_id": "f_check", "points": 2}
+    return new_code_cell("check()", metadata={"nbgrader": described}, outputs=list(outputs))
+
+
+def error(name: str = "AssertionError", value: str = "no") -> NotebookNode:
+    return new_output("error", ename=name, evalue=value, traceback=["line 1", f"{name}: {value}"])
+
+
+def shown(text: str) -> NotebookNode:
+    return new_output("execute_result", data={"text/plain": text})
+
+
+def test_a_displayed_number_is_no_partial_credit() -> None:
+    forged = graded(shown("1.5"), error())
+    assert determine_grade(forged)[0] == 1.5  # nbgrader by itself
+    kept, _ = plugins.KeepVerdict().preprocess_cell(forged, {}, 0)
+    assert determine_grade(kept) == (0, 2)
+    kept, _ = plugins.KeepVerdict().preprocess_cell(graded(shown("99")), {}, 0)
+    assert determine_grade(kept) == (2, 2)
+
+
+HIDDEN_CHECK = "a\n### BEGIN HIDDEN TESTS\nsecret\n### END HIDDEN TESTS"
+
+
+def feedback_of(*outputs: NotebookNode) -> str:
+    cell = graded(*outputs)
+    cell.source = HIDDEN_CHECK
+    hidden, _ = plugins.HideTests().preprocess_cell(cell, {}, 0)
+    return str(hidden)
+
+
+def test_hidden_output_is_dropped_and_a_card_stays() -> None:
+    mark = new_output("display_data", data={plugins.HIDDEN_MARK: ""})
+    printed = new_output("stream", text="x is secret")
+    card = new_output("display_data", data={"text/html": '<div role="status">card</div>'})
+    forged = new_output("display_data", data={"text/html": "<b>secret</b>"})
+    failed = error("CheckFailed", "f: a hidden test failed")
+    assert "secret" in str(graded(printed))
+    text = feedback_of(new_output("stream", text="seen"), mark, printed, forged, card, failed)
+    assert "secret" not in text
+    assert "seen" in text
+    assert "card</div>" in text
+    assert "CheckFailed: f: a hidden test failed" in text
+
+
+def test_an_error_before_the_hidden_tests_shows_no_lines_of_them() -> None:
+    shown_error = new_output(
+        "error", ename="NameError", evalue="f", traceback=["----> 1 a", "      3 secret"]
+    )
+    text = feedback_of(shown_error)
+    assert "secret" not in text
+    assert "NameError: f" in text
+
+
+def test_text_about_hidden_tests_in_other_cells_does_no_harm() -> None:
+    odd = new_code_cell("### BEGIN HIDDEN TESTS")
+    kept, _ = plugins.HideTests().preprocess_cell(odd, {}, 0)
+    assert kept.source == "### BEGIN HIDDEN TESTS"
+
+
+@pytest.mark.parametrize(
+    ("html", "harmless"),
+    [
+        ("<script>alert(1)</script>", "alert(1)"),
+        ('<img src="x" onerror="alert(1)">', "<img>"),
+        ('<a href="javascript:alert(1)">a</a>', "<a>a</a>"),
+        ('<a href="https://docs.jax.dev">a</a>', '<a href="https://docs.jax.dev">a</a>'),
+        ('<p style="position: fixed; color: red">a</p>', '<p style="color: red;">a</p>'),
+        ('<p style="background-color: url(x)">a</p>', "<p>a</p>"),
+        ("<iframe src='https://x'></iframe>", ""),
+        ('<img src="data:image/png;base64,aa==">', '<img src="data:image/png;base64,aa==">'),
+        ('<img src="data:text/html;base64,aa==">', "<img>"),
+        ("<details><summary>a</summary>b</details>", "<details><summary>a</summary>b</details>"),
+        ("<svg onload='x'><circle r='2'></circle></svg>", '<svg><circle r="2"></circle></svg>'),
+        ("<form action='x'><input></form>", ""),
+    ],
+)
+def test_html_is_made_harmless(html: str, harmless: str) -> None:
+    assert clean(html) == harmless
+
+
+@given(st.text(alphabet="<>/\"'= abscriptonlerdvhf:;()&", max_size=80))
+def test_no_html_keeps_a_script_or_a_handler(html: str) -> None:
+    cleaned = clean(html).lower()
+    assert "<script" not in cleaned
+    assert clean(clean(html)) == clean(html)
+
+
+@given(st.text(max_size=300))
+def test_marks_for_hidden_tests_move_no_line(text: str) -> None:
+    marked = plugins._with_marks(HIDDEN_CHECK + "\n" + text.replace("HIDDEN", ""))
+    assert marked.count("\n") == HIDDEN_CHECK.count("\n") + 1 + text.count("\n")
+    assert marked.count(plugins.HIDDEN_MARK) == 1
