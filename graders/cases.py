@@ -55,7 +55,7 @@ def normal(shape: str, scale: float = 1.0) -> Drawn:
     return Drawn(draw)
 
 
-def sweep(*specs: Any, count: int = 4, seed: int = 0, scale: float = 1.0) -> list[tuple]:
+def sweep(*specs: Any, count: int = 3, seed: int = 0, scale: float = 1.0) -> list[tuple]:
     """`count` argument tuples, the same for the same seed.
 
     A string of dimension names, as in "batch features", becomes a normal float32 array with

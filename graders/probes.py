@@ -7,9 +7,11 @@ called with the student's object first and returns what `graders.wire` can carry
 from __future__ import annotations
 
 import hashlib
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -84,14 +86,27 @@ def _forward(function: Callable, at: Any, tangent: Any) -> Any:
 
 @probe
 def program(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -> dict:
-    """The facts of the function's jaxpr at these arguments, traced from a cold cache.
+    """The facts of the function's jaxpr at these arguments, traced afresh.
 
     `primitives` maps names to counts and `equations` is their number, inner programs included
     and the call of a jitted function itself left out; `effects` are their names; `text` and
     `constants` are digests that differ where two traces differ.
     """
-    jax.clear_caches()
-    return _facts(trace(function, args, static_argnums))
+    with nothing_cached():
+        return _facts(trace(function, args, static_argnums))
+
+
+_context = jax.make_user_context(0)
+_contexts = itertools.count(1)
+
+
+def nothing_cached() -> AbstractContextManager:
+    """A block in which every function is traced anew, inner jitted ones included.
+
+    The value of a user context is part of the key of JAX's caches of traces; what is compiled
+    outside the block stays, which `jax.clear_caches` would throw away.
+    """
+    return _context(next(_contexts))
 
 
 def trace(
@@ -165,7 +180,7 @@ def _digest(data: bytes) -> str:
 def purity(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -> dict:
     """What the function does beside returning a value.
 
-    Two traces from cold caches and two calls are compared with each other, and the function's
+    Two fresh traces and two calls are compared with each other, and the function's
     surroundings (its globals, its closure, the host's random state, what it prints) before and
     after. `leaked` says whether a tracer outlived its trace.
     """
@@ -203,21 +218,21 @@ def _leaks(function: Callable, args: Sequence[Any], static_argnums: Sequence[int
 
 @probe
 def traces(function: Callable, calls: Sequence[Sequence[Any]]) -> list[int]:
-    """How often the function's Python body had run after each of `calls`, from a cold cache."""
+    """How often the function's Python body had run after each of `calls`, nothing cached before."""
     body, runs, history = body_of(function), 0, []
 
     def count(frame: Any, event: str, arg: Any) -> None:
         nonlocal runs
         runs += event == "call" and frame.f_code is body
 
-    jax.clear_caches()
-    for args in calls:
-        sys.setprofile(count)
-        try:
-            function(*args)
-        finally:
-            sys.setprofile(None)
-        history.append(runs)
+    with nothing_cached():
+        for args in calls:
+            sys.setprofile(count)
+            try:
+                function(*args)
+            finally:
+                sys.setprofile(None)
+            history.append(runs)
     return history
 
 

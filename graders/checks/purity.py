@@ -14,7 +14,7 @@ from graders.subject import Subject
 def check_pure(answer: Subject, *args: Any, static_argnums: Sequence[int] = ()) -> None:
     """Checks that `answer` can be traced at `args`, and does nothing but return a value.
 
-    Two traces from cold caches give the same jaxpr and the same constants; there are no effects,
+    Two fresh traces give the same jaxpr and the same constants; there are no effects,
     no print and no host random numbers at trace time; arguments, globals and closures stay as
     they are; no tracer is kept; two calls give the same result. Functions, strings, booleans and
     None are static by themselves, other arguments by `static_argnums`.

@@ -14,7 +14,7 @@ from graders.subject import Subject
 def check_traces(answer: Subject, calls: Sequence[Sequence[Any]], at_most: int = 1) -> None:
     """Checks that the Python body of `answer` runs at most `at_most` times over `calls`.
 
-    The calls are made one after another from a cold cache. The body is the innermost Python
+    The calls are made one after another with nothing cached. The body is the innermost Python
     function, so an answer that is already under `jax.jit` is counted right, and one that is not
     compiled at all runs once a call.
     """
