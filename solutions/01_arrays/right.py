@@ -52,8 +52,7 @@ def embed(table, ids):
 
 # %% right="embed"
 def embed(table, ids):
-    ids = jnp.where(ids < 0, len(table), ids)
-    return table.at[ids].get(mode="fill", fill_value=0)
+    return table.at[ids].get(mode="fill", fill_value=0, wrap_negative_indices=False)
 
 # %% right="z_buffer"
 def z_buffer(rows, cols, depth, height, width):
