@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from graders.root import course_root
 
@@ -16,6 +17,7 @@ from graders.root import course_root
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns its exit status. What a user can mend is said in a sentence."""
     arguments = _arguments(_parser(), argv)
+    _prefer_own_programs()
     try:
         return arguments.run(arguments)
     except KeyboardInterrupt:
@@ -28,6 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not type(error).__module__.startswith("graders."):
             raise
         return _fail(str(error), error)
+
+
+def _prefer_own_programs() -> None:
+    """Puts this environment's programs first: nbgrader runs `alembic` by its name."""
+    own = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([own, os.environ.get("PATH", "")])
 
 
 def _fail(sentence: str, error: Exception) -> int:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from graders import describe, messages, sheet
+from graders import describe, messages, probes, sheet
 from graders.diagnosis import errors
 from graders.failure import Cause, Finding, Rejected
 from graders.observation import Error, Result
@@ -56,10 +56,14 @@ def unanswered(error: Error) -> Finding | None:
 
 def at(answer: Subject, args: Sequence[Any]) -> str:
     """The input as text, by the names of the answer's own parameters."""
-    names = [] if answer.steps else answer.observe("parameters").value or []
-    return describe.inputs(names, args)
+    return describe.inputs(argument_names(answer, args), args)
 
 
 def argument_names(answer: Subject, args: Sequence[Any]) -> list[str]:
-    names = [] if answer.steps else list(answer.observe("parameters").value or [])
+    """A name for each argument: the parameter's, of our function where one is in between."""
+    ours = answer.steps[-1].function if answer.steps else None
+    if ours is not None:
+        names = probes.parameters(ours)[1:]
+    else:
+        names = [] if answer.steps else list(answer.observe("parameters").value or [])
     return (names + [f"argument {i + 1}" for i in range(len(names), len(args))])[: len(args)]

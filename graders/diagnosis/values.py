@@ -127,6 +127,8 @@ def factor(pairs: Sequence[Pair]) -> Cause | None:
             f"a constant factor of {describe.number(known[0])} too much",
             "Look for a factor that is lost or counted twice, as the 2 of a square's derivative.",
         )
+    if max(pair.got.size for pair in _wrong(pairs)) < 2:
+        return None
     return Cause(
         "a factor that changes with the input",
         "Check what the result is divided by, and over which axis.",
@@ -303,6 +305,6 @@ def _unexplained() -> Cause:
 
 
 READERS: tuple[Reader, ...] = (
-    not_finite, all_zeros, factor, unchanged, transposed, reversed_order, transformed, imprecise,
+    not_finite, all_zeros, imprecise, unchanged, factor, transposed, reversed_order, transformed,
     constant, offset, few_elements, some_inputs,
 )  # fmt: skip
