@@ -1,4 +1,4 @@
-"""Values as short text: small arrays in full, large ones by shape, dtype and range."""
+"""Values as short text: small arrays in full, large ones by shape and range."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def _text(value: Any) -> str:
 
 
 def array(data: np.ndarray) -> str:
-    """A small array in full, a large one by shape, dtype and range."""
+    """A small array in full, a large one by shape and range."""
     if data.ndim == 0:
         return number(data[()])
     if data.size <= WHOLE:
         return _full(data)
-    return f"{data.dtype.name} array of shape {data.shape}{_range(data)}"
+    return f"an array of shape {data.shape}{_range(data)}"
 
 
 def _full(data: np.ndarray) -> str:

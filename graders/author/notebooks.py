@@ -28,14 +28,24 @@ def notebook_bytes(notebook: NotebookNode) -> bytes:
 
 def _cell(cell: Cell) -> NotebookNode:
     new_cell = new_markdown_cell if cell.kind == "markdown" else new_code_cell
-    return new_cell(cell.source, id=cell.id, metadata=_metadata(cell))
+    return new_cell(_headline(cell) + cell.source, id=cell.id, metadata=_metadata(cell))
+
+
+def _headline(cell: Cell) -> str:
+    """What a folded check shows of itself."""
+    if not cell.check:
+        return ""
+    part = f", {cell.part}" if cell.part else ""
+    return f"# Check of {cell.check}{part}: {cell.points} {'point' if cell.points == 1 else 'points'}\n"
 
 
 def _metadata(cell: Cell) -> dict[str, Any]:
     tags = set(cell.tags)
     if not cell.grade_id:
         return {"tags": sorted(tags)} if tags else {}
-    return {"nbgrader": _nbgrader(cell), "tags": sorted(tags | {_GOES_ON})}
+    metadata = {"nbgrader": _nbgrader(cell), "tags": sorted(tags | {_GOES_ON})}
+    # A check is folded: its card is what matters, and its source tells what a prediction asks.
+    return metadata | ({"jupyter": {"source_hidden": True}} if cell.check else {})
 
 
 def _nbgrader(cell: Cell) -> dict[str, Any]:

@@ -113,13 +113,28 @@ class Judgement:
 
     def _reject(self, cause: Any, args: tuple, path: str, got: np.ndarray, wanted: np.ndarray) -> None:
         prefix = f"{path}: " if path else ""
+        place = self._place(got, wanted)
         reject(
             cause,
-            prefix + describe.array(wanted),
-            prefix + describe.array(got),
+            prefix + describe.array(wanted) + _element(wanted, place),
+            prefix + describe.array(got) + _element(got, place),
             at(self.answer, args),
             picture.differences(_wide(got), _wide(wanted)) if got.shape == wanted.shape else "",
         )
+
+
+    def _place(self, got: np.ndarray, wanted: np.ndarray) -> tuple[int, ...] | None:
+        """The first wrong element of two large arrays of one shape."""
+        if got.shape != wanted.shape or got.size <= describe.WHOLE:
+            return None
+        places = np.ndindex(got.shape)
+        return next((at for at in places if not self._right(got[at], wanted[at])), None)
+
+
+def _element(array: np.ndarray, place: tuple[int, ...] | None) -> str:
+    if place is None:
+        return ""
+    return f"; at {list(place)}: {describe.array(array[place])}"
 
 
 def _quietly_paired(got: Plain, expected: Any, answer: Subject, args: tuple) -> list:

@@ -54,8 +54,9 @@ plt.show()
 # Write `rescale(x)`: it moves and stretches an array so that its smallest number becomes 0 and its
 # largest 1. An array whose numbers are all equal has nothing to stretch: give zeros for it.
 #
-# First do it wrong. Replace the last two lines of the next cell by `return x / x.max()`, run that
-# cell, run the one below it, and read the card. Then mend the answer and run both again.
+# First do it wrong. Replace the last two lines of the next cell by `return x / x.max()` and run
+# that cell. Below the hints stands its check, folded to three dots; run it too, and read the card.
+# Then mend the answer and run both again.
 
 
 # %% exercise="rescale"
@@ -117,7 +118,8 @@ check_values(
 # What you saw is all that a card ever does. It lists what is asked, in order: a tick for what is
 # met, a cross at the first thing that is not, and *not yet checked* for what lies behind it. Below
 # stand the input at which it went wrong, the usual cause, and a next step. A check is all or
-# nothing: 2 points or none. Run it as often as you like; nobody counts.
+# nothing: 2 points or none. Run it as often as you like; nobody counts. A click on the three dots
+# unfolds the check, if you want to see what it runs.
 #
 # The collapsed lines above are **hints**. The first names the idea, the second the tool, the third
 # the shape of the answer. They cost nothing. Opening one after five honest minutes is good
@@ -194,7 +196,8 @@ plt.show()
 
 # %% [markdown]
 # *The picture: 300 points that should form a round cloud about the cross at the origin. They form
-# a flat ellipse far to the lower right of it: both columns were moved by the same number.*
+# a tall ellipse to the lower right of it: both columns were moved by the same number, and divided
+# by the same number.*
 #
 # Write `standardise` so that the cloud is round and stands on the cross.
 
@@ -385,7 +388,7 @@ jax.default_backend(), jax.devices()
 #   is another matter: it is not pure, and the check says so.
 # - Before you hand in: *Kernel, Restart Kernel and Run All Cells*. Names left over from deleted
 #   cells are the commonest reason why work passes for its author and fails when graded.
-# - You can read the check cells, and sometimes an answer shines through. The points are yours
+# - Whoever unfolds a check finds that sometimes the answer shines through. The points are theirs
 #   then; what they stand for is not.
 #
 # ## What to remember
