@@ -22,23 +22,24 @@ from graders import (check_answer, check_dtype, check_primitives, check_pure, ch
 # %% [markdown]
 # ## 1.1 What you bring along
 #
-# Three questions about plain NumPy, one point each. Answer from memory.
+# Three questions about plain NumPy, one point each. Answer from memory. The first is the prediction of lesson 00, one
+# axis later.
 #
 # **Recall** · 1 minute · difficulty 1 of 5
 #
-# What is the shape of `np.ones((3, 1)) + np.ones(4)`?
+# What is the shape of `np.ones((5, 1, 3)) + np.ones((4, 1))`?
 
 # %% exercise="recall_broadcast" kind="recall"
 # a tuple of integers
 ### BEGIN SOLUTION
-recall_broadcast = (3, 4)
+recall_broadcast = (5, 4, 3)
 ### END SOLUTION
 
 # %% check="recall_broadcast" points=1
-check_answer(recall_broadcast, lambda: (np.ones((3, 1)) + np.ones(4)).shape,
+check_answer(recall_broadcast, lambda: (np.ones((5, 1, 3)) + np.ones((4, 1))).shape,
              because="shapes are aligned at their last axis, and an axis of size 1 (or a missing one) is stretched",
-             mistakes={(3, 1): "the 4 of the second array has to go somewhere: the axis of size 1 is stretched to it",
-                       (4, 3): "shapes are aligned at their last axis: the 4 stands last"})
+             mistakes={(5, 1, 3): "the 4 of the second array has to go somewhere: the axis of size 1 is stretched to it",
+                       (5, 4, 1): "the last axis is stretched too: 3 against 1 gives 3"})
 
 # %% [markdown]
 # **Recall** · 1 minute · difficulty 1 of 5
