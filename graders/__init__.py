@@ -12,6 +12,7 @@ from graders.checks.shape import check_dtype as check_dtype
 from graders.checks.shape import check_shape as check_shape
 from graders.checks.traces import check_traces as check_traces
 from graders.checks.values import check_values as check_values
+from graders.data import load_mnist as load_mnist
 from graders.failure import CheckFailed as CheckFailed
 from graders.notebook import connect_if_running
 from graders.oracles import numerical_gradient as numerical_gradient
