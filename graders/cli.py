@@ -94,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     grade = verbs.add_parser("grade", help="grade what is in build/submitted/")
     grade.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
     grade.add_argument("--student", action="append", default=[], dest="students", metavar="NAME")
+    grade.add_argument(
+        "--expect", action="store_true", help="grade the sample class and compare its known marks"
+    )
     grade.set_defaults(run=_grade)
     return parser
 
@@ -138,4 +141,4 @@ def _sample_class(arguments: argparse.Namespace) -> int:
 def _grade(arguments: argparse.Namespace) -> int:
     from graders.classroom import grade
 
-    return grade.main(course_root(), arguments.lessons, arguments.students)
+    return grade.main(course_root(), arguments.lessons, arguments.students, arguments.expect)

@@ -1,5 +1,7 @@
 """The command line: what it calls, and what it says where something is wrong."""
 
+import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -61,6 +63,30 @@ def test_reset_takes_one_lesson(course, monkeypatch):
     monkeypatch.setattr(lab, "start_afresh", lambda *given: asked.append(given) or 0)
     assert cli.main(["reset", "02_grad"]) == 0
     assert asked == [(course, "02_grad")]
+
+
+@pytest.mark.parametrize(
+    ("line", "module", "handed"),
+    [
+        ("build", "author.build", ([], False)),
+        ("build 02_grad --check", "author.build", (["02_grad"], True)),
+        ("verify", "author.verify", ([], False)),
+        ("verify 01_arrays 02_grad --long", "author.verify", (["01_arrays", "02_grad"], True)),
+        ("sample-class", "classroom.sample", ("root",)),
+        ("grade --expect", "classroom.grade", ("root", [], [], True)),
+        ("grade 02_grad --student a --student b", "classroom.grade",
+         ("root", ["02_grad"], ["a", "b"], False)),
+    ],
+)  # fmt: skip
+def test_a_verb_hands_on_what_was_asked(course, monkeypatch, line, module, handed):
+    """Each part exists, takes these arguments, and its answer is the exit status."""
+    part = importlib.import_module(f"graders.{module}")
+    parameters = inspect.signature(part.main)
+    asked = []
+    monkeypatch.setattr(part, "main", lambda *given: asked.append(given) or 3)
+    assert cli.main(line.split()) == 3
+    assert asked == [tuple(course if value == "root" else value for value in handed)]
+    parameters.bind(*asked[0])
 
 
 def test_fetch_says_where_the_file_is(monkeypatch, capsys):
