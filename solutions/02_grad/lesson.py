@@ -342,11 +342,8 @@ def linear_by_hand(w, b, x, y):
     return (np.mean(residual**2), predictions), (2 * x.T @ residual / len(y), 2 * np.mean(residual))
 
 
-def every_pair(w, b, x, y):
-    predictions = x @ w + b
-    residual = predictions[:, None] - y
-    slope = 2 * residual.mean(axis=1) / len(y)
-    return (np.mean(residual**2), predictions), (x.T @ slope, slope.sum())
+def every_pair_loss(w, b, x, y):
+    return np.mean(((x @ w + b)[:, None] - y) ** 2)
 
 
 check_shape(
@@ -363,7 +360,7 @@ check_values(
     loss_and_grads,
     linear_by_hand,
     sweep("features", "", "batch features", "batch", count=3),
-    mistakes={"every prediction is compared with every target": every_pair},
+    mistakes={"every prediction is compared with every target": every_pair_loss},
 )
 check_pure(loss_and_grads, np.zeros(3), np.zeros(()), np.ones((5, 3)), np.ones(5))
 check_primitives(
@@ -463,6 +460,10 @@ def descend(params, grads, rate):
     return params - rate * grads
 
 
+def first_biases(params, grads, rate):
+    return descend(params, grads, rate)["hidden"]["b"]
+
+
 def two_layers(first, second):
     return {
         "hidden": {"w": first * np.arange(6.0).reshape(2, 3), "b": first * np.ones(3)},
@@ -475,9 +476,9 @@ check_values(
     descend,
     [(two_layers(1.0, 2.0), two_layers(0.5, -3.0), 0.1), (two_layers(0.0, -1.0), two_layers(2.0, 7.0), 0.5)],
     mistakes={
-        "uphill: the gradient is added": lambda params, grads, rate: descend(params, grads, -rate),
-        "the learning rate is left out": lambda params, grads, rate: descend(params, grads, 1.0),
-        "the step alone": lambda params, grads, rate: descend(descend(grads, grads, 1.0), grads, rate),
+        "uphill: the gradient is added": lambda params, grads, rate: first_biases(params, grads, -rate),
+        "the learning rate is left out": lambda params, grads, rate: first_biases(params, grads, 1.0),
+        "the step alone": lambda params, grads, rate: -rate * grads["hidden"]["b"],
     },
 )
 check_dtype(
@@ -565,11 +566,7 @@ def with_gate(gate):
         hidden = np.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
         d_output = 2 * (hidden @ params["output"]["w"] + params["output"]["b"] - y) / y.size
         d_hidden = d_output @ params["output"]["w"].T
-        d_hidden = d_hidden * gate(hidden, d_hidden)
-        return {
-            "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
-            "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
-        }
+        return (d_hidden * gate(hidden, d_hidden)).sum(axis=0)
 
     return backwards
 
@@ -606,7 +603,7 @@ check_values(backprop, slopes, [mlp_case(3, 6, 4, 5, 3), mlp_case(4, 1, 2, 3, 2)
 # %% [markdown]
 # ## 2.5 A tree of your own
 #
-# JAX does not look inside your classes. To it, an object of an unknown class is one opaque leaf, and `grad` and `jit` refuse it. Two functions make it a tree: one takes the object apart into *children* (more trees) and *auxiliary data* (everything that is not an array; it must be hashable and have a meaningful `==`), the other puts it together again.
+# JAX does not look inside your classes. To it, an object of an unknown class is one opaque leaf, and `grad` and `jit` refuse it. Two functions make it a tree: one takes the object apart into *children* (more trees) and *auxiliary data* (everything that is not an array; it should be hashable and have a meaningful `==`), the other puts it together again.
 
 # %%
 @jax.tree_util.register_pytree_node_class
@@ -683,8 +680,8 @@ def all_labelled(make, w, b):
     return jnp.asarray([labels.w == "trainable", labels.b == "trainable"])
 
 
-check_values(through(through_jit, Layer), relu_layer, sweep("inputs outputs", "outputs", "batch inputs", count=2))
 check_values(through(leaves_in_order, Layer), lambda w, b: [w, b], sweep("3 2", "2", count=2))
+check_values(through(through_jit, Layer), relu_layer, sweep("inputs outputs", "outputs", "batch inputs", count=2))
 check_values(through(all_labelled, Layer), lambda w, b: np.array([True, True]), sweep("3 2", "2", count=1))
 ### BEGIN HIDDEN TESTS
 def tanh_layer(w, b, x):
@@ -1107,7 +1104,15 @@ def gradient_of_sum(f, x):
 
 some_rows = np.array([[3.0, 4.0], [0.0, 0.0], [-1.0, 2.0], [0.0, 0.0]])
 check_shape(row_norms, np.ones((5, 3)), returns="batch", batch=5)
-check_values(row_norms, lengths, [(some_rows,), *sweep("batch features", count=2)])
+check_values(
+    row_norms,
+    lengths,
+    [(some_rows,), *sweep("batch features", count=2)],
+    mistakes={
+        "a small number was added under the root": lambda x: np.sqrt(lengths(x) ** 2 + 1e-6),
+        "a row of zeros has length 1": lambda x: np.where(lengths(x) > 0, lengths(x), 1.0),
+    },
+)
 check_values(through(gradient_of_sum, row_norms), unit_rows, [(some_rows,), *sweep("batch features", count=1, seed=1)])
 check_pure(row_norms, some_rows)
 ### BEGIN HIDDEN TESTS
@@ -1219,14 +1224,14 @@ check_values(
 check_pure(through(pulled_back, binarise), np.linspace(-2, 2, 5), np.ones(5))
 ### BEGIN HIDDEN TESTS
 edges = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
-check_values(binarise, one_bit, [(edges,)])
+check_values(binarise, one_bit, [(edges,)], mistakes={"a third value, 0, at zero": np.sign})
 check_values(through(pulled_back, binarise), handed_on, [(edges, np.arange(7.0) - 3.5), *sweep("n m", "n m", count=1, seed=14)])
 ### END HIDDEN TESTS
 
 # %% [markdown]
 # ## 2.11 Twenty-three launches
 #
-# On the evening of 27 January 1986, engineers argued that the space shuttle Challenger should not be launched: the forecast was 31 °F, and rubber rings had been damaged on cold days before. These are the earlier launches: temperature at launch, and whether a ring was damaged.
+# On the evening of 27 January 1986, engineers argued that the space shuttle Challenger should not be launched: the forecast was 31 °F, and rubber rings had been damaged on cold days before. These are the 23 earlier launches with a record: temperature, and whether a ring was damaged.
 
 # %%
 temperature = np.array(
@@ -1304,10 +1309,10 @@ check_values(
     descent,
     sweep("batch features", integers("batch", 0, 2), 0.5, 6, count=2),
     mistakes={
-        "sum where the mean is meant": lambda *data: descent(*data, total=True),
-        "the loss after each step": lambda *data: descent(*data, after=True),
-        "the bias is never trained": lambda *data: descent(*data, bias=False),
-        "uphill: the gradient is added": lambda *data: descent(*data, factor=-1.0),
+        "sum where the mean is meant": lambda *data: descent(*data, total=True)[0]["w"],
+        "the loss after each step": lambda *data: descent(*data, after=True)[1],
+        "the bias is never trained": lambda *data: descent(*data, bias=False)[0]["w"],
+        "uphill: the gradient is added": lambda *data: descent(*data, factor=-1.0)[0]["w"],
     },
 )
 check_pure(fit_logistic, np.ones((6, 2)), np.array([0, 1, 1, 0, 1, 1]), 0.1, 2, static_argnums=(3,))
