@@ -82,7 +82,7 @@ class Verification:
         context = multiprocessing.get_context("spawn")
         with (
             context.Manager() as manager,
-            ProcessPoolExecutor(os.cpu_count(), context, _cached, (self._cache(),)) as pool,
+            self._pool(context) as pool,
         ):
             ticks = manager.Queue()
             tasks = [task for lesson in self.lessons for task in self._tasks(pool, lesson, ticks)]
@@ -92,6 +92,12 @@ class Verification:
                 reports[name].problems += problems
                 reports[name].seconds = max(reports[name].seconds, seconds)
         return list(reports.values())
+
+    def _pool(self, context: Any) -> ProcessPoolExecutor:
+        """Processes that run one task each: the traces of a whole lesson fill much memory."""
+        return ProcessPoolExecutor(
+            os.cpu_count(), context, _cached, (self._cache(),), max_tasks_per_child=1
+        )
 
     def _begun(self, lesson: Lesson) -> Report:
         return Report(lesson.name, census(lesson), list(too_few(lesson)))
