@@ -63,7 +63,8 @@ def _arguments(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> a
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jax-course", description=__doc__)
+    about = "A course on JAX in JupyterLab, and the pipeline that grades a class."
+    parser = argparse.ArgumentParser(prog="jax-course", description=about)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
     lab = verbs.add_parser("lab", help="open JupyterLab on your copy of the lessons (work/)")
