@@ -1162,10 +1162,9 @@ plt.show()
 # ### One bit, straight through
 # **Exercise** · 7 minutes · difficulty 4 of 5
 #
-# `binarise(x)` is 1.0 where $x \ge 0$ and -1.0 elsewhere, elementwise: a bit has no third value. Backwards it hands the cotangent on where $|x| \le 1$, and zero elsewhere.
+# `binarise(x)` is 1.0 where $x \ge 0$ and -1.0 elsewhere, elementwise: a bit has no third value. Backwards it hands the cotangent on where $|x| \le 1$, and zero elsewhere. The decorator and the two rules are yours to add.
 
 # %% exercise="binarise"
-@jax.custom_vjp
 def binarise(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """1.0 where `x >= 0`, else -1.0; backwards, the cotangent where `|x| <= 1`, else zero."""
     ### BEGIN SOLUTION
@@ -1180,6 +1179,7 @@ def binarise_backward(inside, cotangent):
     return (jnp.where(inside, cotangent, 0.0),)
 
 
+binarise = jax.custom_vjp(binarise)
 binarise.defvjp(binarise_forward, binarise_backward)
 ### END SOLUTION
 
