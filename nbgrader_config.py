@@ -62,6 +62,7 @@ c.IgnorePattern.pattern = r"(?s).*"
 c.Execute.timeout = 120  # seconds a cell
 # Warnings would fail Validate as well, whose steps cannot be configured.
 c.Execute.extra_arguments = [
+    "--log-level=ERROR",
     "--HistoryManager.hist_file=:memory:",
     "--IPKernelApp.exec_lines=import warnings; warnings.simplefilter('ignore'); del warnings",
 ]

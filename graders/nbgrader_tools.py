@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -34,7 +35,8 @@ def run_step(
     Raises:
         StepFailed: the step did not succeed, for whatever reason.
     """
-    with _logged() as log:
+    with _logged() as log, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nbgrader's parts warn of each other
         try:
             directory = CourseDirectory(config=config, assignment_id=lesson, student_id=student)
             converter = step(coursedir=directory, config=config)

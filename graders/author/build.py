@@ -69,6 +69,18 @@ def build(root: Path, names: Iterable[str] = ()) -> list[Path]:
     return sorted(path for path in {*changed, *removed} if path.is_relative_to(RELEASE))
 
 
+def build_sources(root: Path, names: Iterable[str] = ()) -> list[Lesson]:
+    """Writes build/source/ for the named lessons, or all, and gives them; course/ is left alone.
+
+    Raises:
+        SourceError: the sources have problems; nothing has been written.
+    """
+    lessons = read_and_lint(root, names)
+    for lesson in lessons:
+        _write_source(root, lesson)
+    return lessons
+
+
 def stale(root: Path) -> list[str]:
     """How course/ differs from what the sources build, one sentence each; nothing is written."""
     files = {p: c for p, c in built(root, read_and_lint(root)).items() if p.is_relative_to(RELEASE)}
@@ -87,12 +99,16 @@ def built(root: Path, lessons: Iterable[Lesson]) -> Files:
     with tempfile.TemporaryDirectory(prefix="jax-course-") as temporary:
         workplace = Path(temporary).resolve()
         for lesson in lessons:
-            path = workplace / SOURCE / lesson.name / f"{lesson.name}.ipynb"
-            _write(path, notebook_bytes(source_notebook(lesson)))
+            _write_source(workplace, lesson)
             _release(root, workplace, lesson.name)
         folders = [workplace / SOURCE, workplace / RELEASE]
         paths = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file())
         return {path.relative_to(workplace): path.read_bytes() for path in paths}
+
+
+def _write_source(root: Path, lesson: Lesson) -> None:
+    path = root / SOURCE / lesson.name / f"{lesson.name}.ipynb"
+    _write(path, notebook_bytes(source_notebook(lesson)))
 
 
 def _release(root: Path, workplace: Path, lesson: str) -> None:

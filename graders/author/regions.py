@@ -68,6 +68,11 @@ SOLUTION = Region("solution", "BEGIN SOLUTION", "END SOLUTION")
 HIDDEN = Region("hidden-tests", "BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
 
 
+def without_marks(source: str, region: Region) -> str:
+    """The cell with what is in its regions, and without the lines that open and close them."""
+    return "\n".join(line for line, _ in region.lines(source))
+
+
 def without_region(source: str, region: Region, stub: str = "") -> str:
     """The cell with each region replaced by `stub`; a RegionError where one is not closed."""
     region.lines(source)

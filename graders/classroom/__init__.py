@@ -1,0 +1,1 @@
+"""What an instructor uses: a class graded, its marks written, each student answered."""

@@ -1,0 +1,294 @@
+"""A class is graded: each submission gets its row, and none keeps the others waiting."""
+
+import csv
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nbgrader.api import Gradebook
+
+from graders.author.build import build
+from graders.classroom import grade, report, sample
+from graders.classroom.results import FAILED, GRADED, UNREADABLE, Row
+from graders.classroom.submissions import Submission, Unreadable, submissions
+from graders.nbgrader_tools import StepFailed
+from graders.tests.fixture_lesson import make_course
+
+LESSON = "00_tiny"
+STUDENTS = (
+    "right",
+    "half-wrong",
+    "noisy",
+    "syntax-error",
+    "Zoë Ångström",
+    "not-a-notebook",
+    "cut-short",
+    "renamed [1]",
+    "empty-folder",
+)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], list[Row]]:
+    """A course with a short sample class, the known rows, and the rows that grading gave."""
+    root = make_course(tmp_path_factory.mktemp("course"))
+    build(root)
+    known = sample.make_class(root, STUDENTS)
+    rows = grade.grade(root)
+    report.write(root, rows)
+    return root, known, rows
+
+
+def by_student(rows: list[Row]) -> dict[str, Row]:
+    return {row.student.removeprefix(sample.PREFIX): row for row in rows}
+
+
+# ---- the sample class ----
+
+
+def test_marks_are_the_known_ones(graded: tuple[Path, list[Row], list[Row]]) -> None:
+    _, known, rows = graded
+    assert report.differences(rows, known) == []
+    totals = {name: row.total for name, row in by_student(rows).items()}
+    assert totals == {
+        "right": 3,
+        "half-wrong": 1,
+        "noisy": 3,
+        "syntax-error": 1,
+        "Zoë Ångström": 2,
+        "not-a-notebook": None,
+        "cut-short": None,
+        "renamed [1]": None,
+        "empty-folder": None,
+    }
+
+
+def test_an_unreadable_submission_is_a_row_with_its_reason(
+    graded: tuple[Path, list[Row], list[Row]],
+) -> None:
+    rows = by_student(graded[2])
+    reasons = {name: row.reason for name, row in rows.items() if row.status == UNREADABLE}
+    assert reasons == {
+        "not-a-notebook": "not a notebook: it is no text",
+        "cut-short": reasons["cut-short"],
+        "renamed [1]": "no 00_tiny.ipynb, only 00_tiny (1).ipynb",
+        "empty-folder": "no 00_tiny.ipynb: the folder is empty",
+    }
+    assert reasons["cut-short"].startswith("not a notebook: it is cut short (line ")
+
+
+def test_everyone_has_a_page(graded: tuple[Path, list[Row], list[Row]]) -> None:
+    root, _, rows = graded
+    for row in rows:
+        page = (root / "build/feedback" / row.student / "index.html").read_text()
+        assert row.student in page
+        assert row.reason in page
+        link = f'<a href="{LESSON}/{LESSON}.html">'
+        assert (link in page) == (row.status == GRADED)
+
+
+def test_the_whole_class_can_be_made(tmp_path: Path) -> None:
+    rows = sample.make_class(make_course(tmp_path))
+    assert len({row.student for row in rows}) >= 14
+    assert sample.known_marks(tmp_path) == rows
+    totals = {name: row.total for name, row in by_student(rows).items()}
+    assert totals["perfect"] == totals["copied-cells"] == totals["without-checks"] == 3
+    assert totals["untouched"] == totals["all-wrong"] == 0
+    assert totals["edited-check"] == 1
+
+
+def test_making_the_class_again_leaves_other_submissions_alone(tmp_path: Path) -> None:
+    root = make_course(tmp_path)
+    mine = root / "build/submitted/ada" / LESSON
+    mine.mkdir(parents=True)
+    sample.make_class(root, ["perfect", "untouched"])
+    sample.make_class(root, ["perfect"])
+    names = sorted(path.name for path in (root / "build/submitted").iterdir())
+    assert names == ["ada", "sample-perfect"]
+
+
+# ---- grading ----
+
+
+@pytest.fixture
+def course(graded: tuple[Path, list[Row], list[Row]], tmp_path: Path) -> Path:
+    """A copy of the graded course that a test may change."""
+    root = tmp_path / "course"
+    shutil.copytree(graded[0], root, symlinks=True)
+    return root
+
+
+def test_a_submission_that_becomes_unreadable_loses_its_old_marks(course: Path) -> None:
+    student = "sample-half-wrong"
+    (course / f"build/submitted/{student}/{LESSON}/{LESSON}.ipynb").write_text("{")
+    (row,) = grade.grade(course, students=[student])
+    assert (row.status, row.total) == (UNREADABLE, None)
+    assert not (course / f"build/feedback/{student}/{LESSON}").exists()
+    with Gradebook(f"sqlite:///{course / 'build/gradebook.db'}") as gradebook:
+        students = {s.student.id for s in gradebook.assignment_submissions(LESSON)}
+    assert student not in students
+    assert "sample-noisy" in students
+
+
+def test_a_breakdown_is_a_row_and_no_zero(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(step: object, config: object, lesson: str, student: str = "*", **_: object) -> str:
+        if "half-wrong" in student:
+            raise StepFailed("INFO\nDeadKernelError: the kernel died\nsee above")
+        raise Unreadable("not reached")
+
+    monkeypatch.setattr(grade, "_register", lambda *_: None)
+    monkeypatch.setattr(grade, "run_step", breaks)
+    broken, fine = grade.grade(course, students=["sample-half-wrong", "sample-right"])
+    assert (broken.status, broken.total) == (FAILED, None)
+    assert broken.reason == "DeadKernelError: the kernel died"
+    assert fine.status == UNREADABLE
+
+
+def test_the_command_compares_with_the_known_marks(
+    graded: tuple[Path, list[Row], list[Row]],
+    course: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = graded[2]
+    monkeypatch.setattr(grade, "grade", lambda *_: rows)
+    assert grade.main(course, expect=True) == 0
+    out = capsys.readouterr().out
+    assert "All 9 submissions have the marks that are known." in out
+    assert "10 / 15" in out
+    other = [replace(row, scores={**row.scores, "answer_check": 0.0}) for row in rows[-1:]]
+    monkeypatch.setattr(grade, "grade", lambda *_: [*rows[1:-1], *other])
+    assert grade.main(course, expect=True) == 1
+    out = capsys.readouterr().out
+    assert "sample-Zoë Ångström, 00_tiny: not graded at all" in out
+    assert "sample-syntax-error, 00_tiny: answer_check got 0.0, and not 1.0" in out
+
+
+def test_grading_one_student_keeps_the_marks_of_the_others(
+    graded: tuple[Path, list[Row], list[Row]], course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = graded[2]
+    monkeypatch.setattr(grade, "grade", lambda *_: rows)
+    assert grade.main(course) == 0
+    before = (course / report.MARKS).read_bytes()
+    monkeypatch.setattr(grade, "grade", lambda *_: rows[:1])
+    assert grade.main(course, students=[rows[0].student]) == 0
+    assert (course / report.MARKS).read_bytes() == before
+    shutil.rmtree(course / "build/submitted" / rows[0].student)
+    assert grade.main(course) == 0
+    assert rows[0].student not in (course / report.MARKS).read_text()
+
+
+def test_an_unknown_lesson_is_said(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert grade.main(course, lessons=["09_none"]) == 1
+    assert "no lesson '09_none'" in capsys.readouterr().err
+
+
+# ---- submissions ----
+
+
+def test_submissions_are_found_in_order(course: Path) -> None:
+    (course / "build/submitted/.DS_Store").write_text("")
+    found = submissions(course, [LESSON])
+    assert [s.student for s in found] == sorted(sample.PREFIX + name for name in STUDENTS)
+    assert submissions(course, [LESSON], ["sample-right"])[0].notebook.exists()
+    assert submissions(course, ["09_none"]) == []
+
+
+def hand_in(folder: Path, content: bytes) -> Submission:
+    (folder / "ada" / LESSON).mkdir(parents=True, exist_ok=True)
+    submission = Submission("ada", LESSON, folder / "ada" / LESSON)
+    submission.notebook.write_bytes(content)
+    return submission
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is no JSON"),
+        (b"hello", "it is no JSON"),
+        (b'{"cells": [', "it is cut short"),
+        (b'{"cells": ["half a st', "it is cut short"),
+        (b"\xff\xfe", "it is no text"),
+        (b"[1]", "JSON without cells"),
+        (b"[" * 100_000, "cannot be read"),
+        (b'{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "not a valid"),
+        (b'{"cells": [], "nbformat": 99}', "not a valid notebook"),
+    ],
+)
+def test_why_a_submission_cannot_be_read(content: bytes, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        hand_in(tmp_path, content).check_readable()
+
+
+def test_a_link_is_not_read(tmp_path: Path) -> None:
+    submission = hand_in(tmp_path, b"{}")
+    submission.notebook.rename(tmp_path / "elsewhere")
+    submission.notebook.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Unreadable, match="is a link"):
+        submission.check_readable()
+
+
+@given(content=st.binary(max_size=60) | st.text('{}[]":, cells0', max_size=60).map(str.encode))
+def test_no_content_makes_the_reader_fail(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    submission = hand_in(tmp_path_factory.mktemp("any"), content)
+    with pytest.raises(Unreadable):
+        submission.check_readable()
+
+
+# ---- reports ----
+
+NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/."), min_size=1)
+ROWS = st.lists(
+    st.builds(
+        lambda student, earned, status: Row(
+            student, LESSON, status, {"a": earned} if status == GRADED else {}, {"a": 3.0}
+        ),
+        NAMES.filter(lambda name: len(name.encode()) < 200),
+        st.sampled_from([0.0, 1.5, 3.0]),
+        st.sampled_from([GRADED, UNREADABLE, FAILED]),
+    ),
+    unique_by=lambda row: row.student,
+    max_size=4,
+)
+
+
+@given(rows=ROWS, data=st.data())
+def test_the_order_of_rows_does_not_change_the_files(
+    rows: list[Row], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    one, other = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("other")
+    report.write(one, rows)
+    report.write(other, data.draw(st.permutations(rows)))
+    for path in (report.MARKS, report.CHECKS):
+        assert (one / path).read_bytes() == (other / path).read_bytes()
+    with (one / report.MARKS).open(encoding="utf-8", newline="") as file:
+        read = {line["student"]: line["score"] for line in csv.DictReader(file)}
+    assert read == {r.student: "" if r.total is None else f"{r.total:g}" for r in rows}
+
+
+def test_a_name_is_text_on_its_page(tmp_path: Path) -> None:
+    report.write(tmp_path, [Row("<b>bob", LESSON, UNREADABLE, {}, {}, "<i>no")])
+    page = (tmp_path / "build/feedback/<b>bob/index.html").read_text()
+    assert "<b>" not in page
+    assert "&lt;i&gt;no" in page
+
+
+def test_every_difference_is_named() -> None:
+    known = Row("ada", LESSON, GRADED, {"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.0})
+    unread = Row("ada", LESSON, UNREADABLE, reason="it is cut short (line 3)")
+    assert report.differences([known], [known]) == []
+    assert report.differences([replace(known, scores={"a": 1.0, "b": 0.0})], [known]) == [
+        "ada, 00_tiny: b got 0.0, and not 2.0"
+    ]
+    assert report.differences([unread], [replace(unread, reason="cut short")]) == []
+    assert report.differences([unread], [known]) == [
+        "ada, 00_tiny: unreadable (it is cut short (line 3)), and not graded"
+    ]
+    assert report.differences([], [known]) == ["ada, 00_tiny: not graded at all"]
+    assert report.differences([known], []) == ["ada, 00_tiny: not known"]
