@@ -7,8 +7,9 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from graders.author.build import build, main, stale
-from graders.author.source import SourceError, read_lesson
+from graders.author.build import build, built, main, stale
+from graders.author.regions import HIDDEN, SOLUTION
+from graders.author.source import SourceError, lesson_folders, read_lesson
 from graders.nbgrader_plugins import blank_for
 from graders.tests.fixture_lesson import LESSON, make_course, write_lesson
 
@@ -191,3 +192,24 @@ def test_json_ends_with_a_line(course: Path) -> None:
     content = (course / NOTEBOOK).read_text()
     assert content.endswith("}\n")
     assert json.loads(content)["nbformat"] == 4
+
+
+COURSE = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("folder", lesson_folders(COURSE), ids=lambda folder: folder.name)
+def test_no_lesson_gives_its_answers_away(folder: Path) -> None:
+    """No line of a solution or a hidden test stands in the notebook that is handed out."""
+    lesson = read_lesson(folder)
+    files = built(COURSE, [lesson])
+    handed_out = nbformat.reads(
+        files[Path("course") / lesson.name / f"{lesson.name}.ipynb"].decode(), as_version=4
+    )
+    by_id = {cell.id: cell.source for cell in handed_out.cells}
+    for cell in (c for c in lesson.cells if c.grade_id):
+        region = SOLUTION if cell.exercise else HIDDEN
+        lines = region.lines(cell.source)
+        shown = {line for line, within in lines if not within}
+        secret = {line for line, within in lines if within} - shown
+        assert not secret & set(by_id[cell.id].split("\n")), cell.grade_id
+        assert not any(word in by_id[cell.id] for word in (region.begin, region.end))
