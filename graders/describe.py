@@ -26,20 +26,34 @@ def _text(value: Any) -> str:
     if isinstance(value, Key):
         return f"a PRNG key of shape {value.data.shape[:-1]}" if value.data.ndim > 1 else "a key"
     if isinstance(value, Opaque):
-        return value.type if value.type.startswith("a") else f"an object of type {value.type}"
+        return opaque(value)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k!r}: {_text(v)}" for k, v in value.items()) + "}"
     if isinstance(value, Record):
-        inner = ", ".join(f"{k}={_text(v)}" for k, v in zip(value.fields, value.children))
+        inner = ", ".join(
+            f"{k}={_text(v)}" for k, v in zip(value.fields, value.children, strict=True)
+        )
         return f"{value.type}({inner})"
     if is_container(value):
         inner = ", ".join(_text(item) for item in value)
-        return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        comma = "," if len(value) == 1 else ""
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{comma})"
     return repr(value)
+
+
+def opaque(value: Opaque) -> str:
+    """What an object is that no check can read; its type may be a phrase of `graders.plain`."""
+    if value.type == "ellipsis":
+        return "the placeholder `...`"
+    if value.callable:
+        return "a function"
+    return value.type if " " in value.type else f"an object of type {value.type}"
 
 
 def array(data: np.ndarray) -> str:
     """A small array in full, a large one by shape and range."""
+    if data.dtype.kind == "V":  # bfloat16 and its like, for which NumPy has no formats
+        data = data.astype(np.float32)
     if data.ndim == 0:
         return number(data[()])
     if data.size <= WHOLE:
@@ -49,7 +63,10 @@ def array(data: np.ndarray) -> str:
 
 def _full(data: np.ndarray) -> str:
     shown = np.array2string(
-        data, precision=5, separator=", ", max_line_width=10_000, formatter={"float": number}
+        data,
+        separator=", ",
+        max_line_width=10_000,
+        formatter={"float": number, "complexfloat": number},
     )
     return " ".join(shown.split()) + ("" if data.size else f" of shape {data.shape}")
 
@@ -58,7 +75,7 @@ def number(scalar: Any) -> str:
     """A scalar with five significant digits."""
     if isinstance(scalar, bool | np.bool_ | int | np.integer):
         return str(scalar)
-    return f"{scalar:.5g}" if isinstance(scalar, float | np.floating) else str(scalar)
+    return f"{scalar:.5g}" if isinstance(scalar, float | complex | np.inexact) else str(scalar)
 
 
 def _range(data: np.ndarray) -> str:

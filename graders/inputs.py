@@ -10,7 +10,10 @@ import numpy as np
 
 
 def received(args: Any) -> Any:
-    """`args` with every array a `jax.Array`; under x64 every float32 is widened to float64."""
+    """`args` with every array a fresh `jax.Array`; under x64 every float32 is widened to float64.
+
+    Fresh, because an answer may donate its arguments, and the check needs them again.
+    """
     return jax.tree.map(_array, args)
 
 
@@ -20,12 +23,22 @@ def _array(leaf: Any) -> Any:
     if not isinstance(leaf, np.ndarray | np.generic | jax.Array):
         return leaf
     wide = jax.config.jax_enable_x64 and leaf.dtype == np.float32
-    return jnp.asarray(leaf, np.float64 if wide else jax.dtypes.canonicalize_dtype(leaf.dtype))
+    dtype = np.float64 if wide else jax.dtypes.canonicalize_dtype(leaf.dtype)
+    if isinstance(leaf, jax.Array) and leaf.dtype == dtype:
+        return _copied(leaf)
+    return jnp.asarray(leaf, dtype)
 
 
 def copied(args: Any) -> Any:
-    """The same leaves in fresh containers, so that a changed container shows."""
-    return jax.tree.map(lambda leaf: leaf, args)
+    """Fresh arrays in fresh containers, so that a changed container shows."""
+    return jax.tree.map(_copied, args)
+
+
+def _copied(leaf: Any) -> Any:
+    """A fresh array, without a compiled program for it as `leaf.copy()` would need."""
+    if isinstance(leaf, jax.Array):
+        return jax.device_put(leaf, leaf.sharding, may_alias=False)
+    return leaf
 
 
 def as_numpy(args: Any) -> Any:

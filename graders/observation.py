@@ -15,11 +15,13 @@ from typing import Any
 
 import jax
 
+from graders import describe
 from graders.inputs import received
-from graders.probes import PROBES
+from graders.plain import plain
+from graders.probes import ON_ANYTHING, PROBES
 from graders.surroundings import Through
 
-LONGEST_MESSAGE = 2000
+LONGEST_MESSAGE, LONGEST_LINE = 2000, 120
 TRUSTED = (os.path.dirname(os.path.abspath(__file__)), sys.prefix, sys.base_prefix, "<frozen")
 
 
@@ -69,16 +71,26 @@ class Request:
 def observe(target: Any, request: Request) -> Result:
     """The result of the request's probe on `target`; no exception of the student's escapes.
 
-    What the student's code prints or warns meanwhile is kept off the page.
+    What the student's code prints or warns meanwhile is kept off the page. Only the interrupt
+    from the keyboard ends an observation from outside.
     """
     with quiet(), jax.enable_x64(True) if request.x64 else contextlib.nullcontext():
         try:
             found = _follow(target, request.steps)
+            if request.probe not in ON_ANYTHING and not callable(found):
+                held = "what it returned is" if request.steps else "the name holds"
+                raise NotAFunction(f"{held} {describe.text(plain(found))}")
             args, options = received(request.args), received(request.options)
             kwargs = received(request.kwargs) | options
             return Result(PROBES[request.probe](found, *args, **kwargs))
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             return Result(error=error_facts(error))
+
+
+class NotAFunction(Exception):
+    """A function is asked for, and the name holds something else."""
 
 
 @contextlib.contextmanager
@@ -89,7 +101,10 @@ def quiet() -> Any:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        finally:
+            jax.effects_barrier()  # `jax.debug.print` may print later than it is called
 
 
 def _follow(target: Any, steps: Sequence[Step]) -> Any:
@@ -110,7 +125,7 @@ def error_facts(error: BaseException) -> Error:
 def _message(error: BaseException) -> str:
     try:
         return str(error)[:LONGEST_MESSAGE]
-    except Exception:
+    except BaseException:
         return ""
 
 
@@ -120,5 +135,5 @@ def _student_line(error: BaseException) -> str:
     for frame in reversed(frames):
         if not frame.filename.startswith(TRUSTED):
             line = linecache.getline(frame.filename, frame.lineno or 0)
-            return (line or frame.line or "").strip()
+            return (line or frame.line or "").strip()[:LONGEST_LINE]
     return ""

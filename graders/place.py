@@ -36,7 +36,9 @@ class LocalPlace(Place):
         with quiet():
             try:
                 execute(source, filename, self.namespace)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 return error_facts(error)
         return None
 

@@ -18,6 +18,8 @@ Plain: TypeAlias = Any
 """None, str, `Leaf`, `Key`, `Record`, `Opaque`, or a list, tuple or dict of them."""
 
 DEEPEST = 40
+MOST = 100_000
+"""Values in one structure; what lies beyond becomes an `Opaque`."""
 
 
 @dataclass(frozen=True)
@@ -54,28 +56,53 @@ class Opaque:
     callable: bool = False
 
 
-def plain(value: object, depth: int = 0) -> Plain:
-    """`value` in the vocabulary of this module; never raises for what a student may return."""
-    if depth > DEEPEST:
-        return Opaque("a structure nested too deep")
-    if value is None or type(value) is str:
-        return value
-    if isinstance(value, jax.core.Tracer):
-        return Opaque("a tracer")
-    if isinstance(value, bool | int | float | complex):
-        return _scalar(value)
-    if isinstance(value, jax.Array):
-        return _jax_array(value)
-    if isinstance(value, np.ndarray | np.generic):
-        return _numpy_array(value)
-    return _container(value, depth + 1)
+def plain(value: object) -> Plain:
+    """`value` in the vocabulary of this module, however deep, wide or odd it is."""
+    return _Reader().read(value, 0)
 
 
-def _scalar(value: bool | int | float | complex) -> Plain:
-    try:
-        return Leaf(np.array(value), "python", weak=not isinstance(value, bool))
-    except OverflowError:
-        return Opaque("an integer too large for an array")
+class _Reader:
+    """Reads one structure, and counts what it has met: a list can hold itself twice."""
+
+    def __init__(self) -> None:
+        self.met = 0
+
+    def read(self, value: object, depth: int) -> Plain:
+        self.met += 1
+        if depth > DEEPEST or self.met > MOST:
+            return Opaque(
+                "a structure nested too deep" if depth > DEEPEST else "too large a structure"
+            )
+        if value is None or type(value) is str:
+            return value
+        if isinstance(value, jax.core.Tracer):
+            return Opaque("a tracer")
+        if isinstance(value, jax.Array):
+            return _jax_array(value)
+        if isinstance(value, bool | int | float | complex | np.ndarray | np.generic):
+            return _number(value)
+        return self._container(value, depth + 1)
+
+    def _container(self, value: object, depth: int) -> Plain:
+        if type(value) is list:
+            return [self.read(item, depth) for item in value]
+        if type(value) is tuple:
+            return tuple(self.read(item, depth) for item in value)
+        if type(value) is dict and all(type(key) in (str, int) for key in value):
+            return {key: self.read(item, depth) for key, item in value.items()}
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return self._record(value, tuple(value._fields), tuple(value), depth)
+        return self._registered(value, depth)
+
+    def _registered(self, value: object, depth: int) -> Plain:
+        if isinstance(value, type) or jax.tree_util.all_leaves([value]):
+            return Opaque(_type_name(value), callable(value))
+        paths = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda node: node is not value)
+        fields = tuple(jax.tree_util.keystr(path, simple=True) for path, _ in paths[0])
+        return self._record(value, fields, tuple(child for _, child in paths[0]), depth)
+
+    def _record(self, value: object, fields: tuple[str, ...], inner: tuple, depth: int) -> Record:
+        return Record(_type_name(value), fields, tuple(self.read(child, depth) for child in inner))
 
 
 def _jax_array(value: jax.Array) -> Plain:
@@ -86,33 +113,25 @@ def _jax_array(value: jax.Array) -> Plain:
     return Leaf(np.asarray(value), "jax", bool(value.weak_type))
 
 
-def _numpy_array(value: np.ndarray | np.generic) -> Plain:
+def _number(value: bool | int | float | complex | np.ndarray | np.generic) -> Plain:
     array = np.array(value, subok=False)
-    return Opaque("a NumPy array of objects") if array.dtype.hasobject else Leaf(array, "numpy")
+    if isinstance(value, np.ndarray | np.generic):
+        if not _is_numeric(array.dtype):
+            return Opaque(f"a NumPy array of {_ITEMS.get(array.dtype.kind, 'records')}")
+        return Leaf(array.astype(array.dtype.newbyteorder("="), copy=False), "numpy")
+    if array.dtype.hasobject:
+        return Opaque("an integer too large for an array")
+    return Leaf(array, "python", weak=not isinstance(value, bool))
 
 
-def _container(value: object, depth: int) -> Plain:
-    if type(value) is list:
-        return [plain(item, depth) for item in value]
-    if type(value) is tuple:
-        return tuple(plain(item, depth) for item in value)
-    if type(value) is dict and all(type(key) in (str, int) for key in value):
-        return {key: plain(item, depth) for key, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return _record(value, tuple(value._fields), tuple(value), depth)
-    return _registered(value, depth)
+_ITEMS = {"O": "objects", "U": "strings", "S": "bytes", "M": "dates", "m": "durations"}
 
 
-def _registered(value: object, depth: int) -> Plain:
-    if isinstance(value, type) or jax.tree_util.all_leaves([value]):
-        return Opaque(_type_name(value), callable(value))
-    paths = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda node: node is not value)[0]
-    fields = tuple(jax.tree_util.keystr(path, simple=True) for path, _ in paths)
-    return _record(value, fields, tuple(child for _, child in paths), depth)
-
-
-def _record(value: object, fields: tuple[str, ...], children: tuple, depth: int) -> Record:
-    return Record(_type_name(value), fields, tuple(plain(child, depth) for child in children))
+def _is_numeric(dtype: np.dtype) -> bool:
+    """Whether it is a dtype of numbers, JAX's own included."""
+    return dtype.kind in "biufc" or (
+        dtype.fields is None and jax.dtypes.issubdtype(dtype, np.number)
+    )
 
 
 def _type_name(value: object) -> str:

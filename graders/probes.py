@@ -15,14 +15,18 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jax_core
 
+from graders import describe
 from graders.inputs import copied
-from graders.plain import plain
+from graders.plain import Leaf, Opaque, leaves, plain
 from graders.surroundings import Surroundings, body_of, same
 
 PROBES: dict[str, Callable[..., Any]] = {}
+ON_ANYTHING = ("value", "parameters")
+"""Probes that do not call the object."""
 
 
 def probe(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,22 +57,32 @@ def derivatives(function: Callable, *args: Any, argnum: int, tangent: Any, cotan
     result, pull = jax.vjp(varied, at)
     return {
         "value": plain(result),
-        "forward": _forward(varied, at, tangent),
-        "reverse": plain(pull(cotangent)[0]),
+        "forward": _forward(varied, at, _like(at, tangent)),
+        "reverse": plain(pull(_like(result, cotangent))[0]),
     }
+
+
+def _like(values: Any, directions: Any) -> Any:
+    """`directions` in the dtypes of `values`: a bfloat16 result wants a bfloat16 cotangent."""
+    return jax.tree.map(lambda v, way: jnp.asarray(way, jnp.result_type(v)), values, directions)
 
 
 @probe
 def second_derivative(
     function: Callable, *args: Any, argnum: int, tangent: Any, cotangent: Any
 ) -> Any:
-    """The derivative along `tangent` of the gradient of `cotangent . f`: forward over reverse."""
+    """The derivative along `tangent` of the gradient of `cotangent . f`: forward over reverse.
+
+    Where a custom_vjp excludes forward mode it is reverse over reverse: the Hessian is symmetric.
+    """
     varied, at = _of_one(function, args, argnum), args[argnum]
 
     def gradient(point: Any) -> Any:
-        return jax.vjp(varied, point)[1](cotangent)[0]
+        result, pull = jax.vjp(varied, point)
+        return pull(_like(result, cotangent))[0]
 
-    return plain(jax.jvp(gradient, (at,), (tangent,))[1])
+    forward = _forward(gradient, at, _like(at, tangent))
+    return plain(jax.vjp(gradient, at)[1](_like(at, tangent))[0]) if forward is None else forward
 
 
 def _of_one(function: Callable, args: Sequence[Any], argnum: int) -> Callable:
@@ -89,8 +103,9 @@ def program(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) 
     """The facts of the function's jaxpr at these arguments, traced afresh.
 
     `primitives` maps names to counts and `equations` is their number, inner programs included
-    and the call of a jitted function itself left out; `effects` are their names; `text` and
-    `constants` are digests that differ where two traces differ.
+    and the call of a jitted function itself left out; `dtypes` are those of all intermediate
+    values; `effects` are their names; `text` and `constants` are digests that differ where two
+    traces differ.
     """
     with nothing_cached():
         return _facts(trace(function, args, static_argnums))
@@ -113,15 +128,31 @@ def trace(
     function: Callable, args: Sequence[Any], static_argnums: Sequence[int]
 ) -> jax_core.ClosedJaxpr:
     """The jaxpr of a fresh wrapper around `function`, so that no cached trace is met."""
-    dynamic = [i for i, arg in enumerate(args) if i not in static_argnums and not _static(arg)]
+    indices = dynamic(args, static_argnums)
 
     def fresh(*traced: Any) -> Any:
         merged = list(args)
-        for index, arg in zip(dynamic, traced):
+        for index, arg in zip(indices, traced, strict=True):
             merged[index] = arg
-        return function(*merged)
+        return _arrays(function(*merged))
 
-    return jax.make_jaxpr(fresh)(*(args[i] for i in dynamic))
+    return jax.make_jaxpr(fresh)(*(args[i] for i in indices))
+
+
+class NoArrays(Exception):
+    """A function that is traced returns something that is no array, and no pytree of them."""
+
+
+def _arrays(result: Any) -> Any:
+    for _, leaf in leaves(plain(result)):
+        if isinstance(leaf, str) or (isinstance(leaf, Opaque) and leaf.type != "a tracer"):
+            raise NoArrays(describe.text(leaf))
+    return result
+
+
+def dynamic(args: Sequence[Any], static_argnums: Sequence[int]) -> list[int]:
+    """The positions of the arguments that are traced."""
+    return [i for i, arg in enumerate(args) if i not in static_argnums and not _static(arg)]
 
 
 def _static(arg: Any) -> bool:
@@ -135,6 +166,7 @@ def _facts(closed: jax_core.ClosedJaxpr) -> dict:
     return {
         "primitives": dict(names),
         "equations": sum(names.values()),
+        "dtypes": sorted(_dtypes(closed.jaxpr)),
         "effects": sorted(type(effect).__name__ for effect in closed.effects),
         "text": _digest(str(closed.jaxpr).encode()),
         "constants": [_digest(np.asarray(const).tobytes()) for const in _constants(closed)],
@@ -147,6 +179,11 @@ def equations(jaxpr: jax_core.Jaxpr) -> Iterator[Any]:
         yield equation
         for inner in _inner(equation.params.values()):
             yield from equations(inner)
+
+
+def _dtypes(jaxpr: jax_core.Jaxpr) -> set[str]:
+    made = (variable.aval for equation in equations(jaxpr) for variable in equation.outvars)
+    return {str(aval.dtype) for aval in made if hasattr(aval, "dtype")}
 
 
 def _inner(params: Any) -> Iterator[jax_core.Jaxpr]:
@@ -166,6 +203,8 @@ def _constants(closed: jax_core.ClosedJaxpr) -> Iterator[Any]:
         for param in equation.params.values():
             consts += param.consts if isinstance(param, jax_core.ClosedJaxpr) else []
     for const in consts:
+        if isinstance(const, jax.core.Tracer):  # kept from an earlier trace
+            const = np.zeros(0)
         is_key = isinstance(const, jax.Array) and jax.dtypes.issubdtype(
             const.dtype, jax.dtypes.prng_key
         )
@@ -182,27 +221,70 @@ def purity(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -
 
     Two fresh traces and two calls are compared with each other, and the function's
     surroundings (its globals, its closure, the host's random state, what it prints) before and
-    after. `leaked` says whether a tracer outlived its trace.
+    after; then the surroundings are put back.
     """
-    before = Surroundings.of(function)
-    first = program(function, *copied(args), static_argnums=static_argnums)
-    printed = before.printed()
-    second = program(function, *copied(args), static_argnums=static_argnums)
-    traced = before.changes()
-    given = copied(args)
-    results = [plain(function(*given)), plain(function(*copied(args)))]
-    return {
-        "printed": printed,
+    before = Surroundings(function)
+    try:
+        return _purity(before, function, args, static_argnums)
+    finally:
+        before.restore()
+
+
+def _purity(before: Surroundings, function: Callable, args: Sequence[Any], static: Any) -> dict:
+    with nothing_cached():
+        closed = trace(function, copied(args), static)
+    facts = _pure_so_far(before.printed(), before.changes()["kept"])
+    if facts["leaked"]:  # the next trace would only stumble over what this one kept
+        return facts
+    first, second = _facts(closed), program(function, *copied(args), static_argnums=static)
+    leaked, given = _leaks(function, args, static), copied(args)
+    results = [function(*given), function(*copied(args))]
+    after = before.changes()
+    return facts | {
         "effects": first["effects"],
         "same_program": first["text"] == second["text"],
         "same_constants": first["constants"] == second["constants"],
-        "changed": sorted(set(traced["changed"]) | set(before.changes()["changed"])),
-        "kept": traced["kept"],
-        "leaked": bool(traced["kept"]) or _leaks(function, args, static_argnums),
-        "host_random": before.changes()["host_random"],
-        "arguments": [i for i, arg in enumerate(args) if not same(plain(arg), plain(given[i]))],
-        "same_result": same(*results),
+        "changed": after["changed"],
+        "leaked": leaked,
+        "host_random": after["host_random"],
+        "arguments": [i for i, arg in enumerate(args) if _is_changed(arg, given[i])],
+        "same_result": same(*map(plain, results)),
+        "same_traced": _agree(_compiled(closed, args, static), results[0]),
     }
+
+
+def _pure_so_far(printed: str, kept: list[str]) -> dict:
+    return {
+        "printed": printed, "effects": [], "same_program": True, "same_constants": True,
+        "changed": [], "kept": kept, "leaked": bool(kept), "host_random": False, "arguments": [],
+        "same_result": True, "same_traced": True,
+    }  # fmt: skip
+
+
+def _is_changed(arg: Any, given: Any) -> bool:
+    """Whether a call has changed `given`, which was a copy of `arg`; donated arrays are gone."""
+    arrays = (leaf for leaf in jax.tree.leaves(given) if isinstance(leaf, jax.Array))
+    return not any(array.is_deleted() for array in arrays) and not same(plain(arg), plain(given))
+
+
+def _compiled(closed: jax_core.ClosedJaxpr, args: Sequence[Any], static: Sequence[int]) -> list:
+    """What the program gives: one compilation, where evaluating it would be one an equation."""
+    inputs = jax.tree.leaves([copied(args[i]) for i in dynamic(args, static)])
+    return jax.jit(jax_core.jaxpr_as_fun(closed))(*inputs)
+
+
+def _agree(ours: Sequence[Any], result: Any) -> bool:
+    """Whether two results are the same but for rounding, which may be coarse in narrow dtypes."""
+    pairs = list(zip(plain(list(ours)), plain(jax.tree.leaves(result)), strict=True))
+    return all(_near(one, other) for one, other in pairs)
+
+
+def _near(one: Any, other: Any) -> bool:
+    if not isinstance(one, Leaf) or not isinstance(other, Leaf):
+        return same(one, other)
+    a, b = (leaf.data.astype(complex) for leaf in (one, other))
+    scale = np.abs(b[np.isfinite(b)]).max(initial=0.0)
+    return a.shape == b.shape and np.allclose(a, b, 0.05, 0.05 * scale, equal_nan=True)
 
 
 def _leaks(function: Callable, args: Sequence[Any], static_argnums: Sequence[int]) -> bool:
@@ -234,6 +316,29 @@ def traces(function: Callable, calls: Sequence[Sequence[Any]]) -> list[int]:
                 sys.setprofile(None)
             history.append(runs)
     return history
+
+
+@probe
+def donation(function: Callable, *args: Any) -> dict:
+    """Which arguments a jitted function donates, and the bytes that its program reuses for results.
+
+    `donated` has one boolean for each argument: whether all its arrays are donated. `jitted` is
+    False for a function that is not under `jax.jit`.
+    """
+    if not hasattr(function, "lower"):
+        return {"jitted": False, "donated": [], "reused_bytes": 0}
+    lowered = function.lower(*args)
+    given = lowered.args_info[0]
+    return {
+        "jitted": True,
+        "donated": [_all_donated(arg) for arg in given],
+        "reused_bytes": int(lowered.compile().memory_analysis().alias_size_in_bytes),
+    }
+
+
+def _all_donated(arg: Any) -> bool:
+    infos = jax.tree.leaves(arg, is_leaf=lambda node: hasattr(node, "donated"))
+    return bool(infos) and all(info.donated for info in infos)
 
 
 @probe

@@ -81,5 +81,3 @@ def through(ours: Callable[..., Any], answer: Any) -> Subject:
     `ours` runs beside the student's answer, and so is known to the student.
     """
     return subject(answer).extended(Step("through", function=ours))
-
-

@@ -9,7 +9,8 @@ import random
 import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -55,44 +56,93 @@ def _one_layer_less(function: Any) -> Any:
     return getattr(type(function), "__call__", None)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Holder:
+    """A place that holds a value: its label, the value, and how to bind it anew or to empty it."""
+
+    label: str
+    value: Any
+    bind: Callable[[Any], Any]
+    empty: Callable[[], Any]
+
+
 class Surroundings:
-    """A record of the names that `function` can reach, and whether they change."""
+    """A record of what `function` can reach beside its arguments, and whether it changes."""
 
-    functions: list[types.FunctionType]
-    tokens: dict[str, Any]
-    host: Any
-    _printed: int = field(default=0)
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.before = {holder.label: holder for holder in self._holders()}
+        self.contents = {name: _contents(holder.value) for name, holder in self.before.items()}
+        self.tokens = self._tokens()
+        self.host = _host_random()
+        self.written = len(_output())
 
-    @classmethod
-    def of(cls, function: Any) -> Surroundings:
-        inner = _inner(function)
-        functions = list(_reachable(inner, [])) if inner else []
-        return cls(functions, _tokens(functions), _host_random(), _written())
+    def _holders(self) -> Iterator[Holder]:
+        inner = _inner(self.function)
+        for function in _reachable(inner, []) if inner else ():
+            yield from _held_by(function)
+        if not isinstance(self.function, types.FunctionType):
+            yield Holder("self", self.function, _nothing, _nothing)
+
+    def _tokens(self) -> dict[str, Any]:
+        return {holder.label: token(holder.value) for holder in self._holders()}
 
     def changes(self) -> dict:
         """Names whose values changed, names that now hold a tracer, and the host's random state."""
-        now = _tokens(self.functions)
+        now = self._tokens()
         names = sorted(set(now) | set(self.tokens))
+        changed = [name for name in names if now.get(name) != self.tokens.get(name)]
         return {
-            "changed": [name for name in names if now.get(name) != self.tokens.get(name)],
-            "kept": [name for name in names if "a tracer" in str(now.get(name))],
+            "changed": changed,
+            "kept": [name for name in changed if A_TRACER in str(now.get(name))],
             "host_random": _host_random() != self.host,
         }
 
     def printed(self) -> str:
         """The first 200 characters printed since this record was made."""
-        stream = sys.stdout
-        return stream.getvalue()[self._printed :][:200] if isinstance(stream, io.StringIO) else ""
+        return _output()[self.written :][:200]
+
+    def restore(self) -> None:
+        """Binds every name as it was, and puts the host's random state back.
+
+        A check that found a function impure must not leave its tracers in the student's names.
+        """
+        for holder in list(self._holders()):
+            if holder.label not in self.before:
+                holder.empty()
+        for name, holder in self.before.items():
+            holder.bind(holder.value)
+            _refill(holder.value, self.contents[name])
+        np.random.set_state(self.host[0])
+        random.setstate(self.host[1])
 
 
-def _written() -> int:
-    return len(sys.stdout.getvalue()) if isinstance(sys.stdout, io.StringIO) else 0
+A_TRACER = "a tracer"
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def _output() -> str:
+    streams = (sys.stdout, sys.stderr)
+    return "".join(s.getvalue() for s in streams if isinstance(s, io.StringIO))
 
 
 def _host_random() -> Any:
     name, words, *rest = np.random.get_state(legacy=True)
-    return name, np.asarray(words).tobytes(), tuple(rest), random.getstate()
+    return (name, tuple(np.asarray(words).tolist()), *rest), random.getstate()
+
+
+def _contents(value: Any) -> Any:
+    return value.copy() if type(value) in (list, dict, set) else None
+
+
+def _refill(value: Any, contents: Any) -> None:
+    if contents is None:
+        return
+    value.clear()
+    value.extend(contents) if type(value) is list else value.update(contents)
 
 
 def _reachable(
@@ -116,27 +166,37 @@ def _names(code: types.CodeType) -> Iterator[str]:
             yield from _names(const)
 
 
-def _tokens(functions: list[types.FunctionType]) -> dict[str, Any]:
-    tokens: dict[str, Any] = {}
-    for function in functions:
-        for name in _names(function.__code__):
-            if name in function.__globals__:
-                tokens[name] = token(function.__globals__[name])
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-            tokens[name] = _cell_token(cell)
-        for name, attribute in vars(function).items():
-            if name != "__wrapped__":
-                tokens[f"{function.__name__}.{name}"] = token(attribute)
-        for index, default in enumerate(function.__defaults__ or ()):
-            tokens[f"{function.__name__} default {index + 1}"] = token(default)
-    return tokens
+def _held_by(function: types.FunctionType) -> Iterator[Holder]:
+    """What the globals, the closure, the attributes and the defaults of `function` hold."""
+    outer, own = function.__globals__, function.__name__
+    for name in set(_names(function.__code__)) & outer.keys():
+        yield Holder(name, outer[name], partial(outer.__setitem__, name), partial(outer.pop, name))
+        yield from _attributes(name, outer[name], function.__module__)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    for name, cell in cells:
+        yield Holder(name, _content(cell), partial(setattr, cell, "cell_contents"), _nothing)
+    for name in [name for name in vars(function) if name != "__wrapped__"]:
+        bind = partial(setattr, function, name)
+        yield Holder(f"{own}.{name}", vars(function)[name], bind, partial(delattr, function, name))
+    for index, default in enumerate(function.__defaults__ or ()):
+        yield Holder(f"{own} default {index + 1}", default, _nothing, _nothing)
 
 
-def _cell_token(cell: types.CellType) -> Any:
+def _attributes(name: str, value: Any, module: str) -> Iterator[Holder]:
+    """The data of a class of the student's own: a counter may hide there."""
+    if not isinstance(value, type) or value.__module__ != module:
+        return
+    for attribute in [a for a in vars(value) if not a.startswith("__")]:
+        bind = partial(setattr, value, attribute)
+        empty = partial(delattr, value, attribute)
+        yield Holder(f"{name}.{attribute}", vars(value)[attribute], bind, empty)
+
+
+def _content(cell: types.CellType) -> Any:
     try:
-        return token(cell.cell_contents)
+        return cell.cell_contents
     except ValueError:
-        return "an empty cell"
+        return None
 
 
 def token(value: Any, depth: int = 0) -> Any:
@@ -146,19 +206,21 @@ def token(value: Any, depth: int = 0) -> Any:
     if isinstance(value, np.random.Generator):
         return str(value.bit_generator.state)
     if isinstance(value, jax.core.Tracer):
-        return "a tracer"
+        return A_TRACER, id(value)
+    if type(value) in (list, tuple, dict, set):
+        return type(value).__name__, tuple(token(item, depth + 1) for item in _items(value))
     seen = plain(value)
-    if isinstance(seen, Opaque) and type(value) in (list, tuple, dict, set):
-        return tuple(token(item, depth + 1) for item in _items(value))
     if isinstance(seen, Opaque):
         attributes = getattr(value, "__dict__", None)
         inner = attributes.items() if isinstance(attributes, dict) else ()
-        return id(value), tuple((k, token(v, depth + 1)) for k, v in inner)
+        return id(value), tuple((k, token(v, depth + 1)) for k, v in list(inner))
     return frozen(seen)
 
 
 def _items(value: Any) -> list:
-    return list(value.items()) if isinstance(value, dict) else sorted(value, key=repr)
+    if isinstance(value, dict):
+        return list(value.items())
+    return sorted(value, key=repr) if isinstance(value, set) else list(value)
 
 
 def frozen(value: Any) -> Any:
@@ -180,4 +242,3 @@ def _digest(array: np.ndarray) -> bytes:
 def same(one: Any, other: Any) -> bool:
     """Whether two plain values are equal bit by bit."""
     return frozen(one) == frozen(other)
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,11 +16,27 @@ from graders.diagnosis import results
 from graders.failure import Cause
 from graders.inputs import as_numpy
 from graders.observation import Result
-from graders.plain import Leaf, Plain, leaves
+from graders.plain import Leaf, Plain, leaves, plain
 from graders.subject import Subject
 
-WIDE = (1e-5, 1e-5)  # step and tolerance where the answer computes in float64
-NARROW = (1e-2, 2e-2)  # where it casts to float32 inside, or cannot run in float64
+
+@dataclass(frozen=True)
+class Precision:
+    """How central differences are taken, and how far from them a slope may lie.
+
+    The slack is rtol |slope| + atol (1 + |the values that are subtracted|): rounding of the values
+    is divided by the step.
+    """
+
+    step: float
+    rtol: float
+    atol: float
+    x64: bool = False
+
+
+WIDE = Precision(1e-5, 1e-5, 1e-8, x64=True)
+NARROW = Precision(1e-2, 2e-2, 1e-4)  # where the answer casts to float32, or cannot run in float64
+COARSE = Precision(1e-1, 1e-1, 5e-2)  # where it computes in bfloat16 or float16
 SEED = 20
 
 
@@ -35,9 +52,9 @@ def check_gradients(
 
     Along a random direction, reverse mode (vjp) and forward mode (jvp, where a custom_vjp does
     not exclude it) agree with central differences of the answer's own values, in float64 with
-    step 1e-5; an answer that casts to float32 inside is judged in float32 with step 1e-2. With
-    `order=2` the second derivative, forward over reverse, agrees with central differences of the
-    gradient. `expected(*args)` gives the gradient of the sum of the result and replaces the
+    step 1e-5; an answer that casts to float32 inside is judged in float32 with step 1e-2, one that
+    computes in bfloat16 or float16 with step 0.1. With `order=2` the second derivative, forward
+    over reverse, agrees with central differences of the gradient. `expected(*args)` gives the gradient of the sum of the result and replaces the
     differences, where the derivative is not the one of the values (a straight-through estimator).
     """
     Trial(answer, args, argnums).judge(order, expected)
@@ -48,6 +65,8 @@ class Trial:
 
     def __init__(self, answer: Subject, args: Sequence[Any], argnum: int) -> None:
         self.answer, self.args, self.argnum = answer, tuple(args), argnum
+        if not all(np.asarray(leaf).dtype.kind in "fV" for leaf in jax.tree.leaves(args[argnum])):
+            raise TypeError(f"argument {argnum} is not made of floats: look at argnums")
         self.rng = np.random.default_rng(SEED)
         self.tangent = jax.tree.map(self._direction, args[argnum])
 
@@ -59,12 +78,11 @@ class Trial:
         if expected is not None:
             return self._judge_expected(value, expected)
         self.cotangent = self._direction(value)
-        step, tolerance, x64 = self._precision()
-        products = self._derivatives(self.args, x64)
-        slope = self._slope(lambda args: self._weighted(args, x64), step)
-        self._judge_first(products, slope, tolerance)
+        precision = self._precision()
+        products = self._derivatives(self.args, precision.x64)
+        self._judge_first(products, precision)
         if order == 2:
-            self._judge_second(step, tolerance, x64)
+            self._judge_second(precision)
 
     def _value(self) -> np.ndarray:
         got = seen(self.answer.call(*self.args), self.answer, self.args, "a float array")
@@ -76,11 +94,13 @@ class Trial:
             reject(cause, "floats", describe.text(got), at(self.answer, self.args))
         return got.data
 
-    def _precision(self) -> tuple[float, float, bool]:
+    def _precision(self) -> Precision:
         wide = self.answer.call(*self.args, x64=True)
         if wide.error is None and isinstance(wide.value, Leaf) and self._stays_wide(wide.value):
-            return *WIDE, True
-        return *NARROW, False
+            return WIDE
+        program = self.answer.observe("program", *self.args)
+        halves = {"bfloat16", "float16"} & set(program.value["dtypes"] if program.value else ())
+        return COARSE if halves else NARROW
 
     def _stays_wide(self, value: Leaf) -> bool:
         """Whether the answer follows a change of 1e-9, which float32 cannot hold."""
@@ -104,10 +124,14 @@ class Trial:
         got = seen(self.answer.call(*args, x64=x64), self.answer, self.args)
         return np.vdot(self.cotangent, np.asarray(got.data, np.float64))
 
-    def _slope(self, function: Callable[[Sequence[Any]], Any], step: float) -> Any:
-        dtype = np.float64 if step == WIDE[0] else np.float32
-        ahead, behind = (function(self._moved(s, dtype)) for s in (step, -step))
-        return (ahead - behind) / (2 * step)
+    def _slope(
+        self, function: Callable[[Sequence[Any]], Any], precision: Precision
+    ) -> tuple[float, float]:
+        """The slope of `function` by central differences, and how far from it one may lie."""
+        dtype, step = np.float64 if precision.x64 else np.float32, precision.step
+        ahead, behind = (float(function(self._moved(s, dtype))) for s in (step, -step))
+        slope = (ahead - behind) / (2 * step)
+        return slope, precision.rtol * abs(slope) + precision.atol * (1 + abs(ahead) + abs(behind))
 
     def _derivatives(self, args: Sequence[Any], x64: bool) -> dict:
         return seen(self._observed("derivatives", args, x64), self.answer, self.args, "derivatives")
@@ -116,12 +140,14 @@ class Trial:
         options = {"argnum": self.argnum, "tangent": self.tangent, "cotangent": self.cotangent}
         return self.answer.observe(probe, *args, x64=x64, **options)
 
-    def _judge_first(self, products: dict, slope: float, tolerance: float) -> None:
+    def _judge_first(self, products: dict, precision: Precision) -> None:
+        slope, slack = self._slope(lambda args: self._weighted(args, precision.x64), precision)
         reverse = self._along(products["reverse"])
         forward = self._forward(products["forward"])
-        self._judge_slope(reverse, slope, tolerance, forward)
-        if forward is not None:
-            self._judge_slope(forward, slope, tolerance, reverse)
+        gone = [path for path, leaf in leaves(products["reverse"]) if not leaf.data.any()]
+        for got, other in ((reverse, forward), (forward, reverse)):
+            if got is not None and not abs(got - slope) <= slack:
+                self._reject(diagnosis.cause_of(got, slope, other, gone), slope, got)
 
     def _forward(self, product: Plain) -> float | None:
         if not isinstance(product, Leaf):
@@ -132,29 +158,30 @@ class Trial:
         """The slope along the tangent, from a gradient of the argument's structure."""
         parts = [leaf.data for _, leaf in leaves(gradient) if isinstance(leaf, Leaf)]
         ways = jax.tree.leaves(self.tangent)
-        return float(sum(np.vdot(p.astype(np.float64), w) for p, w in zip(parts, ways)))
+        return float(
+            sum(np.vdot(p.astype(np.float64), w) for p, w in zip(parts, ways, strict=True))
+        )
 
-    def _judge_slope(self, got: float, slope: float, tolerance: float, other: float | None) -> None:
-        if not abs(got - slope) <= tolerance * max(1.0, abs(slope)):
-            self._reject(diagnosis.cause_of(got, slope, other), slope, got)
-
-    def _judge_second(self, step: float, tolerance: float, x64: bool) -> None:
-        observed = self._observed("second_derivative", self.args, x64)
+    def _judge_second(self, precision: Precision) -> None:
+        observed = self._observed("second_derivative", self.args, precision.x64)
         second = self._along(seen(observed, self.answer, self.args, "a second derivative"))
-        bend = self._slope(lambda args: self._along(self._derivatives(args, x64)["reverse"]), step)
-        if not abs(second - bend) <= 10 * tolerance * max(1.0, abs(bend)):
-            self._reject(diagnosis.second(), float(bend), second)
+        bend, slack = self._slope(lambda args: self._pulled(args, precision.x64), precision)
+        if not abs(second - bend) <= 10 * slack:
+            self._reject(diagnosis.second(), bend, second)
+
+    def _pulled(self, args: Sequence[Any], x64: bool) -> float:
+        return self._along(self._derivatives(args, x64)["reverse"])
 
     def _judge_expected(self, value: np.ndarray, expected: Callable[..., Any]) -> None:
         self.cotangent = np.ones_like(value)
         got = self._derivatives(self.args, False)["reverse"]
-        wanted = jax.tree.leaves(expected(*as_numpy(self.args)))
-        for (path, leaf), want in zip(leaves(got), wanted):
-            want = np.asarray(want, np.float64)
-            if not np.allclose(leaf.data, want, rtol=1e-4, atol=1e-5):
-                cause = diagnosis.of_arrays(np.asarray(leaf.data, np.float64), want)
-                reject(cause, path + describe.array(want), path + describe.text(leaf),
-                       at(self.answer, self.args))  # fmt: skip
+        wanted = dict(leaves(plain(expected(*as_numpy(self.args)))))
+        for path, leaf in leaves(got):
+            found, want = (np.asarray(x.data, np.float64) for x in (leaf, wanted[path]))
+            if found.shape != want.shape or not np.allclose(found, want, rtol=1e-4, atol=1e-5):
+                prefix = f"{path}: " if path else ""
+                texts = prefix + describe.array(want), prefix + describe.array(found)
+                reject(diagnosis.of_arrays(found, want), *texts, at(self.answer, self.args))
 
     def _reject(self, cause: Cause, slope: float, got: float) -> None:
         reject(

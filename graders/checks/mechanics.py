@@ -34,7 +34,9 @@ def check(judge: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-def reject(cause: Cause, expected: str = "", got: str = "", at: str = "", picture: str = "") -> NoReturn:
+def reject(
+    cause: Cause, expected: str = "", got: str = "", at: str = "", picture: str = ""
+) -> NoReturn:
     raise Rejected(Finding(cause, expected, got, at, picture))
 
 
@@ -44,12 +46,16 @@ def seen(result: Result, answer: Subject, args: Sequence[Any], expected: str = "
         return result.value
     if finding := unanswered(result.error):
         raise Rejected(finding)
-    reject(errors.cause_of(result.error), expected, f"{result.error.type}", at(answer, args))
+    got = f"an exception, {result.error.type}"
+    reject(errors.cause_of(result.error), expected, got, at(answer, args))
 
 
 def unanswered(error: Error) -> Finding | None:
     """What to say where the placeholder still stands, or no cell has bound the name."""
-    if error.type == "NotImplementedError":
+    placeholder = error.type == "NotAFunction" and error.message.endswith("the placeholder `...`")
+    # JAX raises the same type, with a message, where it has no rule for a derivative.
+    stub = error.type == "NotImplementedError" and not error.message
+    if stub or placeholder:
         return messages.UNANSWERED
     return messages.UNBOUND if error.type == "Unanswered" else None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from graders.checks.mechanics import at, check, reject, seen
 from graders.diagnosis import semantics
+from graders.failure import Cause
 from graders.subject import Subject
 
 
@@ -33,23 +34,26 @@ def check_primitives(
         observed = answer.observe("program", *arguments, static_argnums=tuple(static_argnums))
         return seen(observed, answer, arguments, "a function that JAX can trace")
 
+    def refuse(cause: Cause, expected: str) -> None:
+        reject(cause, expected, _listed(count), at(answer, args))
+
     facts = program(args)
-    count = facts["primitives"]
+    count, length = facts["primitives"], facts["equations"]
     for name in requires:
         if name not in count:
-            reject(semantics.lacks(name), f"`{name}`", _listed(count), at(answer, args))
+            refuse(semantics.lacks(name), f"`{name}`")
     for name in forbids:
         if name in count:
-            reject(semantics.has(name, count[name]), f"no `{name}`", _listed(count), at(answer, args))
+            refuse(semantics.has(name, count[name]), f"no `{name}`")
     for name, bound in (at_most or {}).items():
         if count.get(name, 0) > bound:
-            reject(semantics.too_often(name, count[name], bound), f"{bound}", f"{count[name]}")
-    if max_equations is not None and facts["equations"] > max_equations:
-        reject(semantics.too_long(facts["equations"], max_equations))
+            refuse(semantics.too_often(name, count[name], bound), f"`{name}` at most {bound} times")
+    if max_equations is not None and length > max_equations:
+        refuse(semantics.too_long(length, max_equations), f"at most {max_equations} operations")
     for others in same_size_for:
         larger = program(others)["equations"]
-        if larger != facts["equations"]:
-            reject(semantics.grows(facts["equations"], larger))
+        if larger != length:
+            refuse(semantics.grows(length, larger), "as many operations for inputs of other sizes")
 
 
 def _listed(count: Mapping[str, int]) -> str:

@@ -15,7 +15,9 @@ from graders.subject import Subject
 
 
 @check
-def check_shape(answer: Subject, *args: Any, returns: Any, kwargs: dict | None = None, **dims: int) -> None:
+def check_shape(
+    answer: Subject, *args: Any, returns: Any, kwargs: dict | None = None, **dims: int
+) -> None:
     """Checks that `answer(*args)` returns a JAX array of the shape that `returns` describes.
 
     `returns` names dimensions, as in "batch 3", whose sizes are given by keyword
@@ -108,7 +110,9 @@ def paired(
     if not isinstance(wanted, dict | list | tuple):
         yield path, got, wanted
         return
-    _same_structure(got, wanted, path, lambda cause: _reject_structure(cause, got, wanted, answer, args))
+    _same_structure(
+        got, wanted, path, lambda cause: _reject_structure(cause, got, wanted, answer, args)
+    )
     inner = [child for _, child in children(got)] if not isinstance(wanted, dict) else None
     for index, (name, expected) in enumerate(_named_children(wanted)):
         found = got[expected[0]] if inner is None else inner[index]
@@ -140,9 +144,9 @@ def _same_structure(got: Plain, wanted: Any, path: str, refuse: Callable[[Any], 
         refuse(results.other_length(len(children(got)), len(wanted)))
 
 
-def _reject_structure(cause: Any, got: Plain, wanted: Any, answer: Subject, args: Sequence[Any]) -> None:
+def _reject_structure(
+    cause: Any, got: Plain, wanted: Any, answer: Subject, args: Sequence[Any]
+) -> None:
     kind = f"a {type(wanted).__name__} of {len(wanted)}"
     keys = f" with keys {', '.join(map(repr, wanted))}" if isinstance(wanted, dict) else ""
     reject(cause, kind + keys, describe.text(got), at(answer, args))
-
-

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graders import describe
 from graders.checks.mechanics import check, reject, seen
 from graders.diagnosis import semantics
+from graders.plain import Leaf, Plain, leaves, plain
 from graders.subject import Subject
 
 
@@ -18,12 +20,41 @@ def check_traces(answer: Subject, calls: Sequence[Sequence[Any]], at_most: int =
     function, so an answer that is already under `jax.jit` is counted right, and one that is not
     compiled at all runs once a call.
     """
-    history = seen(answer.observe("traces", list(calls)), answer, calls[0] if calls else ())
+    history = seen(answer.observe("traces", list(calls)), answer, calls[0])
     if history[-1] == 0:
         reject(semantics.never_traced())
     if history[-1] > at_most:
         reject(
-            semantics.traced_again(history, at_most),
+            semantics.traced_again(history, _change(calls, history)),
             f"at most {at_most} in {len(calls)} calls",
             f"{history[-1]}",
         )
+
+
+def _change(calls: Sequence[Sequence[Any]], history: Sequence[int]) -> str:
+    """What calls brought at which the body ran again; "" where one was like an earlier call."""
+    again = [i for i in range(1, len(calls)) if history[i] > history[i - 1]]
+    if any(not difference(calls[earlier], calls[i]) for i in again for earlier in range(i)):
+        return ""
+    return difference(calls[again[0] - 1], calls[again[0]]) if again else ""
+
+
+def difference(before: Any, after: Any) -> str:
+    """What JAX could tell apart in two argument tuples: the first leaf that differs, in words."""
+    pairs = zip(leaves(plain(before)), leaves(plain(after)), strict=False)
+    words = (_difference(one, other) for (_, one), (_, other) in pairs)
+    return next((found for found in words if found), "")
+
+
+def _difference(one: Plain, other: Plain) -> str:
+    if not isinstance(one, Leaf) or not isinstance(other, Leaf):
+        return "" if one == other else "a value"
+    if one.data.shape != other.data.shape:
+        sizes = describe.dimensions(one.data.shape), describe.dimensions(other.data.shape)
+        return f"the shape, {sizes[0]} and then {sizes[1]}"
+    if (one.origin == "python") != (other.origin == "python"):
+        return "a Python number in one call and an array in the other (a weak type)"
+    if one.data.dtype != other.data.dtype:
+        return f"the dtype, {one.data.dtype} and then {other.data.dtype}"
+    differs = one.origin == "python" and one.data != other.data
+    return f"a number, {describe.text(one)} and then {describe.text(other)}" if differs else ""

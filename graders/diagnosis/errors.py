@@ -101,6 +101,42 @@ BY_MESSAGE = [
         ),
     ),
     (
+        "can't apply forward-mode differentiation (jvp) to a custom_vjp",
+        Cause(
+            "forward mode (`jax.jvp`, `jax.jacfwd`) goes through a custom_vjp, which has none",
+            "Use reverse mode (`jax.grad`, `jax.vjp`, `jax.jacrev`), or write a custom_jvp.",
+        ),
+    ),
+    (
+        "Reverse-mode differentiation does not work for lax.while_loop",
+        Cause(
+            "a loop without a fixed length cannot be differentiated in reverse",
+            "Use `jax.lax.scan`, or `fori_loop` with bounds that are Python numbers.",
+        ),
+    ),
+    (
+        "Non-hashable static arguments",
+        Cause(
+            "a static argument is an array or a list: JAX compiles once for each value of it, and "
+            "must be able to hash it",
+            "Make only numbers, strings, tuples and functions static; pass arrays as usual.",
+        ),
+    ),
+    (
+        "Array has been deleted",
+        Cause(
+            "an array is used after it was donated: its memory already holds a result",
+            "Use the result instead (`x = step(x)`), or leave `donate_argnums` out.",
+        ),
+    ),
+    (
+        "Buffer has been deleted or donated",
+        Cause(
+            "an array is used after it was donated: its memory already holds a result",
+            "Use the result instead (`x = step(x)`), or leave `donate_argnums` out.",
+        ),
+    ),
+    (
         "custom_vjp",
         Cause(
             "a custom_vjp is not put together as JAX expects",
@@ -149,13 +185,34 @@ BY_MESSAGE = [
 
 
 def by_arity(error: Error) -> Cause | None:
-    parts = ("positional argument", "unexpected keyword argument", "required keyword-only")
+    parts = (
+        "positional argument", "unexpected keyword argument", "required keyword-only",
+        "takes no arguments", "takes no keyword arguments",
+    )  # fmt: skip
     if error.type != "TypeError" or not any(part in error.message for part in parts):
         return None
     return Cause(
         f"a function takes another number of arguments than it is given: {error.message}",
         "Compare the parameters with the signature in the exercise, and each inner call with the "
         "function that it calls.",
+    )
+
+
+def no_function(error: Error) -> Cause | None:
+    if error.type != "NotAFunction":
+        return None
+    return Cause(
+        f"a function is asked for, and {error.message}",
+        "Define a function with `def` under that name, and return an inner one without calling it.",
+    )
+
+
+def no_arrays(error: Error) -> Cause | None:
+    if error.type != "NoArrays":
+        return None
+    return Cause(
+        f"the function returns {error.message}, where arrays are meant: it cannot be traced",
+        "Return arrays, or dicts, lists and tuples of arrays.",
     )
 
 
@@ -168,7 +225,9 @@ def undefined(error: Error) -> Cause | None:
     )
 
 
-READERS: tuple[Reader, ...] = (by_type, by_message, by_arity, undefined)
+READERS: tuple[Reader, ...] = (
+    by_type, no_function, no_arrays, by_message, by_arity, undefined,
+)  # fmt: skip
 
 
 def cause_of(error: Error) -> Cause:
@@ -186,5 +245,5 @@ def _first_line(message: str) -> str:
 
 
 def _with_line(cause: Cause, line: str) -> Cause:
-    return Cause(f"{cause.diagnosis}, in the line `{line}`" if line else cause.diagnosis,
-                 cause.next_step)
+    where = f", in the line `{line}`" if line else ""
+    return Cause(cause.diagnosis + where, cause.next_step)

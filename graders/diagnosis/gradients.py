@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from graders.diagnosis import values
+from graders import describe
+from graders.diagnosis import results, values
 from graders.failure import Cause
 
 NEAR = 1e-2
 
 
-def cause_of(got: float, slope: float, other: float | None) -> Cause:
-    """`got` is the slope that one mode gives, `slope` the true one, `other` the other mode's."""
+def cause_of(
+    got: float, slope: float, other: float | None = None, gone: Sequence[str] = ()
+) -> Cause:
+    """`got` is the slope that one mode gives, `slope` the true one, `other` the other mode's.
+
+    `gone` are the paths of the leaves whose gradient is zero throughout.
+    """
     if np.isnan(got):
         return Cause(
             "the gradient is NaN where the value is finite",
             "Look at both branches of `jnp.where`: the one that is not taken is differentiated "
             "too. Give it a harmless input with a second `where` inside.",
         )
-    if got == 0:
+    if got == 0 or any(gone):
+        where = f" for {gone[0]}" if any(gone) and got != 0 else ""
         return Cause(
-            "the gradient is zero, where the values do change",
+            f"the gradient is zero{where}, where the values do change",
             "Look for `stop_gradient`, a rounding, a comparison, or a cast to integers on the way.",
         )
     if other is not None and abs(other - got) > NEAR * max(abs(other), abs(got)):
@@ -32,7 +41,7 @@ def cause_of(got: float, slope: float, other: float | None) -> Cause:
         return Cause("the sign is flipped: the gradient points the other way", "Look for a minus.")
     if slope and _plain_ratio(got / slope):
         return Cause(
-            f"a constant factor of {got / slope:.3g}: the gradient is not the derivative of the "
+            f"a constant factor of {describe.number(got / slope)}: the gradient is not the derivative of the "
             "value",
             "Look for a factor that a custom rule or a `stop_gradient` loses.",
         )
@@ -58,9 +67,9 @@ def second() -> Cause:
 def of_arrays(got: np.ndarray, expected: np.ndarray) -> Cause:
     """The cause of a wrong gradient array, beside the gradient that is meant."""
     if got.shape != expected.shape:
-        return cause_of(float("inf"), 0.0, None)
+        return results.shape(got.shape, expected.shape)
     if np.isnan(got).any():
-        return cause_of(float("nan"), 0.0, None)
+        return cause_of(float("nan"), 0.0)
     if not got.any():
-        return cause_of(0.0, 1.0, None)
+        return cause_of(0.0, 1.0)
     return values.cause_of([values.Pair((), expected, got, right=False)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import permutations
 
+from graders import describe
 from graders.failure import Cause
 from graders.plain import Key, Leaf, Opaque, Plain, Record
 
@@ -29,7 +30,7 @@ def noun(value: Plain) -> str:
     if isinstance(value, Key):
         return "a PRNG key"
     if isinstance(value, Opaque):
-        return "a function" if value.callable else f"an object of type {value.type}"
+        return describe.opaque(value)
     if isinstance(value, Record):
         return f"an object of type {value.type}"
     if isinstance(value, dict | list | tuple):
@@ -72,9 +73,7 @@ def missing(name: str) -> Cause:
 
 
 def superfluous(name: str) -> Cause:
-    return Cause(
-        f"the key {name} is one too many", "Return only what the exercise names."
-    )
+    return Cause(f"the key {name} is one too many", "Return only what the exercise names.")
 
 
 def other_length(got: int, meant: int) -> Cause:
@@ -175,4 +174,3 @@ def weak() -> Cause:
         "whatever it meets next",
         "Give the dtype when you make the array, as in `jnp.asarray(1.0, jnp.float32)`.",
     )
-

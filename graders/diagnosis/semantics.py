@@ -90,24 +90,34 @@ def _results(facts: dict) -> Cause | None:
     )
 
 
+def _traced(facts: dict) -> Cause | None:
+    if facts["same_traced"]:
+        return None
+    return Cause(
+        "it computes something else while it is traced: its program does not give the result that "
+        "a plain call gives",
+        "Look for code that asks whether it meets a tracer, and compute the same for both.",
+    )
+
+
 _IMPURITIES = (
-    _prints, _host_random, _keeps, _globals, _arguments, _effects, _programs, _results,
+    _prints, _host_random, _keeps, _globals, _arguments, _effects, _programs, _results, _traced,
 )  # fmt: skip
 
 
-def traced_again(history: Sequence[int], at_most: int) -> Cause:
-    """`history` holds how often the body had run after each call."""
-    if len(history) == history[-1] and len(history) > at_most:
+def traced_again(history: Sequence[int], change: str) -> Cause:
+    """`history` holds how often the body had run after each call, `change` what a call brought."""
+    count = f"its Python body ran {history[-1]} times in {len(history)} calls"
+    if not change:
         return Cause(
-            f"it is traced again at each call: its Python body ran {history[-1]} times in "
-            f"{len(history)} calls",
+            f"it is traced again at each call, or not compiled at all: {count} that are alike",
             "Compile it once, outside the loop: `@jax.jit` on the definition, not `jax.jit(...)` "
             "inside a function that is called again and again.",
         )
     return Cause(
-        f"it is traced again: its Python body ran {history[-1]} times in {len(history)} calls, "
-        f"where {at_most} would do",
-        "Look at what changes between the calls: a shape, a dtype, a weak type, a static value.",
+        f"it is traced again: {count}; what changed was {change}",
+        "A program serves one set of shapes, dtypes and static values: keep them the same, or "
+        "pass a number that changes as an ordinary argument instead of a static one.",
     )
 
 
@@ -153,4 +163,32 @@ def grows(small: int, large: int) -> Cause:
         "larger one",
         "A Python loop over elements is unrolled while it is traced: use whole-array operations, "
         "or `jax.lax.scan`.",
+    )
+
+
+def not_jitted() -> Cause:
+    return Cause(
+        "it is not compiled: nothing can be donated to a function that is not under `jax.jit`",
+        "Decorate the definition: `@partial(jax.jit, donate_argnums=...)`.",
+    )
+
+
+def not_donated(name: str) -> Cause:
+    return Cause(
+        f"argument {name!r} is not donated: old and new arrays are in memory at the same time",
+        "Name it in `donate_argnums` (by position) or `donate_argnames`.",
+    )
+
+
+def wrongly_donated(name: str) -> Cause:
+    return Cause(
+        f"argument {name!r} is donated, and the caller still needs it",
+        "Donate only what the call replaces: the old parameters, not the data.",
+    )
+
+
+def donated_in_vain() -> Cause:
+    return Cause(
+        "the donated memory is not reused: no result has the shape and dtype of what was donated",
+        "Look for a cast, or a changed shape, between the argument and the result that replaces it.",
     )

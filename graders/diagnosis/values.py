@@ -42,7 +42,9 @@ def cause_of(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]] | No
 def _named(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]]) -> Cause | None:
     for diagnosis, mistaken in mistakes.items():
         if all(_is_what_came(pair, mistaken) for pair in pairs):
-            return Cause(diagnosis, "Read the docstring again with this in mind, and find the line.")
+            return Cause(
+                diagnosis, "Read the docstring again with this in mind, and find the line."
+            )
     return None
 
 
