@@ -5,6 +5,7 @@ from graders.cases import normal as normal
 from graders.cases import sweep as sweep
 from graders.cases import uniform as uniform
 from graders.checks.answer import check_answer as check_answer
+from graders.checks.donation import check_donates as check_donates
 from graders.checks.gradients import check_gradients as check_gradients
 from graders.checks.primitives import check_primitives as check_primitives
 from graders.checks.purity import check_pure as check_pure

@@ -18,6 +18,7 @@ REQUIREMENTS = {
     "check_pure": "is pure, and can be traced",
     "check_traces": "is traced no more often than it must be",
     "check_primitives": "is built from the right operations",
+    "check_donates": "hands on the memory of what it replaces",
     "check_answer": "is right",
 }
 
