@@ -36,8 +36,11 @@ def probe(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @probe
 def value(answer: Any) -> Any:
-    """The student's object itself, as plain data: a prediction."""
-    return plain(answer)
+    """The student's object itself, as plain data: a prediction. A dtype is given by its name."""
+    dtype = getattr(answer, "dtype", None) if isinstance(answer, type) else answer
+    if isinstance(answer, type) and issubclass(answer, np.generic):
+        dtype = np.dtype(answer)
+    return dtype.name if isinstance(dtype, np.dtype) else plain(answer)
 
 
 @probe

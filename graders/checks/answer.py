@@ -11,7 +11,7 @@ from graders import describe
 from graders.checks.mechanics import check, reject, unanswered
 from graders.failure import Cause, Rejected
 from graders.messages import UNANSWERED
-from graders.plain import Leaf, Opaque, Plain, is_container, plain
+from graders.plain import Key, Leaf, Opaque, Plain, children, is_container, plain
 from graders.subject import Subject
 
 
@@ -36,13 +36,13 @@ def check_answer(
         raise Rejected(UNANSWERED)
     wanted = comparable(plain(expected() if callable(expected) else expected))
     given = comparable(result.value)
-    if type(given) is not type(wanted) or given != wanted:
+    if not same(given, wanted):
         reject(_cause(given, because, mistakes or {}), got=describe.text(result.value))
 
 
 def _cause(given: Any, because: str, mistakes: Mapping[Any, str]) -> Cause:
     for wrong, reason in mistakes.items():
-        if comparable(plain(wrong)) == given:
+        if same(comparable(plain(wrong)), given):
             return Cause(reason, because or _TRY)
     return Cause("not what JAX does", because or _TRY)
 
@@ -50,19 +50,36 @@ def _cause(given: Any, because: str, mistakes: Mapping[Any, str]) -> Cause:
 _TRY = "Run the cell below and compare; then change the prediction, and say to yourself why."
 
 
+def same(given: Any, wanted: Any) -> bool:
+    """Whether two comparable values are one answer; True is not 1, and no object is any other."""
+    if isinstance(given, Opaque) or type(given) is not type(wanted):
+        return False
+    if isinstance(given, tuple):
+        return len(given) == len(wanted) and all(map(same, given, wanted))
+    return given == wanted
+
+
 def comparable(value: Plain) -> Any:
-    """Plain data as strings, numbers and tuples that `==` compares as a person would."""
+    """Plain data as strings, numbers and tuples, as a person would compare them."""
     if isinstance(value, str):
         return value.strip().casefold()
     if isinstance(value, Leaf):
         return _number(value.data)
-    if is_container(value) and isinstance(value, list | tuple):
-        return tuple(comparable(item) for item in value)
+    if isinstance(value, Key):
+        return (value.impl, _number(value.data))
+    if isinstance(value, dict):
+        pairs = ((comparable(name), comparable(inner)) for name, inner in value.items())
+        return tuple(sorted(pairs, key=repr))
+    if is_container(value):
+        return tuple(comparable(item) for _, item in children(value))
     return value
 
 
 def _number(data: np.ndarray) -> Any:
+    """Numbers as floats, which have one NaN: it equals the word `nan` and so itself."""
     if data.ndim:
         return tuple(_number(item) for item in data)
     scalar = data.item()
-    return scalar if isinstance(scalar, bool | complex) else float(scalar)
+    if isinstance(scalar, bool | complex):
+        return scalar
+    return "nan" if scalar != scalar else float(scalar)

@@ -48,7 +48,7 @@ def _judge_shape(
     array, expected = jax_array(answer, args, path, leaf), _sizes(names, dims)
     if array.shape == expected:
         return
-    cause = results.shape(array.shape, expected, _array_arguments(answer, args))
+    cause = results.shape(array.shape, expected, array_arguments(answer, args))
     prefix = f"{path}: " if path else ""
     reject(
         cause,
@@ -58,8 +58,9 @@ def _judge_shape(
     )
 
 
-def _array_arguments(answer: Subject, args: Sequence[Any]) -> list[tuple[str, tuple[int, ...]]]:
-    named = zip(argument_names(answer, args), args)
+def array_arguments(answer: Subject, args: Sequence[Any]) -> list[tuple[str, tuple[int, ...]]]:
+    """The names and shapes of those arguments that are arrays."""
+    named = zip(argument_names(answer, args), args, strict=True)
     return [(name, np.shape(arg)) for name, arg in named if hasattr(arg, "shape")]
 
 
@@ -138,7 +139,8 @@ def _same_structure(got: Plain, wanted: Any, path: str, refuse: Callable[[Any], 
             if key not in wanted:
                 refuse(results.superfluous(f"{path}[{key!r}]" if path else repr(key)))
         return
-    if not isinstance(got, list | tuple | Record):
+    other_kind = isinstance(got, list) != isinstance(wanted, list) and not isinstance(got, Record)
+    if not isinstance(got, list | tuple | Record) or other_kind:
         refuse(results.other_kind(got, f"a {type(wanted).__name__}"))
     if len(children(got)) != len(wanted):
         refuse(results.other_length(len(children(got)), len(wanted)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,12 +11,12 @@ import numpy as np
 
 from graders import describe, picture
 from graders.checks.mechanics import at, check, reject, seen
-from graders.checks.shape import paired
+from graders.checks.shape import array_arguments, paired
 from graders.diagnosis import results
 from graders.diagnosis import values as diagnosis
-from graders.failure import Rejected
+from graders.failure import Cause, Rejected
 from graders.inputs import as_numpy
-from graders.plain import Key, Leaf, Plain
+from graders.plain import Key, Leaf, Plain, leaves, plain
 from graders.subject import Subject
 
 Oracle = Callable[..., Any] | Sequence[Any]
@@ -48,8 +49,7 @@ def _observe(answer: Subject, oracle: Oracle, index: int, args: tuple) -> tuple[
 
 
 def _briefly(expected: Any) -> str:
-    flat = jax.tree.map(np.asarray, expected)
-    return describe.array(flat) if isinstance(flat, np.ndarray) else str(jax.tree.map(np.shape, flat))
+    return describe.text(plain(expected))
 
 
 class Judgement:
@@ -69,49 +69,80 @@ class Judgement:
     def judge(self) -> None:
         for args, expected, got in self.rounds:
             for path, leaf, wanted in paired(got, expected, self.answer, args):
-                self._judge_leaf(args, path, leaf, wanted)
+                self._judge_leaf(args, path, _words_of_key(leaf), wanted)
 
     def _judge_leaf(self, args: tuple, path: str, leaf: Plain, wanted: Any) -> None:
+        if wanted is None or isinstance(wanted, str):
+            return self._judge_word(args, path, leaf, wanted)
         wanted = _as_array(wanted)
         got = self._numbers(args, path, leaf, wanted)
-        if not self._right(got, wanted):
-            cause = diagnosis.cause_of(self._pairs(path), self.mistakes)
+        if not self._right(got, wanted).all():
+            cause = self._exchanged(args, path, got) or self._cause(path)
             self._reject(cause, args, path, got, wanted)
 
+    def _judge_word(self, args: tuple, path: str, leaf: Plain, wanted: str | None) -> None:
+        if type(leaf) is not type(wanted) or leaf != wanted:
+            prefix = f"{path}: " if path else ""
+            cause = results.other_kind(leaf, "None" if wanted is None else repr(wanted))
+            texts = prefix + repr(wanted), prefix + describe.text(leaf)
+            reject(cause, *texts, at(self.answer, args))
+
+    def _cause(self, path: str) -> Cause:
+        mistakes = {words: partial(_leaf_at, path, f) for words, f in self.mistakes.items()}
+        return diagnosis.cause_of(self._pairs(path), mistakes)
+
+    def _exchanged(self, args: tuple, path: str, got: np.ndarray) -> Cause | None:
+        """Whether what came at `path` is what another place of the result should hold."""
+        _, expected, found = next(r for r in self.rounds if r[0] is args)
+        for other, _, wanted in _quietly_paired(found, expected, self.answer, args):
+            meant = _as_array(wanted)
+            alike = meant.shape == got.shape and _kind(meant) == _kind(got) and meant.any()
+            if other != path and alike and self._right(got, meant).all():
+                return results.exchanged(path, other)
+        return None
+
     def _numbers(self, args: tuple, path: str, leaf: Plain, wanted: np.ndarray) -> np.ndarray:
-        if isinstance(leaf, Key):
-            leaf = Leaf(leaf.data, "jax")
         if not isinstance(leaf, Leaf):
             cause = results.other_kind(leaf, "one array")
             reject(cause, describe.array(wanted), describe.text(leaf), at(self.answer, args))
-        if leaf.data.shape != wanted.shape:
-            named = [(f"argument {i + 1}", np.shape(a)) for i, a in enumerate(args) if hasattr(a, "shape")]
-            cause = results.shape(leaf.data.shape, wanted.shape, named)
-            self._reject(cause, args, path, leaf.data, wanted)
-        if _kind(leaf.data) != _kind(wanted):
-            self._reject(results.dtype_kind(_kind(leaf.data), _kind(wanted)), args, path, leaf.data, wanted)
-        return leaf.data
+        got = leaf.data
+        if got.shape != wanted.shape:
+            named = array_arguments(self.answer, args)
+            cause = self._exchanged(args, path, got) or results.shape(
+                got.shape, wanted.shape, named
+            )
+            self._reject(cause, args, path, got, wanted)
+        if _kind(got) != _kind(wanted):
+            self._reject(results.dtype_kind(_kind(got), _kind(wanted)), args, path, got, wanted)
+        return got
 
-    def _right(self, got: np.ndarray, wanted: np.ndarray) -> bool:
+    def _right(self, got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Which elements of an array are right; both have the same shape."""
         if _kind(wanted) in "bi":
-            return bool(np.array_equal(got, wanted))
+            return got == wanted
         with np.errstate(all="ignore"):
             finite = np.abs(wanted[np.isfinite(wanted)])
             slack = self.atol * max(1.0, float(finite.max(initial=0.0)))
-            return bool(np.allclose(_wide(got), wanted, self.rtol, slack, equal_nan=True))
+            return np.isclose(_wide(got), wanted, self.rtol, slack, equal_nan=True)
 
     def _pairs(self, path: str) -> list[diagnosis.Pair]:
         """Every round's leaf at `path`, as far as its shape is right."""
         pairs = []
         for args, expected, got in self.rounds:
             for other, leaf, wanted in _quietly_paired(got, expected, self.answer, args):
-                wanted = _as_array(wanted)
-                if other == path and isinstance(leaf, Leaf) and leaf.data.shape == wanted.shape:
-                    right = self._right(leaf.data, wanted)
-                    pairs.append(diagnosis.Pair(as_numpy(args), _wide(wanted), _wide(leaf.data), right))
+                leaf = _words_of_key(leaf)
+                if other != path or not isinstance(leaf, Leaf):
+                    continue
+                meant, found = _as_array(wanted), leaf.data
+                if found.shape == meant.shape:
+                    right = bool(self._right(found, meant).all())
+                    pair = diagnosis.Pair(as_numpy(args), _wide(meant), _wide(found), right)
+                    pairs.append(pair)
         return pairs
 
-    def _reject(self, cause: Any, args: tuple, path: str, got: np.ndarray, wanted: np.ndarray) -> None:
+    def _reject(
+        self, cause: Cause, args: tuple, path: str, got: np.ndarray, wanted: np.ndarray
+    ) -> None:
         prefix = f"{path}: " if path else ""
         place = self._place(got, wanted)
         reject(
@@ -122,13 +153,12 @@ class Judgement:
             picture.differences(_wide(got), _wide(wanted)) if got.shape == wanted.shape else "",
         )
 
-
     def _place(self, got: np.ndarray, wanted: np.ndarray) -> tuple[int, ...] | None:
         """The first wrong element of two large arrays of one shape."""
         if got.shape != wanted.shape or got.size <= describe.WHOLE:
             return None
-        places = np.ndindex(got.shape)
-        return next((at for at in places if not self._right(got[at], wanted[at])), None)
+        wrong = np.argwhere(~self._right(got, wanted))
+        return tuple(int(index) for index in wrong[0]) if len(wrong) else None
 
 
 def _element(array: np.ndarray, place: tuple[int, ...] | None) -> str:
@@ -144,6 +174,16 @@ def _quietly_paired(got: Plain, expected: Any, answer: Subject, args: tuple) -> 
         return []
 
 
+def _leaf_at(path: str, mistaken: Callable[..., Any], *args: Any) -> np.ndarray:
+    """The array at `path` of what a candidate mistake returns."""
+    return dict(leaves(plain(mistaken(*args))))[path].data
+
+
+def _words_of_key(leaf: Plain) -> Plain:
+    """Keys are compared by their words."""
+    return Leaf(leaf.data, "jax") if isinstance(leaf, Key) else leaf
+
+
 def _as_array(wanted: Any) -> np.ndarray:
     if isinstance(wanted, jax.Array) and jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key):
         wanted = jax.random.key_data(wanted)
@@ -156,5 +196,3 @@ def _kind(array: np.ndarray) -> str:
 
 def _wide(array: np.ndarray) -> np.ndarray:
     return array if array.dtype.kind == "c" else array.astype(np.float64)
-
-

@@ -83,6 +83,14 @@ def other_length(got: int, meant: int) -> Cause:
     )
 
 
+def exchanged(path: str, other: str) -> Cause:
+    return Cause(
+        f"at {path} stands what is meant at {other}: two results have changed places, or one is "
+        "given twice",
+        "Compare the order of the return line with the one that is asked for.",
+    )
+
+
 def shape(
     got: Sequence[int], expected: Sequence[int], arguments: Sequence[tuple[str, Sequence[int]]] = ()
 ) -> Cause:
@@ -91,10 +99,12 @@ def shape(
     for read in (_transposed, _left_over, _missing, _broadcast):
         if cause := read(got, expected):
             return cause
+    if cause := _other_axis(got, expected, arguments):
+        return cause
     for name, other in arguments:
         if got == tuple(other) and got:
             return Cause(
-                f"the result has the shape of argument {name!r}",
+                f"the result has the shape of {_argument(name)}",
                 "Check which argument the result should follow.",
             )
     if len(got) < len(expected):
@@ -106,6 +116,27 @@ def shape(
         "the shape is not the one that is meant",
         "Write the shape behind each line, and find the first that is not what you expect.",
     )
+
+
+def _argument(name: str) -> str:
+    return name if name.startswith("argument ") else f"argument {name!r}"
+
+
+def _other_axis(
+    got: tuple[int, ...],
+    expected: tuple[int, ...],
+    arguments: Sequence[tuple[str, Sequence[int]]],
+) -> Cause | None:
+    """One axis of an argument was reduced, and another one is meant."""
+    for name, full in arguments:
+        without = [tuple(full[:i]) + tuple(full[i + 1 :]) for i in range(len(full))]
+        if got in without and expected in without:
+            return Cause(
+                f"another axis was reduced: axis {without.index(got)} of {_argument(name)} is "
+                f"gone, and axis {without.index(expected)} should be",
+                "`axis` names the axis that goes away; the others stay.",
+            )
+    return None
 
 
 def _transposed(got: tuple[int, ...], expected: tuple[int, ...]) -> Cause | None:

@@ -34,6 +34,8 @@ def cause_of(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]] | No
     `mistakes` maps a diagnosis to the function that makes that mistake; such a candidate is
     preferred where its numbers are the ones that came.
     """
+    if not pairs:
+        return _unexplained()
     named = _named(pairs, mistakes or {})
     found = (cause for read in READERS if (cause := read(pairs)))
     return named or next(found, _unexplained())
@@ -142,8 +144,9 @@ def _ratio(pair: Pair) -> float | None:
     scale = np.abs(expected).max(initial=0.0)
     if not np.isfinite(expected).all() or not np.isfinite(got).all() or scale == 0:
         return None
-    ratio = float(got @ expected / (expected @ expected))
-    return ratio if ratio and near(got, ratio * expected) else None
+    ratio = float((np.vdot(expected, got) / np.vdot(expected, expected)).real)
+    other = ratio and abs(ratio - 1) > 2 * NEAR
+    return ratio if other and near(got, ratio * expected) else None
 
 
 def _sizes(args: Any) -> set[int]:
@@ -210,6 +213,8 @@ TRANSFORMS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray], str], ...] = (
     ("the logarithm of what is meant", np.log, "Leave out the logarithm, or apply `jnp.exp`."),
     ("the sign is lost", np.abs, "Look for an `abs`, or a square, that should not be there."),
     ("the reciprocal of what is meant", np.reciprocal, "Exchange numerator and denominator."),
+    ("the complex conjugate of what is meant", np.conj, "Look for a `conj` too many or too few."),
+    ("one minus what is meant: for booleans, `not` it", lambda x: 1 - x, "Look for a `1 -`, a `~`."),
     ("cut to whole numbers", np.trunc, "Look for an integer dtype that numbers are stored in."),
     ("rounded to whole numbers", np.round, "Look for a rounding that should not be there."),
 )  # fmt: skip
@@ -218,10 +223,18 @@ TRANSFORMS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray], str], ...] = (
 def transformed(pairs: Sequence[Pair]) -> Cause | None:
     """An elementary function too many or too few."""
     for diagnosis, function, mend in TRANSFORMS:
-        with np.errstate(all="ignore"):
-            if all(near(p.got, function(p.expected)) for p in _wrong(pairs)):
-                return Cause(diagnosis, mend)
+        if all(_is_transformed(p, function) for p in _wrong(pairs)):
+            return Cause(diagnosis, mend)
     return None
+
+
+def _is_transformed(pair: Pair, function: Callable[[np.ndarray], np.ndarray]) -> bool:
+    with np.errstate(all="ignore"):
+        try:
+            changed = function(pair.expected)
+        except TypeError:  # NumPy rounds no complex numbers
+            return False
+        return near(pair.got, changed) and not near(pair.got, pair.expected)
 
 
 def offset(pairs: Sequence[Pair]) -> Cause | None:
@@ -241,6 +254,8 @@ def _offset(pair: Pair) -> float | None:
     with np.errstate(all="ignore"):
         difference = pair.got - pair.expected
     if not difference.size or not np.isfinite(difference).all():
+        return None
+    if np.iscomplexobj(difference):
         return None
     shift = float(difference.mean())
     spread = np.abs(difference - shift).max()
