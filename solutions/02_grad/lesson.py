@@ -343,8 +343,11 @@ def linear_by_hand(w, b, x, y):
     return (np.mean(residual**2), predictions), (2 * x.T @ residual / len(y), 2 * np.mean(residual))
 
 
-def every_pair_loss(w, b, x, y):
-    return np.mean(((x @ w + b)[:, None] - y) ** 2)
+def every_pair(w, b, x, y):
+    predictions = x @ w + b
+    residual = predictions[:, None] - y
+    slope = 2 * residual.mean(axis=1) / len(y)
+    return (np.mean(residual**2), predictions), (x.T @ slope, slope.sum())
 
 
 check_shape(
@@ -361,7 +364,7 @@ check_values(
     loss_and_grads,
     linear_by_hand,
     sweep("features", "", "batch features", "batch", count=2),
-    mistakes={"every prediction is compared with every target": every_pair_loss},
+    mistakes={"every prediction is compared with every target": every_pair},
 )
 check_pure(loss_and_grads, np.zeros(3), np.zeros(()), np.ones((5, 3)), np.ones(5))
 check_primitives(
@@ -461,10 +464,6 @@ def descend(params, grads, rate):
     return params - rate * grads
 
 
-def first_biases(params, grads, rate):
-    return descend(params, grads, rate)["hidden"]["b"]
-
-
 def two_layers(first, second):
     return {
         "hidden": {"w": first * np.arange(6.0).reshape(2, 3), "b": first * np.ones(3)},
@@ -477,9 +476,9 @@ check_values(
     descend,
     [(two_layers(1.0, 2.0), two_layers(0.5, -3.0), 0.1), (two_layers(0.0, -1.0), two_layers(2.0, 7.0), 0.5)],
     mistakes={
-        "uphill: the gradient is added": lambda params, grads, rate: first_biases(params, grads, -rate),
-        "the learning rate is left out": lambda params, grads, rate: first_biases(params, grads, 1.0),
-        "the step alone": lambda params, grads, rate: -rate * grads["hidden"]["b"],
+        "uphill: the gradient is added": lambda params, grads, rate: descend(params, grads, -rate),
+        "the learning rate is left out": lambda params, grads, rate: descend(params, grads, 1.0),
+        "the step alone": lambda params, grads, rate: descend(descend(grads, grads, 1.0), grads, rate),
     },
 )
 check_dtype(
@@ -567,7 +566,11 @@ def with_gate(gate):
         hidden = np.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
         d_output = 2 * (hidden @ params["output"]["w"] + params["output"]["b"] - y) / y.size
         d_hidden = d_output @ params["output"]["w"].T
-        return (d_hidden * gate(hidden, d_hidden)).sum(axis=0)
+        d_hidden = d_hidden * gate(hidden, d_hidden)
+        return {
+            "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
+            "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+        }
 
     return backwards
 
@@ -1310,10 +1313,10 @@ check_values(
     descent,
     sweep("6 2", integers("6", 0, 2), 0.5, 6, count=2),
     mistakes={
-        "sum where the mean is meant": lambda *data: descent(*data, total=True)[0]["w"],
-        "the loss after each step": lambda *data: descent(*data, after=True)[1],
-        "the bias is never trained": lambda *data: descent(*data, bias=False)[0]["w"],
-        "uphill: the gradient is added": lambda *data: descent(*data, factor=-1.0)[0]["w"],
+        "sum where the mean is meant": lambda *data: descent(*data, total=True),
+        "the loss after each step": lambda *data: descent(*data, after=True),
+        "the bias is never trained": lambda *data: descent(*data, bias=False),
+        "uphill: the gradient is added": lambda *data: descent(*data, factor=-1.0),
     },
 )
 check_pure(fit_logistic, np.ones((6, 2)), np.array([0, 1, 1, 0, 1, 1]), 0.1, 2, static_argnums=(3,))

@@ -267,7 +267,7 @@ class Layer:
     def tree_unflatten(cls, children, activation):
         return cls(*children, activation)
 
-# %% wrong="Layer" says="an axis was summed away"
+# %% wrong="Layer" says="two results have changed places"
 @jax.tree_util.register_pytree_node_class
 class Layer:
     def __init__(self, w, b, activation="relu"):
