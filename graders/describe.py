@@ -93,7 +93,9 @@ def dimensions(shape: Sequence[int]) -> str:
 def inputs(names: Sequence[str], args: Sequence[Any]) -> str:
     """Arguments by name where the names are known, as in `w = [0, 0], n = 3`."""
     labels = list(names[: len(args)]) + [f"argument {i + 1}" for i in range(len(names), len(args))]
-    return ", ".join(f"{label} = {text(_given(arg))}" for label, arg in zip(labels, args))
+    return ", ".join(
+        f"{label} = {text(_given(arg))}" for label, arg in zip(labels, args, strict=True)
+    )
 
 
 def _given(arg: Any) -> Any:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from graders.plain import is_key
+
 
 def received(args: Any) -> Any:
     """`args` with every array a fresh `jax.Array`; under x64 every float32 is widened to float64.
@@ -18,12 +20,10 @@ def received(args: Any) -> Any:
 
 
 def _array(leaf: Any) -> Any:
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_key(leaf) or not isinstance(leaf, np.ndarray | np.generic | jax.Array):
         return leaf
-    if not isinstance(leaf, np.ndarray | np.generic | jax.Array):
-        return leaf
-    wide = jax.config.jax_enable_x64 and leaf.dtype == np.float32
-    dtype = np.float64 if wide else jax.dtypes.canonicalize_dtype(leaf.dtype)
+    wide = np.float64 if leaf.dtype == np.float32 else leaf.dtype
+    dtype = jax.dtypes.canonicalize_dtype(wide)
     if isinstance(leaf, jax.Array) and leaf.dtype == dtype:
         return _copied(leaf)
     return jnp.asarray(leaf, dtype)
@@ -47,7 +47,7 @@ def as_numpy(args: Any) -> Any:
 
 
 def _numpy(leaf: Any) -> Any:
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_key(leaf):
         return leaf
     if isinstance(leaf, np.ndarray | jax.Array):
         array = np.asarray(leaf)

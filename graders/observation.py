@@ -17,7 +17,7 @@ import jax
 
 from graders import describe
 from graders.inputs import received
-from graders.plain import plain
+from graders.plain import plain, printable
 from graders.probes import ON_ANYTHING, PROBES
 from graders.surroundings import Through
 
@@ -118,13 +118,13 @@ def _follow(target: Any, steps: Sequence[Step]) -> Any:
 
 def error_facts(error: BaseException) -> Error:
     """`error` as text; a `__str__` that raises itself is survived."""
-    bases = tuple(base.__name__ for base in type(error).__mro__)
-    return Error(type(error).__name__, bases, _message(error), _student_line(error))
+    bases = tuple(printable(base.__name__) for base in type(error).__mro__)
+    return Error(bases[0], bases, _message(error), _student_line(error))
 
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)[:LONGEST_MESSAGE]
+        return printable(str(error)[:LONGEST_MESSAGE])
     except BaseException:
         return ""
 
@@ -135,5 +135,5 @@ def _student_line(error: BaseException) -> str:
     for frame in reversed(frames):
         if not frame.filename.startswith(TRUSTED):
             line = linecache.getline(frame.filename, frame.lineno or 0)
-            return (line or frame.line or "").strip()[:LONGEST_LINE]
+            return printable((line or frame.line or "").strip()[:LONGEST_LINE])
     return ""

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 Origin: TypeAlias = Literal["jax", "numpy", "python"]
 Plain: TypeAlias = Any
@@ -73,9 +75,11 @@ class _Reader:
             return Opaque(
                 "a structure nested too deep" if depth > DEEPEST else "too large a structure"
             )
-        if value is None or type(value) is str:
-            return value
-        if isinstance(value, jax.core.Tracer):
+        if value is None:
+            return None
+        if type(value) is str:
+            return printable(value)
+        if isinstance(value, Tracer):
             return Opaque("a tracer")
         if isinstance(value, jax.Array):
             return _jax_array(value)
@@ -88,10 +92,10 @@ class _Reader:
             return [self.read(item, depth) for item in value]
         if type(value) is tuple:
             return tuple(self.read(item, depth) for item in value)
-        if type(value) is dict and all(type(key) in (str, int) for key in value):
+        if type(value) is dict and all(_is_key(key) for key in value):
             return {key: self.read(item, depth) for key, item in value.items()}
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return self._record(value, tuple(value._fields), tuple(value), depth)
+        if isinstance(value, tuple) and (fields := getattr(value, "_fields", None)):
+            return self._record(value, tuple(fields), tuple(value), depth)
         return self._registered(value, depth)
 
     def _registered(self, value: object, depth: int) -> Plain:
@@ -105,10 +109,26 @@ class _Reader:
         return Record(_type_name(value), fields, tuple(self.read(child, depth) for child in inner))
 
 
+def printable(text: str) -> str:
+    """`text` without the halves of characters that no page and no message can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_key(key: object) -> bool:
+    if type(key) is int:
+        return -(2**63) <= key < 2**64
+    return type(key) is str and key == printable(key)
+
+
+def is_key(value: object) -> bool:
+    """Whether it is a typed PRNG key, or an array of them."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
 def _jax_array(value: jax.Array) -> Plain:
     if value.is_deleted():
         return Opaque("a deleted array")
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if is_key(value):
         return Key(str(jax.random.key_impl(value)), np.asarray(jax.random.key_data(value)))
     return Leaf(np.asarray(value), "jax", bool(value.weak_type))
 
@@ -116,7 +136,7 @@ def _jax_array(value: jax.Array) -> Plain:
 def _number(value: bool | int | float | complex | np.ndarray | np.generic) -> Plain:
     array = np.array(value, subok=False)
     if isinstance(value, np.ndarray | np.generic):
-        if not _is_numeric(array.dtype):
+        if not is_numeric(array.dtype):
             return Opaque(f"a NumPy array of {_ITEMS.get(array.dtype.kind, 'records')}")
         return Leaf(array.astype(array.dtype.newbyteorder("="), copy=False), "numpy")
     if array.dtype.hasobject:
@@ -127,11 +147,9 @@ def _number(value: bool | int | float | complex | np.ndarray | np.generic) -> Pl
 _ITEMS = {"O": "objects", "U": "strings", "S": "bytes", "M": "dates", "m": "durations"}
 
 
-def _is_numeric(dtype: np.dtype) -> bool:
+def is_numeric(dtype: np.dtype) -> bool:
     """Whether it is a dtype of numbers, JAX's own included."""
-    return dtype.kind in "biufc" or (
-        dtype.fields is None and jax.dtypes.issubdtype(dtype, np.number)
-    )
+    return dtype.kind in "biufc" or (dtype.fields is None and jnp.issubdtype(dtype, np.number))
 
 
 def _type_name(value: object) -> str:
@@ -157,5 +175,7 @@ def children(value: Plain) -> list[tuple[str, Plain]]:
     if isinstance(value, list | tuple):
         return [(f"[{index}]", child) for index, child in enumerate(value)]
     if isinstance(value, Record):
-        return [(f".{name}", child) for name, child in zip(value.fields, value.children)]
+        return [
+            (f".{name}", child) for name, child in zip(value.fields, value.children, strict=True)
+        ]
     return []

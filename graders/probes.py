@@ -17,11 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend import core as jax_core
 
 from graders import describe
 from graders.inputs import copied
-from graders.plain import Leaf, Opaque, leaves, plain
+from graders.plain import Leaf, Opaque, is_key, leaves, plain
 from graders.surroundings import Surroundings, body_of, same
 
 PROBES: dict[str, Callable[..., Any]] = {}
@@ -206,12 +207,9 @@ def _constants(closed: jax_core.ClosedJaxpr) -> Iterator[Any]:
         for param in equation.params.values():
             consts += param.consts if isinstance(param, jax_core.ClosedJaxpr) else []
     for const in consts:
-        if isinstance(const, jax.core.Tracer):  # kept from an earlier trace
+        if isinstance(const, Tracer):  # kept from an earlier trace
             const = np.zeros(0)
-        is_key = isinstance(const, jax.Array) and jax.dtypes.issubdtype(
-            const.dtype, jax.dtypes.prng_key
-        )
-        yield jax.random.key_data(const) if is_key else const
+        yield jax.random.key_data(const) if is_key(const) else const
 
 
 def _digest(data: bytes) -> str:
@@ -310,13 +308,14 @@ def traces(function: Callable, calls: Sequence[Sequence[Any]]) -> list[int]:
         nonlocal runs
         runs += event == "call" and frame.f_code is body
 
+    before = sys.getprofile()
     with nothing_cached():
         for args in calls:
             sys.setprofile(count)
             try:
                 function(*args)
             finally:
-                sys.setprofile(None)
+                sys.setprofile(before)
             history.append(runs)
     return history
 
@@ -328,9 +327,10 @@ def donation(function: Callable, *args: Any) -> dict:
     `donated` has one boolean for each argument: whether all its arrays are donated. `jitted` is
     False for a function that is not under `jax.jit`.
     """
-    if not hasattr(function, "lower"):
+    lower = getattr(function, "lower", None)
+    if lower is None:
         return {"jitted": False, "donated": [], "reused_bytes": 0}
-    lowered = function.lower(*args)
+    lowered = lower(*args)
     given = lowered.args_info[0]
     return {
         "jitted": True,

@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, cast
 import cloudpickle
 import jax
 
-from graders import wire
+from graders import replies, wire
 from graders.observation import Error, Request, Result, Step
 from graders.place import Place
+from graders.plain import is_key
 from graders.subject import Subject, Unanswered
 
 
@@ -35,11 +36,17 @@ class RemoteProcess:
         )
 
     def ask(self, command: str, *arguments: Any) -> Any:
-        """The worker's reply; an EOFError or a BrokenPipeError where it has ended."""
+        """The worker's reply; an `Error` where it has ended, or does not follow the format."""
         body = dumps((command, *arguments))
         self.on_send(body)
-        wire.write(cast(BinaryIO, self.process.stdin), body)
-        return wire.unpack(wire.read(cast(BinaryIO, self.process.stdout)))
+        try:
+            wire.write(cast(BinaryIO, self.process.stdin), body)
+            return wire.unpack(wire.read(cast(BinaryIO, self.process.stdout)))
+        except (EOFError, BrokenPipeError):
+            return ENDED
+        except wire.ProtocolError:
+            self.process.kill()  # no one knows where its next message would begin
+            return GARBLED
 
     def close(self) -> None:
         self.process.kill()
@@ -62,18 +69,17 @@ class RemotePlace(Place):
         self.process, self.number = process, number
 
     def run(self, source: str, filename: str) -> Error | None:
-        try:
-            return self.process.ask("run", self.number, source, filename)
-        except (EOFError, BrokenPipeError):
-            return ENDED
+        reply = self.process.ask("run", self.number, source, filename)
+        return reply if isinstance(reply, Error | None) else GARBLED
 
     def branch(self) -> RemotePlace:
-        return RemotePlace(self.process, self.process.ask("branch", self.number))
+        reply = self.process.ask("branch", self.number)
+        return RemotePlace(self.process, reply if type(reply) is int else self.number)
 
     def subject(self, name: str) -> Subject:
-        if self.process.ask("has", self.number, name):
-            return RemoteSubject(self, name)
-        return Unanswered(name)
+        if self.process.ask("has", self.number, name) is False:
+            return Unanswered(name)
+        return RemoteSubject(self, name)
 
 
 class RemoteSubject(Subject):
@@ -83,16 +89,22 @@ class RemoteSubject(Subject):
         self.place, self.name, self.steps = place, name, steps
 
     def send(self, request: Request) -> Result:
-        try:
-            return self.place.process.ask("observe", self.place.number, self.name, request)
-        except (EOFError, BrokenPipeError):
-            return Result(error=ENDED)
+        reply = self.place.process.ask("observe", self.place.number, self.name, request)
+        if isinstance(reply, Error):
+            return Result(error=reply)
+        if not isinstance(reply, Result):
+            return Result(error=GARBLED)
+        form = replies.FORMS.get(request.probe, Any)
+        return (
+            reply if reply.error or replies.conforms(reply.value, form) else Result(error=GARBLED)
+        )
 
     def extended(self, step: Step) -> RemoteSubject:
         return RemoteSubject(self.place, self.name, (*self.steps, step))
 
 
 ENDED = Error("ProcessEnded", ("ProcessEnded",), "the process has ended")
+GARBLED = Error("Garbled", ("Garbled",), "the process has sent what no probe returns")
 
 
 def dumps(value: Any) -> bytes:
@@ -104,7 +116,7 @@ def dumps(value: Any) -> bytes:
 
 class _Pickler(cloudpickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, jax.Array) and jax.dtypes.issubdtype(obj.dtype, jax.dtypes.prng_key):
+        if is_key(obj):
             words = jax.device_get(jax.random.key_data(obj))
             return _key, (words, str(jax.random.key_impl(obj)))
         return super().reducer_override(obj)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 from graders.plain import Key, Leaf, Opaque, Record, children, is_container, plain
 
@@ -53,7 +53,7 @@ def _one_layer_less(function: Any) -> Any:
     for attribute in ("__wrapped__", "__func__", "fun"):
         if (inner := getattr(function, attribute, None)) is not None:
             return inner
-    return getattr(type(function), "__call__", None)
+    return getattr(type(function), "__call__", None)  # noqa: B004
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def token(value: Any, depth: int = 0) -> Any:
         return id(value)
     if isinstance(value, np.random.Generator):
         return str(value.bit_generator.state)
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return A_TRACER, id(value)
     if type(value) in (list, tuple, dict, set):
         return type(value).__name__, tuple(token(item, depth + 1) for item in _items(value))

@@ -16,7 +16,7 @@ import msgpack
 import numpy as np
 
 from graders.observation import Error, Result
-from graders.plain import DEEPEST, Key, Leaf, Opaque, Record
+from graders.plain import DEEPEST, Key, Leaf, Opaque, Record, is_numeric
 
 LARGEST = 1 << 30
 HEADER = struct.Struct(">Q")
@@ -25,6 +25,12 @@ FIELDS = {
     Leaf: ("data", "origin", "weak"), Key: ("impl", "data"),
     Record: ("type", "fields", "children"), Opaque: ("type", "callable"),
     Error: ("type", "bases", "message", "line"), Result: ("value", "error"),
+}  # fmt: skip
+TEXTS = object()
+TYPES: dict[type, tuple] = {
+    Leaf: (np.ndarray, ("jax", "numpy", "python"), bool), Key: (str, np.ndarray),
+    Record: (str, TEXTS, tuple), Opaque: (str, bool), Error: (str, TEXTS, str, str),
+    Result: (object, Error | None),
 }  # fmt: skip
 
 
@@ -58,7 +64,7 @@ def _exactly(stream: BinaryIO, length: int) -> bytes:
 
 def pack(value: Any) -> bytes:
     """The bytes of plain data."""
-    return msgpack.packb(_encoded(value), use_bin_type=True)
+    return msgpack.packb(_encoded(value), use_bin_type=True) or b""
 
 
 def unpack(body: bytes) -> Any:
@@ -99,15 +105,18 @@ def _decoded(node: Any, depth: int) -> Any:
 def _array(node: list, depth: int) -> np.ndarray:
     _, name, shape, data = node
     dtype = _dtype(name)
-    if any(type(size) is not int or size < 0 for size in shape):
+    if type(shape) is not list or any(type(size) is not int or size < 0 for size in shape):
         raise ProtocolError("a shape that is none")
     return np.frombuffer(data, dtype).reshape(shape).copy()
 
 
 def _dtype(name: Any) -> np.dtype:
-    if type(name) is not str or name.startswith("object"):
+    if type(name) is not str:
         raise ProtocolError("a dtype that is none")
-    return np.dtype(getattr(ml_dtypes, name)) if hasattr(ml_dtypes, name) else np.dtype(name)
+    dtype = np.dtype(getattr(ml_dtypes, name)) if hasattr(ml_dtypes, name) else np.dtype(name)
+    if not is_numeric(dtype):
+        raise ProtocolError("a dtype that is none of numbers")
+    return dtype
 
 
 def _record(node: list, depth: int) -> Any:
@@ -120,14 +129,21 @@ def _record(node: list, depth: int) -> Any:
 
 def _validated(record: Any) -> Any:
     """`record`, if each field holds what its class declares."""
-    expected: dict[type, tuple] = {
-        Leaf: (np.ndarray, str, bool), Key: (str, np.ndarray), Record: (str, tuple, tuple),
-        Opaque: (str, bool), Error: (str, tuple, str, str), Result: (object, Error | None),
-    }  # fmt: skip
     kind = type(record)
-    if not all(isinstance(getattr(record, n), t) for n, t in zip(FIELDS[kind], expected[kind])):
+    values = [getattr(record, name) for name in FIELDS[kind]]
+    if not all(map(_fits, values, TYPES[kind])):
         raise ProtocolError(f"a {kind.__name__} with a field of another type")
+    if isinstance(record, Record) and len(record.fields) != len(record.children):
+        raise ProtocolError("a record with more fields than children, or fewer")
     return record
+
+
+def _fits(value: Any, meant: Any) -> bool:
+    if meant is TEXTS:
+        return type(value) is tuple and all(type(text) is str for text in value)
+    if isinstance(meant, tuple):
+        return value in meant
+    return isinstance(value, meant)
 
 
 def _sequence(kind: Callable[[Any], Any]) -> Callable[[list, int], Any]:

@@ -165,8 +165,9 @@ def _trial_problems(trial: Trial) -> Iterator[Problem]:
         yield _problem(entry, what, "an entry is code that runs, and is wrong when it is checked")
     elif entry.kind == "right" and failures:
         failed = failures[0]
-        what = f"a right answer is rejected: {failed.diagnosis} (expected {failed.expected}, got {failed.got})"
-        yield _problem(entry, what, "mend the check")
+        what = f"a right answer is rejected: {failed.diagnosis}"
+        numbers = f" (expected {failed.expected}, got {failed.got})"
+        yield _problem(entry, what + numbers, "mend the check")
     elif entry.kind == "wrong" and not failures:
         yield _problem(entry, "a wrong answer earns all its points", "sharpen the check")
     elif entry.kind == "wrong" and not _says(entry, failures):
@@ -195,9 +196,9 @@ def _unused_lines(stage: Stage, trials: Sequence[Trial]) -> list[Problem]:
             requirements = stage.solutions[check.index].sheet.requirements
             for position, requirement in enumerate(requirements):
                 if position not in used:
-                    hidden = " (hidden)" if requirement.hidden else ""
+                    verb = requirement.verb + (" (hidden)" if requirement.hidden else "")
                     what = (
-                        f"{exercise}: line {position + 1} of the check, {requirement.verb}{hidden}, "
+                        f"{exercise}: line {position + 1} of the check, {verb}, "
                         "is the first to reject no wrong answer"
                     )
                     path = stage.lesson.path / "lesson.py"
@@ -238,5 +239,3 @@ def _alike(trials: Sequence[Trial]) -> list[Problem]:
             problems.append(_problem(trial.entry, what, "each entry has a cause of its own"))
         seen.setdefault(key, trial.entry)
     return problems
-
-

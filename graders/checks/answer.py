@@ -21,13 +21,14 @@ def check_answer(
     expected: Any | Callable[[], Any],
     because: str = "",
     mistakes: Mapping[Any, str] | None = None,
-) -> None:
-    """Checks that a value is the one that JAX gives.
+) -> str:
+    """Checks that a prediction or a recalled fact is right.
 
     `expected` is the value, or a function without arguments that lets JAX answer, so that the
     cell does not print it. Strings are compared without regard to case and outer spaces, numbers
     and tuples exactly, lists as tuples. `mistakes` maps wrong answers to their usual reason;
-    `because` says why the right one is right, and is told to whoever answered wrong.
+    `because` says why the right one is right, and is told to whoever has it. A dtype, and the
+    class of an exception, count as their names.
     """
     result = answer.observe("value")
     if result.error is not None:
@@ -37,17 +38,30 @@ def check_answer(
     wanted = comparable(plain(expected() if callable(expected) else expected))
     given = comparable(result.value)
     if not same(given, wanted):
-        reject(_cause(given, because, mistakes or {}), got=describe.text(result.value))
+        reject(_cause(given, wanted, mistakes or {}), got=describe.text(result.value))
+    return because
 
 
-def _cause(given: Any, because: str, mistakes: Mapping[Any, str]) -> Cause:
+def _cause(given: Any, wanted: Any, mistakes: Mapping[Any, str]) -> Cause:
+    if isinstance(given, str) and given == _in_quotes(wanted):
+        return Cause("the right value, but as a string", "Write it without quotation marks.")
     for wrong, reason in mistakes.items():
         if same(comparable(plain(wrong)), given):
-            return Cause(reason, because or _TRY)
-    return Cause("not what JAX does", because or _TRY)
+            return Cause(reason, _TRY)
+    return Cause("not what happens", _TRY)
 
 
-_TRY = "Run the cell below and compare; then change the prediction, and say to yourself why."
+def _in_quotes(wanted: Any) -> str:
+    """What the right answer looks like to whoever puts it in quotation marks."""
+    if isinstance(wanted, float) and wanted.is_integer():
+        return str(int(wanted))
+    if isinstance(wanted, tuple):
+        inner = ", ".join(map(_in_quotes, wanted))
+        return f"({inner},)" if len(wanted) == 1 else f"({inner})"
+    return str(wanted).casefold()
+
+
+_TRY = "Run the code in question and compare; then change the answer, and say to yourself why."
 
 
 def same(given: Any, wanted: Any) -> bool:

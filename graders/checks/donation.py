@@ -25,7 +25,8 @@ def check_donates(answer: Subject, *args: Any, donated: Sequence[int] = (0,)) ->
     facts = seen(answer.observe("donation", *args), answer, args, "a compiled function")
     if not facts["jitted"]:
         reject(semantics.not_jitted())
-    for i, (name, is_donated) in enumerate(zip(argument_names(answer, args), facts["donated"])):
+    named = zip(argument_names(answer, args), facts["donated"], strict=False)
+    for i, (name, is_donated) in enumerate(named):
         if is_donated != (i in donated):
             reject((semantics.wrongly_donated if is_donated else semantics.not_donated)(name))
     if facts["reused_bytes"] < _bytes(args, donated):

@@ -54,8 +54,9 @@ def check_gradients(
     not exclude it) agree with central differences of the answer's own values, in float64 with
     step 1e-5; an answer that casts to float32 inside is judged in float32 with step 1e-2, one that
     computes in bfloat16 or float16 with step 0.1. With `order=2` the second derivative, forward
-    over reverse, agrees with central differences of the gradient. `expected(*args)` gives the gradient of the sum of the result and replaces the
-    differences, where the derivative is not the one of the values (a straight-through estimator).
+    over reverse, agrees with central differences of the gradient. `expected(*args)` gives the
+    gradient of the sum of the result and replaces the differences, where the derivative is not
+    the one of the values (a straight-through estimator).
     """
     Trial(answer, args, argnums).judge(order, expected)
 
@@ -120,9 +121,17 @@ class Trial:
         )
         return (*self.args[: self.argnum], moved, *self.args[self.argnum + 1 :])
 
-    def _weighted(self, args: Sequence[Any], x64: bool) -> np.ndarray:
+    def _weighted(self, args: Sequence[Any], x64: bool) -> float:
         got = seen(self.answer.call(*args, x64=x64), self.answer, self.args)
-        return np.vdot(self.cotangent, np.asarray(got.data, np.float64))
+        return self._product([self.cotangent], [got])
+
+    def _product(self, ways: Sequence[np.ndarray], values: Sequence[Plain]) -> float:
+        """The sum of the products of directions and values, which have the same shapes."""
+        arrays = [value.data for value in values if isinstance(value, Leaf)]
+        if [way.shape for way in ways] != [array.shape for array in arrays]:
+            reject(diagnosis.other_structure(), at=at(self.answer, self.args))
+        pairs = zip(ways, arrays, strict=True)
+        return float(sum(np.vdot(way, array.astype(np.float64)) for way, array in pairs))
 
     def _slope(
         self, function: Callable[[Sequence[Any]], Any], precision: Precision
@@ -142,25 +151,32 @@ class Trial:
 
     def _judge_first(self, products: dict, precision: Precision) -> None:
         slope, slack = self._slope(lambda args: self._weighted(args, precision.x64), precision)
-        reverse = self._along(products["reverse"])
-        forward = self._forward(products["forward"])
-        gone = [path for path, leaf in leaves(products["reverse"]) if not leaf.data.any()]
+        reverse, forward = self._along(products["reverse"]), products["forward"]
+        if forward is not None:  # as it is where a custom_vjp excludes forward mode
+            forward = self._product([self.cotangent], [forward])
         for got, other in ((reverse, forward), (forward, reverse)):
             if got is not None and not abs(got - slope) <= slack:
+                gone = self._gone(products["reverse"], precision)
                 self._reject(diagnosis.cause_of(got, slope, other, gone), slope, got)
-
-    def _forward(self, product: Plain) -> float | None:
-        if not isinstance(product, Leaf):
-            return None
-        return float(np.vdot(self.cotangent, np.asarray(product.data, np.float64)))
 
     def _along(self, gradient: Plain) -> float:
         """The slope along the tangent, from a gradient of the argument's structure."""
-        parts = [leaf.data for _, leaf in leaves(gradient) if isinstance(leaf, Leaf)]
-        ways = jax.tree.leaves(self.tangent)
-        return float(
-            sum(np.vdot(p.astype(np.float64), w) for p, w in zip(parts, ways, strict=True))
+        return self._product(jax.tree.leaves(self.tangent), [leaf for _, leaf in leaves(gradient)])
+
+    def _gone(self, gradient: Plain, precision: Precision) -> list[str]:
+        """The leaves of the argument whose gradient is zero although the values follow them."""
+        zero = [path for path, leaf in leaves(gradient) if path and not leaf.data.any()]
+        return [path for path in zero if self._alone(path, precision)]
+
+    def _alone(self, path: str, precision: Precision) -> bool:
+        """Whether the values change where the leaf at `path` alone is moved."""
+        alone = Trial(self.answer, self.args, self.argnum)
+        alone.cotangent = self.cotangent
+        alone.tangent = jax.tree_util.tree_map_with_path(
+            lambda at, way: way * (jax.tree_util.keystr(at) == path), self.tangent
         )
+        slope, slack = alone._slope(lambda args: self._weighted(args, precision.x64), precision)
+        return abs(slope) > slack
 
     def _judge_second(self, precision: Precision) -> None:
         observed = self._observed("second_derivative", self.args, precision.x64)

@@ -13,22 +13,24 @@ from graders.observation import Error, Result
 from graders.subject import Subject, subject
 
 
-def check(judge: Callable[..., None]) -> Callable[..., None]:
+def check(judge: Callable[..., str | None]) -> Callable[..., None]:
     """Makes a check of a function that judges a `Subject` and raises `Rejected`.
 
-    The check writes its outcome on the sheet of the cell, and raises `CheckFailed`.
+    The check writes its outcome on the sheet of the cell, and raises `CheckFailed`. What the
+    judge returns is told to whoever has answered right. Every check takes one keyword more,
+    `about`: a literal that tells this line from others of the same kind.
     """
 
     @functools.wraps(judge)
-    def checked(answer: Any, *args: Any, **kwargs: Any) -> None:
+    def checked(answer: Any, *args: Any, about: str = "", **kwargs: Any) -> None:
         page, answer = sheet.current(), subject(answer)
-        requirement = page.begin(judge.__name__, answer.name)
+        requirement = page.begin(judge.__name__, answer.name, about)
         try:
-            judge(answer, *args, **kwargs)
+            reason = judge(answer, *args, **kwargs)
         except Rejected as rejected:
             failure = page.fail(requirement, rejected.finding)
         else:
-            return page.meet(requirement)
+            return page.meet(requirement, reason or "")
         raise failure
 
     return checked
@@ -57,7 +59,7 @@ def unanswered(error: Error) -> Finding | None:
     stub = error.type == "NotImplementedError" and not error.message
     if stub or placeholder:
         return messages.UNANSWERED
-    return messages.UNBOUND if error.type == "Unanswered" else None
+    return {"Unanswered": messages.UNBOUND, "Stale": messages.STALE}.get(error.type)
 
 
 def at(answer: Subject, args: Sequence[Any]) -> str:

@@ -68,9 +68,10 @@ def array_arguments(answer: Subject, args: Sequence[Any]) -> list[tuple[str, tup
 def check_dtype(
     answer: Subject, *args: Any, returns: Any, weak: bool | None = None, kwargs: dict | None = None
 ) -> None:
-    """Checks that `answer(*args)` returns JAX arrays of dtype `returns`, a name or a pytree of names.
+    """Checks that `answer(*args)` returns JAX arrays of dtype `returns`.
 
-    With `weak=False` a weakly typed result is rejected too.
+    `returns` is a name, or a pytree of names. With `weak=False` a weakly typed result is rejected
+    too.
     """
     got = seen(answer.call(*args, **(kwargs or {})), answer, args, f"dtype {returns}")
     for path, leaf, name in paired(got, returns, answer, args):
@@ -107,7 +108,7 @@ def jax_array(answer: Subject, args: Sequence[Any], path: str, leaf: Plain) -> n
 def paired(
     got: Plain, wanted: Any, answer: Subject, args: Sequence[Any], path: str = ""
 ) -> Iterator[tuple[str, Plain, Any]]:
-    """Each leaf of `got` beside the leaf of `wanted` at the same path; other structure is rejected."""
+    """Each leaf of `got` beside that of `wanted` at its path; other structure is rejected."""
     if not isinstance(wanted, dict | list | tuple):
         yield path, got, wanted
         return
@@ -125,7 +126,7 @@ def _named_children(wanted: Any) -> list[tuple[str, tuple[Any, Any]]]:
         return [(f"[{key!r}]", (key, value)) for key, value in wanted.items()]
     fields = getattr(wanted, "_fields", None)
     names = [f".{f}" for f in fields] if fields else [f"[{i}]" for i in range(len(wanted))]
-    return [(name, (i, value)) for i, (name, value) in enumerate(zip(names, wanted))]
+    return [(name, (i, value)) for i, (name, value) in enumerate(zip(names, wanted, strict=True))]
 
 
 def _same_structure(got: Plain, wanted: Any, path: str, refuse: Callable[[Any], None]) -> None:

@@ -21,7 +21,7 @@ def check_traces(answer: Subject, calls: Sequence[Sequence[Any]], at_most: int =
     compiled at all runs once a call.
     """
     history = seen(answer.observe("traces", list(calls)), answer, calls[0])
-    if history[-1] == 0:
+    if len(history) != len(calls) or history[-1] == 0:
         reject(semantics.never_traced())
     if history[-1] > at_most:
         reject(

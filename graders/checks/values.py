@@ -16,7 +16,7 @@ from graders.diagnosis import results
 from graders.diagnosis import values as diagnosis
 from graders.failure import Cause, Rejected
 from graders.inputs import as_numpy
-from graders.plain import Key, Leaf, Plain, leaves, plain
+from graders.plain import Key, Leaf, Plain, is_key, leaves, plain
 from graders.subject import Subject
 
 Oracle = Callable[..., Any] | Sequence[Any]
@@ -185,7 +185,7 @@ def _words_of_key(leaf: Plain) -> Plain:
 
 
 def _as_array(wanted: Any) -> np.ndarray:
-    if isinstance(wanted, jax.Array) and jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key):
+    if is_key(wanted):
         wanted = jax.random.key_data(wanted)
     return np.asarray(wanted)
 

@@ -56,6 +56,10 @@ BY_TYPE = {
         "the answer ended the process that it ran in",
         "Remove calls such as `os._exit`, and memory use without bound.",
     ),
+    "Garbled": Cause(
+        "the process of the answer has sent something that cannot be read",
+        "Remove what writes to other files or pipes of the process; return values instead.",
+    ),
     "TimeLimit": Cause(
         "the answer ran past its time limit",
         "Look for a loop that does not end.",

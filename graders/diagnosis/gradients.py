@@ -20,6 +20,11 @@ def cause_of(
 
     `gone` are the paths of the leaves whose gradient is zero throughout.
     """
+    if not np.isfinite(slope):
+        return Cause(
+            "the value is not finite at this input, or right beside it",
+            "Look for 0/0, an overflow, or the log of a negative number in the function itself.",
+        )
     if np.isnan(got):
         return Cause(
             "the gradient is NaN where the value is finite",
@@ -41,8 +46,8 @@ def cause_of(
         return Cause("the sign is flipped: the gradient points the other way", "Look for a minus.")
     if slope and _plain_ratio(got / slope):
         return Cause(
-            f"a constant factor of {describe.number(got / slope)}: the gradient is not the derivative of the "
-            "value",
+            f"a constant factor of {describe.number(got / slope)}: the gradient is not the "
+            "derivative of the value",
             "Look for a factor that a custom rule or a `stop_gradient` loses.",
         )
     return Cause(
@@ -54,6 +59,13 @@ def cause_of(
 
 def _plain_ratio(ratio: float) -> bool:
     return any(abs(ratio * k - round(ratio * k)) < NEAR and round(ratio * k) for k in (1, 2))
+
+
+def other_structure() -> Cause:
+    return Cause(
+        "the value or the gradient has another shape from one call to the next",
+        "Look for state beside the arguments that decides what is computed.",
+    )
 
 
 def second() -> Cause:

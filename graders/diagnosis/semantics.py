@@ -190,5 +190,5 @@ def wrongly_donated(name: str) -> Cause:
 def donated_in_vain() -> Cause:
     return Cause(
         "the donated memory is not reused: no result has the shape and dtype of what was donated",
-        "Look for a cast, or a changed shape, between the argument and the result that replaces it.",
+        "Look for a cast, or a changed shape, between the argument and the result in its place.",
     )

@@ -113,13 +113,13 @@ def factor(pairs: Sequence[Pair]) -> Cause | None:
     if not factors or any(f is None for f in factors):
         return None
     known = [float(f) for f in factors if f is not None]
-    sizes = [_sizes(pair.args) for pair in _wrong(pairs)]
-    if all(_close_to_one_of(f, s) for f, s in zip(known, sizes)) and _sized(known, pairs):
+    sized = _sized(known, pairs)
+    if sized and _all_sizes(known, pairs):
         return Cause(
             f"a sum where the mean is meant: every number is {_times(known)} too large",
             "Divide by the number of elements, or use `jnp.mean`.",
         )
-    if all(_close_to_one_of(1 / f, s) for f, s in zip(known, sizes)) and _sized(known, pairs):
+    if sized and _all_sizes([1 / f for f in known], pairs):
         return Cause(
             "a mean where the sum is meant: every number is divided by a size of the input",
             "Leave out the division, or use `jnp.sum`.",
@@ -156,8 +156,10 @@ def _sizes(args: Any) -> set[int]:
     return {int(np.prod(run)) for run in runs} - {0, 1}
 
 
-def _close_to_one_of(value: float, sizes: set[int]) -> bool:
-    return any(abs(value / size - 1) < NEAR for size in sizes)
+def _all_sizes(factors: Sequence[float], pairs: Sequence[Pair]) -> bool:
+    """Whether each wrong case's factor is a size of its arguments."""
+    cases = zip(factors, _wrong(pairs), strict=True)
+    return all(any(abs(f / size - 1) < NEAR for size in _sizes(p.args)) for f, p in cases)
 
 
 def _sized(factors: Sequence[float], pairs: Sequence[Pair]) -> bool:
@@ -214,7 +216,7 @@ TRANSFORMS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray], str], ...] = (
     ("the sign is lost", np.abs, "Look for an `abs`, or a square, that should not be there."),
     ("the reciprocal of what is meant", np.reciprocal, "Exchange numerator and denominator."),
     ("the complex conjugate of what is meant", np.conj, "Look for a `conj` too many or too few."),
-    ("one minus what is meant: for booleans, `not` it", lambda x: 1 - x, "Look for a `1 -`, a `~`."),
+    ("one minus what is meant: for booleans, `not` it", lambda x: 1 - x, "Look for `1 -`, or `~`."),
     ("cut to whole numbers", np.trunc, "Look for an integer dtype that numbers are stored in."),
     ("rounded to whole numbers", np.round, "Look for a rounding that should not be there."),
 )  # fmt: skip
@@ -288,7 +290,7 @@ def few_elements(pairs: Sequence[Pair]) -> Cause | None:
     """Right but for a few elements, named where there is one case to name them in."""
     wrong = _wrong(pairs)
     places = [np.argwhere(~_right_elements(p)) for p in wrong]
-    if any(p.got.size < 2 or 2 * len(at) > p.got.size for p, at in zip(wrong, places)):
+    if any(p.got.size < 2 or 2 * len(at) > p.got.size for p, at in zip(wrong, places, strict=True)):
         return None
     shown = ", ".join(describe.dimensions(at) for at in places[0][:3])
     return Cause(
