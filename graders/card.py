@@ -16,7 +16,8 @@ FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:14px
 def text(sheet: Sheet) -> str:
     """The card in plain text."""
     lines = [sheet.exercise, *(_text_line(r) for r in sheet.requirements)]
-    return "\n".join([*lines, *(f"  {label}: {words}" for label, words in _facts(sheet))])
+    lines += [f"  {label}: {words}" for label, words in _facts(sheet)]
+    return "\n".join([*lines, *([f"  {foot}"] if (foot := _foot(sheet)) else [])])
 
 
 def _text_line(requirement: Requirement) -> str:
@@ -34,7 +35,7 @@ def html(sheet: Sheet) -> str:
         f"<strong><code>{escape(sheet.exercise)}</code></strong> "
         f'<span style="opacity:.75">{escape(_summary(sheet))}</span>'
         f'<ul style="list-style:none;margin:4px 0;padding:0">{items}</ul>'
-        f"{_html_facts(sheet)}{_picture(sheet)}</div>"
+        f"{_html_facts(sheet)}{_picture(sheet)}{_html_foot(sheet)}</div>"
     )
 
 
@@ -76,9 +77,21 @@ def _words(label: str, words: str) -> str:
 
 
 def _facts(sheet: Sheet) -> list[tuple[str, str]]:
-    if not sheet.failed or not sheet.finding:
-        return []
-    return messages.rows(sheet.finding, sheet.failed.hidden)
+    if sheet.failed and sheet.finding:
+        return messages.rows(sheet.finding, sheet.failed.hidden)
+    return [("Why", sheet.reason)] if sheet.reason else []
+
+
+def _foot(sheet: Sheet) -> str:
+    """What a card says below a green list that held no hidden test."""
+    judged = [r for r in sheet.requirements if r.verb != "check_answer"]
+    visible_alone = judged and not any(requirement.hidden for requirement in judged)
+    return messages.MORE_TO_COME if visible_alone and not sheet.failed else ""
+
+
+def _html_foot(sheet: Sheet) -> str:
+    foot = escape(_foot(sheet))
+    return f'<div style="opacity:.75;font-size:12px;margin-top:4px">{foot}</div>' if foot else ""
 
 
 def _picture(sheet: Sheet) -> str:

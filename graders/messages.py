@@ -25,7 +25,7 @@ REQUIREMENTS = {
 UNANSWERED = Finding(
     Cause(
         "not answered yet",
-        "Replace the placeholder in the cell above, run that cell, then run this one.",
+        "Write your answer in the cell above, run that cell, then run this one.",
     ),
     answered=False,
 )
@@ -39,13 +39,24 @@ UNBOUND = Finding(
     answered=False,
 )
 
+STALE = Finding(
+    Cause(
+        "not answered yet",
+        "The cell above was last run with a syntax error, so the name still holds an older "
+        "answer. Mend the error, run that cell, then run this one.",
+    ),
+    answered=False,
+)
+
 BEHIND = "not yet checked"
 
 
-def requirement(verb: str, hidden: bool = False) -> str:
+def requirement(verb: str, about: str = "", hidden: bool = False) -> str:
     """What a check demands, as the end of a sentence that starts with the exercise's name."""
     words = REQUIREMENTS.get(verb, verb.removeprefix("check_").replace("_", " "))
-    return f"{words}, on hidden inputs" if hidden else words
+    if hidden:
+        return f"{words}, on hidden inputs"
+    return f"{words}: {about}" if about else words
 
 
 def one_line(exercise: str, finding: Finding) -> str:
@@ -87,7 +98,11 @@ def rows(finding: Finding, hidden: bool = False) -> list[tuple[str, str]]:
 
 
 def score_line(met: int, total: int) -> str:
-    """How many requirements are met, as the foot of a card."""
+    """How many requirements are met."""
     if met == total:
         return "All requirements are met." if total > 1 else "The requirement is met."
     return f"{met} of {total} requirements met."
+
+
+MORE_TO_COME = "When your work is graded, hidden tests try the same on other inputs."
+"""The foot of a green card that has seen the visible tests of a function, and no more."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from graders import card, sheet
+from graders.observation import Error
 from graders.subject import Unanswered
+
+_DEFINED = re.compile(r"^(?:def|class)\s+(\w+)|^(\w+)\s*=(?!=)", re.MULTILINE)
+_stale: set[str] = set()
+"""Names whose cell was last run with a syntax error: what they hold is an older answer."""
+_set_aside: dict[str, Any] = {}
+"""What a stand-in has taken the place of, while a check cell runs."""
 
 
 def connect(shell: Any) -> None:
@@ -33,9 +41,13 @@ def _begin(info: Any) -> None:
 
 def _stand_in(namespace: dict[str, Any], page: sheet.Sheet) -> None:
     """Binds an `Unanswered` to each name that a check is about and no cell has defined."""
-    for requirement in page.requirements:
-        if requirement.exercise and requirement.exercise not in namespace:
-            namespace[requirement.exercise] = Unanswered(requirement.exercise)
+    for name in {requirement.exercise for requirement in page.requirements} - {""}:
+        if name in _stale:
+            if name in namespace:
+                _set_aside[name] = namespace[name]
+            namespace[name] = Unanswered(name, Error("Stale", ("Stale",), name))
+        elif name not in namespace:
+            namespace[name] = Unanswered(name)
 
 
 def _end(result: Any) -> None:
@@ -43,6 +55,18 @@ def _end(result: Any) -> None:
     namespace = _namespace()
     for name in [name for name, bound in namespace.items() if isinstance(bound, Unanswered)]:
         del namespace[name]
+    namespace.update(_set_aside)
+    _set_aside.clear()
+    _note_syntax(result)
+
+
+def _note_syntax(result: Any) -> None:
+    """Keeps account of the names that a cell would have defined, had it been Python."""
+    names = {a or b for a, b in _DEFINED.findall(result.info.raw_cell or "")}
+    if isinstance(result.error_before_exec, SyntaxError):
+        _stale.update(names)
+    elif result.error_before_exec is None:
+        _stale.difference_update(names)
 
 
 def _namespace() -> dict[str, Any]:

@@ -19,9 +19,9 @@ from graders import describe
 from graders.inputs import received
 from graders.plain import plain, printable
 from graders.probes import ON_ANYTHING, PROBES
-from graders.surroundings import Through
+from graders.surroundings import Through, body_of
 
-LONGEST_MESSAGE, LONGEST_LINE = 2000, 120
+LONGEST_MESSAGE, LONGEST_LINE, MOST_CHARACTERS = 2000, 120, 10_000_000
 TRUSTED = (os.path.dirname(os.path.abspath(__file__)), sys.prefix, sys.base_prefix, "<frozen")
 
 
@@ -86,18 +86,32 @@ def observe(target: Any, request: Request) -> Result:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return Result(error=error_facts(error))
+            return Result(error=error_facts(error, _files(request.steps, target)))
 
 
 class NotAFunction(Exception):
     """A function is asked for, and the name holds something else."""
 
 
+class OutputLimit(Exception):
+    """An answer has printed more than anyone will read."""
+
+
+class Captured(io.StringIO):
+    """Keeps what is written, up to 10 million characters; more is an `OutputLimit`."""
+
+    def write(self, text: str) -> int:
+        """Keeps `text`."""
+        if self.tell() + len(text) > MOST_CHARACTERS:
+            raise OutputLimit(f"more than {MOST_CHARACTERS} characters were printed")
+        return super().write(text)
+
+
 @contextlib.contextmanager
 def quiet() -> Any:
     with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(Captured()),
+        contextlib.redirect_stderr(Captured()),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
@@ -116,10 +130,24 @@ def _follow(target: Any, steps: Sequence[Step]) -> Any:
     return target
 
 
-def error_facts(error: BaseException) -> Error:
-    """`error` as text; a `__str__` that raises itself is survived."""
+def _files(steps: Sequence[Step], target: Any) -> frozenset[str]:
+    """The files of the functions of ours that stand between the check and the answer."""
+    ours = {body.co_filename for step in steps if (body := body_of(step.function))}
+    own = body_of(target)
+    return frozenset(ours - {own.co_filename if own else ""})
+
+
+def error_facts(error: BaseException, ours: frozenset[str] = frozenset()) -> Error:
+    """`error` as text; a `__str__` that raises itself is survived.
+
+    `ours` are files whose lines are not the student's: what they raise is about what the answer
+    returned to them.
+    """
     bases = tuple(printable(base.__name__) for base in type(error).__mro__)
-    return Error(bases[0], bases, _message(error), _student_line(error))
+    line, is_ours = _student_line(error, ours)
+    if is_ours and "is not callable" in _message(error):
+        return Error("NotAFunction", ("NotAFunction",), "what it returned is none")
+    return Error(bases[0], bases, _message(error), line)
 
 
 def _message(error: BaseException) -> str:
@@ -129,11 +157,12 @@ def _message(error: BaseException) -> str:
         return ""
 
 
-def _student_line(error: BaseException) -> str:
-    """The innermost line of code that is neither ours nor a library's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in reversed(frames):
+def _student_line(error: BaseException, ours: frozenset[str]) -> tuple[str, bool]:
+    """The innermost line that is no library's, and whether it is ours; ours are not told."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in ours:
+            return "", True
         if not frame.filename.startswith(TRUSTED):
             line = linecache.getline(frame.filename, frame.lineno or 0)
-            return printable((line or frame.line or "").strip()[:LONGEST_LINE])
-    return ""
+            return printable((line or frame.line or "").strip()[:LONGEST_LINE]), False
+    return "", False

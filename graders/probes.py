@@ -37,7 +37,12 @@ def probe(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @probe
 def value(answer: Any) -> Any:
-    """The student's object itself, as plain data: a prediction. A dtype is given by its name."""
+    """The student's object itself, as plain data: a prediction.
+
+    A dtype, and the class of an exception, become their names.
+    """
+    if isinstance(answer, type) and issubclass(answer, BaseException):
+        return answer.__name__
     dtype = getattr(answer, "dtype", None) if isinstance(answer, type) else answer
     if isinstance(answer, type) and issubclass(answer, np.generic):
         dtype = np.dtype(answer)

@@ -25,11 +25,12 @@ class Requirement:
     verb: str
     exercise: str
     hidden: bool = False
+    about: str = ""
     state: str = "open"  # then "met", "failed" or "unanswered"
 
     @property
     def words(self) -> str:
-        return messages.requirement(self.verb, self.hidden)
+        return messages.requirement(self.verb, self.about, self.hidden)
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Sheet:
     requirements: list[Requirement]
     show: Callable[[Sheet], None] = lambda sheet: None
     finding: Finding | None = None
+    reason: str = ""  # why a right answer is right
     position: int = field(default=0)
 
     @classmethod
@@ -53,15 +55,16 @@ class Sheet:
     def failed(self) -> Requirement | None:
         return next((r for r in self.requirements if r.state in ("failed", "unanswered")), None)
 
-    def begin(self, verb: str, exercise: str) -> Requirement:
+    def begin(self, verb: str, exercise: str, about: str = "") -> Requirement:
         """The next requirement; one that the source did not announce is added."""
         if self.position == len(self.requirements):
-            self.requirements.append(Requirement(verb, exercise))
+            self.requirements.append(Requirement(verb, exercise, about=about))
         self.position += 1
         return self.requirements[self.position - 1]
 
-    def meet(self, requirement: Requirement) -> None:
-        requirement.state = "met"
+    def meet(self, requirement: Requirement, reason: str = "") -> None:
+        """Notes that the requirement is met; shows the sheet if it was the last."""
+        requirement.state, self.reason = "met", reason
         if self.position == len(self.requirements):
             self.show(self)
 
@@ -110,12 +113,17 @@ def requirements_in(source: str) -> list[Requirement]:
     hidden = hidden_lines(source)
     calls = [s.value for s in statements if isinstance(s, ast.Expr)]
     return [
-        Requirement(call.func.id, student_name(call), call.lineno in hidden)
+        Requirement(call.func.id, student_name(call), call.lineno in hidden, _about(call))
         for call in calls
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
         and call.func.id.startswith("check_")
     ]
+
+
+def _about(call: ast.Call) -> str:
+    values = [keyword.value for keyword in call.keywords if keyword.arg == "about"]
+    return str(values[0].value) if values and isinstance(values[0], ast.Constant) else ""
 
 
 def hidden_lines(source: str) -> set[int]:

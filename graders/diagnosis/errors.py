@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from graders.failure import Cause
@@ -60,6 +61,10 @@ BY_TYPE = {
         "the process of the answer has sent something that cannot be read",
         "Remove what writes to other files or pipes of the process; return values instead.",
     ),
+    "OutputLimit": Cause(
+        "it prints without end",
+        "Look for a `print` in a loop that does not end.",
+    ),
     "TimeLimit": Cause(
         "the answer ran past its time limit",
         "Look for a loop that does not end.",
@@ -76,6 +81,14 @@ def by_message(error: Error) -> Cause | None:
 
 
 BY_MESSAGE = [
+    (
+        "Slice entries must be static",
+        Cause(
+            "a slice whose ends depend on values: under tracing shapes are fixed, and so are "
+            "slices (`jax.jit(f)(...)` shows the error)",
+            "Keep the whole array and choose with a mask: `jnp.arange(n) < length`.",
+        ),
+    ),
     (
         "JAX arrays are immutable",
         Cause(
@@ -188,6 +201,26 @@ BY_MESSAGE = [
 ]
 
 
+TORCH = {
+    "dim": "axis", "keepdim": "keepdims", "float": "astype(jnp.float32)", "clamp": "clip",
+    "norm": "jnp.linalg.norm(x)", "abs": "jnp.abs(x)", "exp": "jnp.exp(x)", "sqrt": "jnp.sqrt(x)",
+    "numpy": "np.asarray(x)", "detach": "jax.lax.stop_gradient(x)", "backward": "jax.grad(f)",
+    "view": "reshape", "permute": "transpose", "unsqueeze": "x[:, None]", "mm": "x @ y",
+    "log": "jnp.log(x)", "size": "x.shape", "cpu": "jax.device_put",
+}  # fmt: skip
+
+
+def by_habit(error: Error) -> Cause | None:
+    """PyTorch's name for something that JAX, like NumPy, calls otherwise."""
+    found = re.search(r"(?:unexpected keyword argument|has no attribute) '(\w+)'", error.message)
+    if not found or found[1] not in TORCH:
+        return None
+    return Cause(
+        f"`{found[1]}` is PyTorch's word: {error.message}",
+        f"JAX, like NumPy, says `{TORCH[found[1]]}`.",
+    )
+
+
 def by_arity(error: Error) -> Cause | None:
     parts = (
         "positional argument", "unexpected keyword argument", "required keyword-only",
@@ -230,7 +263,7 @@ def undefined(error: Error) -> Cause | None:
 
 
 READERS: tuple[Reader, ...] = (
-    by_type, no_function, no_arrays, by_message, by_arity, undefined,
+    by_type, no_function, no_arrays, by_message, by_habit, by_arity, undefined,
 )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def _named(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]]) -> Ca
     for diagnosis, mistaken in mistakes.items():
         if all(_is_what_came(pair, mistaken) for pair in pairs):
             return Cause(
-                diagnosis, "Read the docstring again with this in mind, and find the line."
+                diagnosis, "If you do not see where, open the first hint."
             )
     return None
 
@@ -74,22 +74,21 @@ def _wrong(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def not_finite(pairs: Sequence[Pair]) -> Cause | None:
-    wrong = _wrong(pairs)
-    bad = [p for p in wrong if (np.isnan(p.got) & ~np.isnan(p.expected)).any()]
-    if bad:
-        every = all(np.isnan(p.got).all() for p in bad)
+    """Judged on the first wrong case alone: it is the one that the card shows."""
+    shown = _wrong(pairs)[0]
+    if (np.isnan(shown.got) & ~np.isnan(shown.expected)).any():
         return Cause(
-            "NaN where a number is meant" + ("" if every else ", in some elements"),
+            "NaN where a number is meant" + ("" if np.isnan(shown.got).all() else ", in places"),
             "Look for 0/0, inf - inf, the log of a negative number, or a division by an empty "
             "count; mend the input of that operation, not only its result.",
         )
-    if any((np.isinf(p.got) & np.isfinite(p.expected)).any() for p in wrong):
+    if (np.isinf(shown.got) & np.isfinite(shown.expected)).any():
         return Cause(
             "infinite where a number is meant: an intermediate value overflows, or is divided "
             "by zero",
             "Rewrite the formula so that large parts cancel before `exp`, or guard the divisor.",
         )
-    if any((np.isfinite(p.got) & np.isnan(p.expected)).any() for p in wrong):
+    if (np.isfinite(shown.got) & np.isnan(shown.expected)).any():
         return Cause(
             "a number where NaN is meant",
             "Find out what the exercise asks of this edge case.",

@@ -62,7 +62,7 @@ def standardise(x):
     return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-5)
 
 
-# %% wrong="repeated" says="is called that is no function"
+# %% wrong="repeated" says="a function is asked for"
 def repeated(f, n):
     x = jnp.zeros(2)
     for _ in range(n):
