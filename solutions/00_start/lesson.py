@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 0 · Start here
 #
-# This page takes fifteen minutes. At its end you will know how an exercise of this course works:
+# This page takes about twenty-five minutes. At its end you will know how an exercise of this course works:
 # where you write, how a check answers, and what is marked. You will also know whether the NumPy
 # and the Python that you bring are enough, and which machine your JAX computes on.
 #
@@ -42,9 +42,10 @@ plt.show()
 # `jax.vmap` turned functions of one number into functions of two hundred. Neither guessed: these
 # are exact derivatives, not differences of neighbouring points. How that is possible is what the
 # course is about. One condition runs through all of it: **JAX can only transform functions that
-# are pure**, those that compute a result from their arguments and do nothing else. So the checks
-# of this course look at more than your numbers. They ask whether JAX could do this to *your*
-# function.
+# are pure**, those that compute a result from their arguments and do nothing else. The reason is
+# how it goes about it: it **traces** a function, which means that it calls it once with stand-ins
+# that have a shape and a dtype, and writes down what is done to them. So the checks of this course
+# look at more than your numbers. They ask whether JAX could do this to *your* function.
 
 # %% [markdown]
 # ## 0.2 A card, on purpose red
@@ -53,6 +54,9 @@ plt.show()
 #
 # Write `rescale(x)`: it moves and stretches an array so that its smallest number becomes 0 and its
 # largest 1. An array whose numbers are all equal has nothing to stretch: give zeros for it.
+#
+# The notes in the signature, such as `Float[Array, "rows columns"]`, are for the reader: a float
+# array with axes of these names (`"..."`: any axes, `""`: none). Nothing enforces them.
 #
 # First do it wrong. Replace the last two lines of the next cell by `return x / x.max()` and run
 # that cell. Below the hints stands its check, folded to three dots; run it too, and read the card.
@@ -100,7 +104,7 @@ check_shape(rescale, np.arange(6.0).reshape(2, 3), returns="2 3")
 check_values(
     rescale,
     rescale_by_numpy,
-    [(np.array([1.0, 3.0, 5.0]),), (np.array([-2.0, 0.0, 2.0, 6.0]),)],
+    [(np.array([1.0, 3.0, 5.0]),), (np.array([-2.0, 0.0, 2.0, 6.0]),), (np.full(3, 7.0),)],
     mistakes={
         "divided by the largest number, but the smallest was not moved to 0": lambda x: x / x.max()
     },
@@ -119,7 +123,11 @@ check_values(
 # met, a cross at the first thing that is not, and *not yet checked* for what lies behind it. Below
 # stand the input at which it went wrong, the usual cause, and a next step. A check is all or
 # nothing: 2 points or none. Run it as often as you like; nobody counts. A click on the three dots
-# unfolds the check, if you want to see what it runs.
+# unfolds the check, if you want to see what it runs. Two things to know:
+#
+# - Green means that everything *shown here* is met. When your work is graded, **hidden tests** try
+#   the same function on other sizes, other numbers and edge cases.
+# - If the cell with your answer stops with an error, the name still holds your previous version.
 #
 # The collapsed lines above are **hints**. The first names the idea, the second the tool, the third
 # the shape of the answer. They cost nothing. Opening one after five honest minutes is good
@@ -129,7 +137,7 @@ check_values(
 #
 # Before something surprising happens the course asks what you expect. Write the answer first and
 # run the cell afterwards: being wrong in writing is what makes it stick. Predictions are marked
-# too, one point each, and the check tells you why.
+# too, one point each; when you have it right, the card tells you why it is so.
 
 # %% exercise="sum_shape" kind="prediction"
 # The shape of np.ones((3, 1)) + np.ones(4), as a tuple:
@@ -146,6 +154,7 @@ check_answer(
     mistakes={
         (3,): "A column of 3 and a row of 4 do not add up pairwise; each element meets each other.",
         "error": "NumPy does not refuse: an axis of size 1 is stretched to fit.",
+        "ValueError": "NumPy does not refuse: an axis of size 1 is stretched to fit, on either side.",
     },
 )
 
@@ -190,7 +199,7 @@ def standardise_broken(x):
 heights_and_weights = jnp.array(np.random.default_rng(0).normal([170, 70], [8, 15], (300, 2)))
 plt.scatter(*standardise_broken(heights_and_weights).T, s=8, label="broken")
 plt.scatter(0, 0, marker="+", s=200, color="black", label="where the centre should be")
-plt.axis("equal")
+plt.axis("equal"), plt.xlabel("height"), plt.ylabel("weight")
 plt.legend()
 plt.show()
 
@@ -239,6 +248,9 @@ check_values(
         "one mean for the whole array, not one for each column": lambda x: (x - x.mean()) / x.std(),
         "each row was standardised, not each column": lambda x: (
             (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+        ),
+        "the mean is taken by columns, the standard deviation is not": lambda x: (
+            (x - x.mean(0)) / x.std()
         ),
         "the standard deviation divides by n - 1": lambda x: (x - x.mean(0)) / x.std(0, ddof=1),
     },
@@ -376,10 +388,9 @@ jax.default_backend(), jax.devices()
 #
 # ## 0.8 Marks, and honesty
 #
-# Your mark is the sum of the points of the checks that pass. What you see here is not all that is
-# tried: when your work is graded, each check also runs **hidden tests** on other sizes, other
-# numbers and edge cases. An answer that only knows the inputs shown here will fail them; an answer
-# that does what its docstring says will not.
+# Your mark is the sum of the points of the checks that pass, hidden tests included. An answer that
+# only knows the inputs shown here will fail those; an answer that does what its docstring says will
+# not.
 #
 # - A wrong answer costs its own points and no others. Go on, and come back.
 # - Write in the cells that say `YOUR CODE HERE` or `...`. Check cells are locked, and restored

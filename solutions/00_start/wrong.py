@@ -39,6 +39,11 @@ def standardise(x):
     return (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
 
 
+# %% wrong="standardise" says="the standard deviation is not"
+def standardise(x):
+    return (x - x.mean(axis=0)) / x.std()
+
+
 # %% wrong="standardise" says="divides by n - 1"
 def standardise(x):
     return (x - x.mean(axis=0)) / x.std(axis=0, ddof=1)
