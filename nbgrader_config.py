@@ -60,12 +60,7 @@ c.Autograde.autograde_preprocessors = [
 c.IgnorePattern.enabled = True
 c.IgnorePattern.pattern = r"(?s).*"
 c.Execute.timeout = 120  # seconds a cell
-# Warnings would fail Validate as well, whose steps cannot be configured.
-c.Execute.extra_arguments = [
-    "--log-level=ERROR",
-    "--HistoryManager.hist_file=:memory:",
-    "--IPKernelApp.exec_lines=import warnings; warnings.simplefilter('ignore'); del warnings",
-]
+c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
 
 c.GenerateFeedback.exporter_class = FeedbackExporter
 c.GenerateFeedback.preprocessors = [
@@ -74,5 +69,6 @@ c.GenerateFeedback.preprocessors = [
     CSSHTMLHeaderPreprocessor,
 ]
 c.HTMLExporter.sanitize_html = True
+c.HTMLExporter.exclude_anchor_links = True
 
 c.ExportPlugin.to = str(root / "build" / "grades.csv")

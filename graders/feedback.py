@@ -8,6 +8,7 @@ import bleach
 from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
 from jinja2 import pass_context
 from nbconvert.exporters import HTMLExporter
+from nbformat import NotebookNode
 
 _TAGS = {
     *bleach.ALLOWED_TAGS,
@@ -32,6 +33,7 @@ _STYLES = {
     *("list-style", "margin", "max-width", "opacity", "overflow-wrap", "padding"),
 }
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*")
+_TEST_CELL = re.compile(r'<a href="#(\w+)">Test cell</a>')
 _LINK = re.compile(r"(https?:|mailto:|#)", re.IGNORECASE)
 
 
@@ -65,6 +67,13 @@ class FeedbackExporter(HTMLExporter):
     def markdown2html(self, context: Any, source: str) -> str:
         """The rendered Markdown, cleaned: nbgrader's template does not do it."""
         return clean(super().markdown2html(context, source))
+
+    def from_notebook_node(
+        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **options: Any
+    ) -> tuple[str, dict[str, Any]]:
+        """The page; its list of marks names each check, where nbgrader writes "Test cell"."""
+        page, resources = super().from_notebook_node(nb, resources, **options)
+        return _TEST_CELL.sub(r'<a href="#\1">\1</a>', page), resources
 
     def default_filters(self) -> Generator[tuple[str, Any], Any, None]:
         """The usual filters, with our cleaning in place of nbconvert's."""

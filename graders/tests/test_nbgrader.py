@@ -188,6 +188,14 @@ def test_hidden_tests_are_on_no_page(course: Path) -> None:
     assert "A hidden test failed" in page(course, "lookup")
 
 
+def test_a_page_lists_the_marks_by_name(course: Path) -> None:
+    listed = BeautifulSoup(page(course, "forger"), "html.parser").select("#toc li")
+    assert [item.get_text() for item in listed] == [
+        "double_check (Score: 0.0 / 2.0)",
+        "answer_check (Score: 1.0 / 1.0)",
+    ]
+
+
 def test_a_visible_failure_keeps_its_words(course: Path) -> None:
     assert "AssertionError: at 2: 2, expected 4" in page(course, "forger")
 
