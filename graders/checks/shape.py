@@ -90,7 +90,7 @@ def _dtype_cause(got: str, expected: str) -> Any:
 
 
 def _kind(dtype: str) -> str:
-    for prefix, kind in (("bool", "b"), ("int", "i"), ("uint", "u"), ("complex", "c")):
+    for prefix, kind in (("bool", "b"), ("int", "i"), ("uint", "i"), ("complex", "c")):
         if dtype.startswith(prefix):
             return kind
     return "f"

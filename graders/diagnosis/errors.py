@@ -132,6 +132,21 @@ BY_MESSAGE = [
         ),
     ),
     (
+        "Shapes must be 1D sequences of concrete values",
+        Cause(
+            "a shape is made from a traced value: a size needs a concrete value while it is traced",
+            "Take sizes from `x.shape`, or make the argument static.",
+        ),
+    ),
+    (
+        "for argument to VJP function",
+        Cause(
+            "the pullback of `jax.vjp` is given a cotangent of another shape or dtype than the "
+            "value has",
+            "Look at what the function returns: the cotangent is of the same shape and dtype.",
+        ),
+    ),
+    (
         "Non-hashable static arguments",
         Cause(
             "a static argument is an array or a list: JAX compiles once for each value of it, and "

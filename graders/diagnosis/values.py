@@ -108,6 +108,8 @@ def all_zeros(pairs: Sequence[Pair]) -> Cause | None:
 
 def factor(pairs: Sequence[Pair]) -> Cause | None:
     """One factor a case turns what is expected into what came."""
+    if any(pair.right and pair.expected.any() and not _has_unit_axis(pair) for pair in pairs):
+        return None
     factors = [_ratio(pair) for pair in _wrong(pairs)]
     if not factors or any(f is None for f in factors):
         return None
@@ -136,6 +138,11 @@ def factor(pairs: Sequence[Pair]) -> Cause | None:
         "a factor that changes with the input",
         "Check what the result is divided by, and over which axis.",
     )
+
+
+def _has_unit_axis(pair: Pair) -> bool:
+    """Whether an argument has an axis of size 1, along which sum and mean are the same."""
+    return any(1 in np.shape(leaf) for leaf in jax.tree.leaves(pair.args))
 
 
 def _ratio(pair: Pair) -> float | None:

@@ -1,0 +1,241 @@
+"""Whatever stands in an answer's place, every check fails in words that a student understands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from graders import (
+    CheckFailed,
+    check_dtype,
+    check_gradients,
+    check_primitives,
+    check_pure,
+    check_shape,
+    check_traces,
+    check_values,
+    result_of,
+    through,
+)
+from graders.tests.failing import failure
+
+X = np.ones((3, 2), np.float32)
+
+CHECKS: dict[str, Callable[[Any], None]] = {
+    "shape": lambda f: check_shape(f, X, returns="3 2"),
+    "dtype": lambda f: check_dtype(f, X, returns="float32"),
+    "values": lambda f: check_values(f, lambda x: x, [(X,)]),
+    "gradients": lambda f: check_gradients(f, X),
+    "pure": lambda f: check_pure(f, X),
+    "traces": lambda f: check_traces(f, [(X,), (X,)]),
+    "primitives": lambda f: check_primitives(f, X, requires=("sin",)),
+}
+
+
+class Thing:
+    pass
+
+
+class NoWords(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class Stop(BaseException):
+    pass
+
+
+def raises(error: BaseException) -> Callable:
+    def f(x):
+        raise error
+
+    return f
+
+
+def chatters(x):
+    print("word " * 200_000)
+    print("word " * 200_000, file=sys.stderr)
+    raise ValueError("word " * 200_000)
+
+
+def itself(x):
+    inside = [x]
+    inside += [inside, inside]
+    return inside
+
+
+def deep(x):
+    for _ in range(2000):
+        x = [x]
+    return x
+
+
+def yields(x):
+    yield x
+
+
+NO_FUNCTIONS = {
+    "a number": (3, "the name holds 3"),
+    "None": (None, "the name holds None"),
+    "an array": (jnp.ones(3), "the name holds [1, 1, 1]"),
+    "a string": ("relu", "the name holds 'relu'"),
+    "an object": (Thing(), "the name holds an object of type Thing"),
+    "a module": (np, "the name holds an object of type module"),
+    "a list": ([jnp.sin], "the name holds [a function]"),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", NO_FUNCTIONS)
+def test_no_function(name: str, check: str) -> None:
+    answer, says = NO_FUNCTIONS[name]
+    failed = failure(CHECKS[check], answer)
+    assert failed.diagnosis == f"a function is asked for, and {says}"
+    assert "`def`" in failed.next_step
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("answer", [..., raises(NotImplementedError())], ids=["...", "raise"])
+def test_the_placeholder(answer: Any, check: str) -> None:
+    with pytest.raises(CheckFailed, match="not answered yet") as caught:
+        CHECKS[check](answer)
+    assert not caught.value.answered
+
+
+def test_what_jax_has_not_implemented_is_an_answer() -> None:
+    failed = failure(CHECKS["pure"], raises(NotImplementedError("Differentiation rule for 'x'")))
+    assert failed.answered
+    assert failed.diagnosis == "the code raised NotImplementedError: Differentiation rule for 'x'"
+
+
+BROKEN = {
+    "a class": (Thing, "arguments than it is given: Thing() takes no arguments"),
+    "one argument more": (lambda x, y: x, "missing 1 required positional argument: 'y'"),
+    "no argument": (lambda: 1, "takes 0 positional arguments but 1 was given"),
+    "keyword only": (lambda x, *, y: x, "missing 1 required keyword-only argument: 'y'"),
+    "an exception without words": (raises(NoWords()), "the code raised NoWords: (no message)"),
+    "an exception with too many": (chatters, "the code raised ValueError: word word"),
+    "sys.exit": (raises(SystemExit(0)), "the answer stops the whole program"),
+    "an exception of its own": (raises(Stop()), "the code raised Stop"),
+    "a name that is not there": (lambda x: y, "the code raised NameError: name 'y' is not"),
+    "recursion": (lambda x: BROKEN["recursion"][0](x), "the function calls itself without end"),
+    "assertion": (raises(AssertionError()), "the code raised AssertionError"),
+    "half a character": (raises(ValueError("\ud800")), "the code raised ValueError: ?"),
+    "called value": (lambda x: x(1), "something is called that is no function"),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_function_that_breaks(name: str, check: str) -> None:
+    f, says = BROKEN[name]
+    failed = failure(CHECKS[check], f)
+    assert says in failed.diagnosis
+    assert failed.got.startswith("an exception, ")
+    assert failed.at.endswith("= [[1, 1], [1, 1], [1, 1]]")
+
+
+RESULTS = {
+    "None": (lambda x: None, "nothing was returned"),
+    "a function": (lambda x: jnp.sin, "a function was returned where"),
+    "a generator": (yields, "an object of type generator where"),
+    "a list of itself": (itself, "a list where"),
+    "a deep list": (deep, "a list where"),
+    "a long list": (lambda x: [1.0] * 200_000, "a list where"),
+    "a string": (lambda x: "s" * 10_000, "a string where"),
+    "bytes": (lambda x: b"abc", "an object of type bytes where"),
+    "a set": (lambda x: {1, 2}, "an object of type set where"),
+    "an object": (lambda x: Thing(), "an object of type Thing where"),
+    "a class": (lambda x: Thing, "a function was returned where"),
+    "an exception": (lambda x: ValueError("x"), "an object of type ValueError where"),
+    "the placeholder": (lambda x: ..., "the placeholder `...` where"),
+    "a dict of objects": (lambda x: {(1, 2): Thing()}, "an object of type dict where"),
+    "a large integer": (lambda x: 10**400, "an integer too large for an array where"),
+    "objects in an array": (lambda x: np.array([1, "a", None], object), "a NumPy array of objects"),
+    "strings in an array": (lambda x: np.array(["a"]), "a NumPy array of strings where"),
+    "dates in an array": (lambda x: np.zeros(2, "M8[s]"), "a NumPy array of dates where"),
+    "records in an array": (lambda x: np.zeros(2, "i4,f4"), "a NumPy array of records where"),
+}
+
+
+@pytest.mark.parametrize("check", ["shape", "dtype", "values", "gradients"])
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_that_is_no_array(name: str, check: str) -> None:
+    f, says = RESULTS[name]
+    failed = failure(CHECKS[check], f)
+    assert says in failed.diagnosis
+
+
+TRACEABLE = ("None", "a long list")
+
+
+@pytest.mark.parametrize("check", ["pure", "primitives"])
+@pytest.mark.parametrize("name", [name for name in RESULTS if name not in TRACEABLE])
+def test_a_result_that_cannot_be_traced(name: str, check: str) -> None:
+    failed = failure(CHECKS[check], RESULTS[name][0])
+    assert "the function returns" in failed.diagnosis
+    assert failed.diagnosis.endswith("where arrays are meant: it cannot be traced")
+
+
+def test_a_tracer_that_escaped() -> None:
+    kept: list = []
+    jax.jit(lambda x: kept.append(x) or x)(X)
+    for check in ("shape", "dtype", "values", "gradients"):
+        assert "a tracer escaped" in failure(CHECKS[check], lambda x: kept[0]).diagnosis
+    assert "a tracer escaped" in failure(CHECKS["pure"], lambda x: kept[0] + 1).diagnosis
+
+
+def test_the_interrupt_from_the_keyboard_is_no_answer() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        CHECKS["shape"](raises(KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_function_that_returns_no_function(check: str) -> None:
+    failed = failure(CHECKS[check], result_of(lambda scale: None, 2.0))
+    assert failed.diagnosis == "a function is asked for, and what it returned is None"
+    failed = failure(CHECKS[check], result_of(raises(ValueError("no")), 2.0))
+    assert failed.diagnosis == "the code raised ValueError: no"
+
+
+def test_a_class_whose_wrapper_breaks() -> None:
+    failed = failure(CHECKS["values"], through(lambda make, x: make(x).apply(x), Thing))
+    assert "another number of arguments" in failed.diagnosis
+    failed = failure(CHECKS["values"], through(lambda make, x: make().apply(x), Thing))
+    assert "'Thing' object has no attribute 'apply'" in failed.diagnosis
+
+
+def test_output_is_kept_off_the_page(capsys: pytest.CaptureFixture) -> None:
+    for check in CHECKS:
+        failure(CHECKS[check], chatters)
+    jax.effects_barrier()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_donated_arguments_are_there_for_the_next_check() -> None:
+    given = jnp.arange(3.0)
+    donating = jax.jit(lambda x: x + 1, donate_argnums=0)
+    for _ in range(2):
+        check_values(donating, lambda x: x + 1, [(given,)])
+        check_pure(donating, given)
+        check_shape(donating, given, returns="3")
+    again = failure(
+        partial(check_values, oracle=lambda x: x, cases=[(given,)]), use_after(donating)
+    )
+    assert "an array is used after it was donated" in again.diagnosis
+    assert given.sum() == 3
+
+
+def use_after(donating: Callable) -> Callable:
+    def f(x):
+        donating(x)
+        return donating(x)
+
+    return f
