@@ -80,5 +80,6 @@ def _drawn(spec: Any, rng: np.random.Generator, sizes: Sizes, scale: float) -> A
     if isinstance(spec, dict):
         return {name: _drawn(inner, rng, sizes, scale) for name, inner in spec.items()}
     if isinstance(spec, list | tuple):
-        return type(spec)(_drawn(inner, rng, sizes, scale) for inner in spec)
+        drawn = [_drawn(inner, rng, sizes, scale) for inner in spec]
+        return type(spec)(*drawn) if hasattr(spec, "_fields") else type(spec)(drawn)
     return spec

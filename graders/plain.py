@@ -99,14 +99,27 @@ class _Reader:
         return self._registered(value, depth)
 
     def _registered(self, value: object, depth: int) -> Plain:
-        if isinstance(value, type) or jax.tree_util.all_leaves([value]):
-            return Opaque(_type_name(value), callable(value))
-        paths = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda node: node is not value)
-        fields = tuple(jax.tree_util.keystr(path, simple=True) for path, _ in paths[0])
-        return self._record(value, fields, tuple(child for _, child in paths[0]), depth)
+        paths = None if isinstance(value, type) else _flattened(value)
+        if paths is None:
+            return Opaque(printable(_type_name(value)), callable(value))
+        fields = tuple(printable(jax.tree_util.keystr(path, simple=True)) for path, _ in paths)
+        return self._record(value, fields, tuple(child for _, child in paths), depth)
 
     def _record(self, value: object, fields: tuple[str, ...], inner: tuple, depth: int) -> Record:
-        return Record(_type_name(value), fields, tuple(self.read(child, depth) for child in inner))
+        return Record(
+            printable(_type_name(value)), fields, tuple(self.read(child, depth) for child in inner)
+        )
+
+
+def _flattened(value: object) -> list[tuple[Any, Any]] | None:
+    """The children of a pytree with their paths; None for what is no pytree, or a broken one."""
+    try:
+        if jax.tree_util.all_leaves([value]):
+            return None
+        found = jax.tree_util.tree_flatten_with_path(value, is_leaf=lambda node: node is not value)
+        return found[0]
+    except Exception:  # a class of the student's, or keys that cannot be sorted
+        return None
 
 
 def printable(text: str) -> str:

@@ -17,7 +17,8 @@ def failure(check: Callable[..., None], *args: Any, **kwargs: Any) -> CheckFaile
     with pytest.raises(CheckFailed) as caught:
         check(*args, **kwargs)
     failed = caught.value
-    assert failed.diagnosis and failed.next_step
+    assert failed.diagnosis
+    assert failed.next_step
     for words in (failed.diagnosis, failed.next_step, failed.expected, failed.got, failed.at):
         assert not any(raw in words for raw in RAW), words
         assert len(words) < 1000

@@ -1,0 +1,12 @@
+"""Settings for every test."""
+
+from hypothesis import HealthCheck, settings
+
+# The same examples on every machine, and no limit on the time of one: JAX compiles at the first.
+settings.register_profile(
+    "graders",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+settings.load_profile("graders")

@@ -1,0 +1,164 @@
+"""Diagnosis from numbers alone, on random arrays: named right, never a right answer rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from graders import CheckFailed, check_values
+from graders.diagnosis import values
+from graders.diagnosis.values import Pair
+
+seeds = st.integers(0, 2**32 - 1)
+scales = st.sampled_from([1e-2, 1.0, 1e3])
+
+
+def cases(seed: int, scale: float, ndim: int = 2) -> list[np.ndarray]:
+    """Three arrays of different sizes, none of them 1, without zeros, halves or symmetry."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.permutation(np.arange(2, 2 + 3 * ndim)).reshape(3, ndim)
+    return [scale * (0.1 + rng.random(size)) * rng.choice([-1, 1], size) for size in sizes]
+
+
+def said(wrong: Callable, right: Callable, inputs: list[np.ndarray]) -> str:
+    """The diagnosis of `wrong` where `right` is meant."""
+    pairs = [Pair((x,), np.asarray(right(x)), np.asarray(wrong(x)), right=False) for x in inputs]
+    assume(not any(values.near(p.got, p.expected) for p in pairs))
+    return values.cause_of(pairs).diagnosis
+
+
+NAMED = {
+    "sum for mean": (lambda x: x.sum(1), lambda x: x.mean(1), "sum where the mean is meant"),
+    "mean for sum": (lambda x: x.mean(0), lambda x: x.sum(0), "mean where the sum is meant"),
+    "mean of all": (lambda x: x.sum(), lambda x: x.mean(), "sum where the mean is meant"),
+    "flipped": (lambda x: -x.sum(1), lambda x: x.sum(1), "the sign is flipped"),
+    "twice": (lambda x: 2 * x * x.sum(), lambda x: x * x.sum(), "a constant factor of 2 "),
+    "half": (lambda x: 0.5 * x @ x.T, lambda x: x @ x.T, "a constant factor of 0.5 "),
+    "shifted": (lambda x: x @ x.T + 7, lambda x: x @ x.T, "off by a constant 7"),
+    "zeros": (lambda x: 0 * x, lambda x: x**3, "all zeros"),
+    "unchanged": (lambda x: x, lambda x: x**3, "the input came back unchanged"),
+    "absolute": (lambda x: np.abs(x**3), lambda x: x**3, "the sign is lost"),
+    "NaN": (lambda x: x + np.nan, lambda x: x, "NaN where a number is meant"),
+    "some NaN": (lambda x: np.where(x == x.max(), np.nan, x), lambda x: x, "NaN where a number"),
+    "infinite": (lambda x: np.where(x == x.max(), np.inf, x), lambda x: x, "infinite where a num"),
+    "finite": (lambda x: x, lambda x: np.where(x == x.max(), np.nan, x), "a number where NaN is"),
+    "squared": (lambda x: (x**3) ** 2, lambda x: x**3, "the square of what is meant"),
+    "root": (lambda x: np.abs(x) ** 1.5, lambda x: np.abs(x) ** 3, "the square root of what is"),
+    "reciprocal": (lambda x: 1 / x**3, lambda x: x**3, "the reciprocal of what is meant"),
+    "reversed rows": (lambda x: (x**3)[::-1], lambda x: x**3, "reversed along axis 0"),
+    "reversed columns": (lambda x: (x**3)[:, ::-1], lambda x: x**3, "reversed along axis 1"),
+    "one element": (
+        lambda x: np.where(np.arange(x.size).reshape(x.shape) == 1, 5 * x**3 + 9, x**3),
+        lambda x: x**3,
+        "right except at (0, 1)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+@given(seed=seeds, scale=scales)
+@settings(max_examples=40)
+def test_a_usual_mistake_is_named(name: str, seed: int, scale: float) -> None:
+    wrong, right, says = NAMED[name]
+    if name == "one element":
+        assume(scale == 1)  # 9 is nothing beside 1e9, and nothing else beside 1e-6
+    if name == "shifted":
+        assume(scale < 1e3)
+    inputs = [x for x in cases(seed, scale) if x.size >= 4]
+    assert says in said(wrong, right, inputs)
+
+
+@given(seed=seeds, scale=scales)
+def test_a_transposition_is_named(seed: int, scale: float) -> None:
+    def product(x: np.ndarray) -> np.ndarray:
+        return x @ x.T * np.arange(1, len(x) + 1)
+
+    assert "transposed" in said(lambda x: product(x).T, product, cases(seed, scale))
+
+
+@given(seed=seeds, factor=st.floats(-50, 50).filter(lambda f: min(abs(f), abs(f - 1)) > 0.05))
+def test_a_factor_is_named_with_its_number(seed: int, factor: float) -> None:
+    diagnosis = said(lambda x: factor * x**3, lambda x: x**3, cases(seed, 1.0))
+    if abs(factor + 1) < 1e-3:
+        assert diagnosis == "the sign is flipped"
+    elif "sum where" not in diagnosis and "mean where" not in diagnosis:
+        assert diagnosis == f"a constant factor of {factor:.5g} too much"
+
+
+@given(seed=seeds, factor=st.integers(2, 9))
+def test_a_constant_factor_is_no_sum_for_a_mean(seed: int, factor: int) -> None:
+    """Unless it follows the sizes of the inputs, which are different in each case."""
+    diagnosis = said(lambda x: factor * x**3, lambda x: x**3, cases(seed, 1.0))
+    assert diagnosis.startswith(f"a constant factor of {factor} ")
+
+
+@given(seed=seeds, scale=scales)
+def test_rounding_to_bfloat16_is_lost_precision(seed: int, scale: float) -> None:
+    def coarse(x: np.ndarray) -> np.ndarray:
+        return np.asarray(jnp.asarray(x, jnp.bfloat16), np.float64)
+
+    pairs = [Pair((0,), x, coarse(x), right=False) for x in cases(seed, scale)]
+    assert "precision is lost" in values.cause_of(pairs).diagnosis
+
+
+ANY = arrays.arrays(
+    np.float64,
+    arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+    elements=st.floats(allow_nan=True, allow_infinity=True, width=32),
+)
+
+
+@given(expected=ANY, data=st.data())
+def test_every_difference_has_a_cause(expected: np.ndarray, data: st.DataObject) -> None:
+    """Infinite, NaN, empty, of no dimension: something is said, and no warning given."""
+    got = data.draw(arrays.arrays(np.float64, expected.shape, elements=st.floats(width=32)))
+    assume(expected.size)
+    cause = values.cause_of([Pair((expected,), expected, got, right=False)])
+    assert cause.diagnosis
+    assert cause.next_step
+
+
+@given(value=ANY, seed=seeds)
+@settings(max_examples=60)
+def test_a_right_answer_is_never_rejected(value: np.ndarray, seed: int) -> None:
+    """Neither is one that float32 has rounded a few times."""
+    rng = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        noisy = (value * (1 + 3e-6 * rng.uniform(-1, 1, value.shape))).astype(np.float32)
+    assume(np.isfinite(noisy).all() or np.array_equal(np.isfinite(noisy), np.isfinite(value)))
+    check_values(lambda x: jnp.asarray(noisy), lambda x: value, [(0,)])
+
+
+@given(
+    value=arrays.arrays(
+        np.float32,
+        arrays.array_shapes(min_dims=0, max_dims=2, max_side=4),
+        elements=st.floats(-1000, 1000, width=32),
+    ),
+    data=st.data(),
+)
+@settings(max_examples=60)
+def test_a_wrong_answer_is_never_accepted(value: np.ndarray, data: st.DataObject) -> None:
+    """One element that is off by a thousandth of the largest is enough."""
+    index = data.draw(st.integers(0, value.size - 1)) if value.size else assume(False)
+    wrong = value.copy()
+    wrong.flat[index] += 1e-3 * max(1.0, float(np.abs(value).max()))
+    assume(not np.array_equal(wrong, value))
+    with pytest.raises(CheckFailed):
+        check_values(lambda x: jnp.asarray(wrong), lambda x: value.astype(np.float64), [(0,)])
+
+
+@given(shape=arrays.array_shapes(min_dims=1, max_dims=3, max_side=3), data=st.data())
+@settings(max_examples=60)
+def test_nothing_is_broadcast(shape: tuple[int, ...], data: st.DataObject) -> None:
+    """A result of ones is right in every element, and of another shape."""
+    other = data.draw(arrays.array_shapes(min_dims=0, max_dims=4, max_side=3))
+    assume(other != shape)
+    with pytest.raises(CheckFailed):
+        check_values(lambda x: jnp.ones(other), lambda x: np.ones(shape), [(0,)])
