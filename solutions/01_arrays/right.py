@@ -58,7 +58,8 @@ def embed(table, ids):
 def z_buffer(rows, cols, depth, height, width):
     inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
     depth = jnp.where(inside, depth, jnp.inf)
-    return jax.ops.segment_min(depth, jnp.where(inside, rows * width + cols, 0), height * width).reshape(height, width)
+    place = jnp.where(inside, rows * width + cols, 0)
+    return jax.ops.segment_min(depth, place, height * width).reshape(height, width)
 
 # %% right="z_buffer"
 def z_buffer(rows, cols, depth, height, width):

@@ -13,7 +13,7 @@ def unit_rows(x):
     length = jnp.sqrt(jnp.sum(x**2, axis=0, keepdims=True))
     return x / jnp.where(length == 0, 1, length)
 
-# %% wrong="unit_rows" says="the sum of absolute values is not the length"
+# %% wrong="unit_rows" says="which is not the Euclidean length"
 def unit_rows(x):
     length = jnp.sum(jnp.abs(x), axis=1, keepdims=True)
     return x / jnp.where(length == 0, 1, length)
@@ -27,6 +27,10 @@ def unit_rows(x):
 def unit_rows(x):
     return x / (jnp.linalg.norm(x, axis=1, keepdims=True) + 1e-6)
 
+# %% wrong="unit_rows" says="lengths below a bound are replaced by the bound"
+def unit_rows(x):
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-6)
+
 # %% wrong="unit_rows" says="NaN where a number is meant"
 def unit_rows(x):
     return x / jnp.linalg.norm(x, axis=1, keepdims=True)
@@ -35,7 +39,7 @@ def unit_rows(x):
 def frame_difference(a, b):
     return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean().item()
 
-# %% wrong="frame_difference" says="uint8 wrapped around"
+# %% wrong="frame_difference" says="a difference below 0 wrapped around"
 def frame_difference(a, b):
     return jnp.mean(jnp.abs(a - b))
 
@@ -52,6 +56,11 @@ def frame_difference(a, b):
 def frame_difference(a, b):
     return jnp.mean(jnp.abs(a.astype(jnp.int8) - b.astype(jnp.int8)))
 
+# %% wrong="frame_difference" says="the total of a large picture overflows 16 bits"
+def frame_difference(a, b):
+    difference = jnp.abs(a.astype(jnp.int16) - b.astype(jnp.int16))
+    return jnp.sum(difference, dtype=jnp.int16) / difference.size
+
 # %% wrong="gelu" says="float32 where bfloat16 is meant"
 def gelu(x):
     z = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
@@ -67,7 +76,11 @@ def gelu(x):
     z = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
     return x * (1 + jnp.tanh(z))
 
-# %% wrong="gelu" says="the sigmoid form is another approximation"
+# %% wrong="gelu" says="this is the exact form (erf); the tanh form is asked for"
+def gelu(x):
+    return jax.nn.gelu(x, approximate=False)
+
+# %% wrong="gelu" says="this is the form with the sigmoid"
 def gelu(x):
     return x * jax.nn.sigmoid(1.702 * x)
 
@@ -88,7 +101,7 @@ def gelu(x):
     tanh = (jnp.exp(z) - jnp.exp(-z)) / (jnp.exp(z) + jnp.exp(-z))
     return 0.5 * x * (1 + tanh)
 
-# %% wrong="confusion" says="a repeated pair is counted once"
+# %% wrong="confusion" says="a pair that occurs several times is counted once"
 def confusion(labels, predictions, classes):
     counts = jnp.zeros((classes, classes), jnp.int32)
     return counts.at[labels, predictions].set(counts[labels, predictions] + 1)
@@ -120,10 +133,20 @@ def confusion(labels, predictions, classes):
         counts = counts.at[label, prediction].add(1)
     return counts
 
-# %% wrong="confusion" says="a byte overflowed"
+# %% wrong="confusion" says="arithmetic with labels overflowed"
 def confusion(labels, predictions, classes):
     place = labels * classes + predictions
     return jnp.bincount(place, length=classes**2).reshape(classes, classes)
+
+# %% wrong="confusion" says="uint8 where int32 is meant"
+def confusion(labels, predictions, classes):
+    return jnp.zeros((classes, classes), labels.dtype).at[labels, predictions].add(1)
+
+# %% wrong="confusion" says="bfloat16 counts to 256, and not to 257"
+def confusion(labels, predictions, classes):
+    rows = jax.nn.one_hot(labels, classes, dtype=jnp.bfloat16)
+    cols = jax.nn.one_hot(predictions, classes, dtype=jnp.bfloat16)
+    return (rows.T @ cols).astype(jnp.int32)
 
 # %% wrong="embed" says="broadcast against each other"
 def embed(table, ids):
@@ -136,11 +159,11 @@ def embed(table, ids):
     rows = jnp.zeros((ids.shape[0], table.shape[1]))
     return rows.at[known].set(table[ids[known]])
 
-# %% wrong="embed" says="an unknown id gets the last row"
+# %% wrong="embed" says="an id past the end gets the last row"
 def embed(table, ids):
     return table.at[ids].get(mode="clip")
 
-# %% wrong="embed" says="NaN where a number is meant"
+# %% wrong="embed" says="an id past the end gets NaN"
 def embed(table, ids):
     return jnp.take(table, ids, axis=0)
 
@@ -148,11 +171,16 @@ def embed(table, ids):
 def embed(table, ids):
     return table.at[ids].get(mode="fill", fill_value=0)
 
+# %% wrong="embed" says="-1 is taken for unknown, and other negative ids count from the end"
+def embed(table, ids):
+    ids = jnp.where(ids == -1, table.shape[0], ids)
+    return table.at[ids].get(mode="fill", fill_value=0)
+
 # %% wrong="z_buffer" says="a later point hides a nearer one"
 def z_buffer(rows, cols, depth, height, width):
     return jnp.full((height, width), jnp.inf).at[rows, cols].set(depth)
 
-# %% wrong="z_buffer" says="all zeros"
+# %% wrong="z_buffer" says="the empty picture starts at 0"
 def z_buffer(rows, cols, depth, height, width):
     return jnp.zeros((height, width)).at[rows, cols].min(depth)
 
@@ -169,6 +197,12 @@ def z_buffer(rows, cols, depth, height, width):
 def z_buffer(rows, cols, depth, height, width):
     return jnp.full((height, width), jnp.inf).at[rows, cols].min(depth, mode="drop")
 
+# %% wrong="z_buffer" says="what lies at 1000 or beyond is taken for nothing"
+def z_buffer(rows, cols, depth, height, width):
+    rows, cols = jnp.where(rows < 0, height, rows), jnp.where(cols < 0, width, cols)
+    picture = jnp.full((height, width), 1000.0).at[rows, cols].min(depth)
+    return jnp.where(picture == 1000.0, jnp.inf, picture)
+
 # %% wrong="distances" says="broadcast against each other"
 def distances(x, y):
     return jnp.linalg.norm(x - y, axis=-1)
@@ -177,7 +211,7 @@ def distances(x, y):
 def distances(x, y):
     return jnp.sum((x[:, None] - y[None]) ** 2, axis=-1)
 
-# %% wrong="distances" says="this is the city-block distance"
+# %% wrong="distances" says="this is the sum of the absolute differences"
 def distances(x, y):
     return jnp.sum(jnp.abs(x[:, None] - y[None]), axis=-1)
 
@@ -195,6 +229,10 @@ def distances(x, y):
     squares = jnp.sum(x**2, axis=1)[:, None] + jnp.sum(y**2, axis=1) - 2 * x @ y.T
     return jnp.sqrt(jnp.maximum(squares, 0))
 
+# %% wrong="distances" says="a small number is added under the root"
+def distances(x, y):
+    return jnp.sqrt(jnp.sum((x[:, None] - y[None]) ** 2, axis=-1) + 1e-6)
+
 # %% wrong="attention_scores" says="transposed"
 def attention_scores(q, k):
     return jnp.einsum("bqhd,bkhd->bhkq", q, k) / math.sqrt(q.shape[-1])
@@ -203,11 +241,15 @@ def attention_scores(q, k):
 def attention_scores(q, k):
     return jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
 
-# %% wrong="attention_scores" says="a constant factor of"
+# %% wrong="attention_scores" says="not divided by sqrt(dim)"
 def attention_scores(q, k):
     return jnp.einsum("bqhd,bkhd->bhqk", q, k)
 
-# %% wrong="attention_scores" says="every query head meets all key heads"
+# %% wrong="attention_scores" says="divided by dim, not by its square root"
+def attention_scores(q, k):
+    return jnp.einsum("bqhd,bkhd->bhqk", q, k) / q.shape[-1]
+
+# %% wrong="attention_scores" says="each head of q meets the sum of all heads of k"
 def attention_scores(q, k):
     return jnp.einsum("bqhd,bkgd->bhqk", q, k) / math.sqrt(q.shape[-1])
 
@@ -256,6 +298,11 @@ def log_mean_exp(x):
     m = jnp.where(jnp.isfinite(m), m, 0)
     return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1)) + m
 
+# %% wrong="log_mean_exp" says="the shift stops at a lower bound"
+def log_mean_exp(x):
+    m = jnp.maximum(jnp.max(x, axis=-1, keepdims=True), -1e4)
+    return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1)) + m[:, 0]
+
 # %% wrong="log_mean_exp" says="NaN where"
 def log_mean_exp(x):
     m = jnp.max(x, axis=-1, keepdims=True)
@@ -277,18 +324,22 @@ def masked_mean(x, lengths):
     total = jnp.stack([row[mask].sum() for row, mask in zip(x, valid)])
     return total / jnp.maximum(lengths, 1)
 
+# %% wrong="masked_mean" says="0 times NaN is NaN"
+def masked_mean(x, lengths):
+    mask = jnp.arange(x.shape[1]) < lengths[:, None]
+    return (x * mask).sum(1) / jnp.maximum(lengths, 1)
+
 # %% wrong="masked_mean" says="NaN where a number is meant"
 def masked_mean(x, lengths):
-    valid = jnp.arange(x.shape[1]) < lengths[:, None]
-    weights = valid / jnp.maximum(lengths, 1)[:, None]
-    return jnp.sum(x * weights, axis=1)
+    mask = jnp.arange(x.shape[1]) < lengths[:, None]
+    return (jnp.where(jnp.isnan(x), 0, x) * mask).sum(1) / jnp.maximum(lengths, 1)
 
 # %% wrong="masked_mean" says="an empty row divides 0 by 0"
 def masked_mean(x, lengths):
     valid = jnp.arange(x.shape[1]) < lengths[:, None]
     return jnp.mean(x, axis=1, where=valid)
 
-# %% wrong="seconds_per_call" says="only the dispatch is timed"
+# %% wrong="seconds_per_call" says="the call is timed, and its work is not waited for"
 def seconds_per_call(f, x, clock=time.perf_counter):
     jax.block_until_ready(f(x))
     start = clock()
@@ -313,4 +364,27 @@ def seconds_per_call(f, x, clock=time.perf_counter):
     f(x).block_until_ready()
     start = clock()
     f(x).block_until_ready()
+    return clock() - start
+
+# %% wrong="seconds_per_call" says="the compilation is timed, and the work is not waited for"
+def seconds_per_call(f, x, clock=time.perf_counter):
+    start = clock()
+    f(x)
+    return clock() - start
+
+# %% wrong="seconds_per_call" says="the time is not read from clock()"
+def seconds_per_call(f, x, clock=time.perf_counter):
+    jax.block_until_ready(f(x))
+    start = time.time()
+    jax.block_until_ready(f(x))
+    return time.time() - start
+
+# %% wrong="seconds_per_call" says="only the last array of the structure is waited for"
+def seconds_per_call(f, x, clock=time.perf_counter):
+    def wait(tree):
+        jax.tree.leaves(tree)[-1].block_until_ready()
+
+    wait(f(x))
+    start = clock()
+    wait(f(x))
     return clock() - start
