@@ -19,7 +19,7 @@ from graders.author.build import build_sources
 from graders.author.source import Lesson, SourceError
 from graders.classroom import report, sample
 from graders.classroom.results import FAILED, GRADED, UNREADABLE, Row, keep
-from graders.classroom.submissions import Submission, Unreadable, submissions
+from graders.classroom.submissions import SUBMITTED, Submission, Unreadable, submissions
 from graders.nbgrader_tools import StepFailed, course_config, run_step
 
 
@@ -39,6 +39,9 @@ def main(
         rows = grade(root, lessons, students)
     except (SourceError, StepFailed) as error:
         print(error, file=sys.stderr)
+        return 1
+    if not rows:
+        print(f"There is nothing to grade in {SUBMITTED}/STUDENT/LESSON/.", file=sys.stderr)
         return 1
     present = [(s.student, s.lesson) for s in submissions(root, _lesson_names(root))]
     everything = keep(root, rows, present)

@@ -187,6 +187,11 @@ def test_an_unknown_lesson_is_said(course: Path, capsys: pytest.CaptureFixture[s
     assert "no lesson '09_none'" in capsys.readouterr().err
 
 
+def test_an_empty_class_is_said(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert grade.main(course, students=["nobody"]) == 1
+    assert "nothing to grade in build/submitted" in capsys.readouterr().err
+
+
 # ---- submissions ----
 
 
