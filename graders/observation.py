@@ -82,7 +82,9 @@ def observe(target: Any, request: Request) -> Result:
                 raise NotAFunction(f"{held} {describe.text(plain(found))}")
             args, options = received(request.args), received(request.options)
             kwargs = received(request.kwargs) | options
-            return Result(PROBES[request.probe](found, *args, **kwargs))
+            value = PROBES[request.probe](found, *args, **kwargs)
+            jax.effects_barrier()
+            return Result(value)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -118,7 +120,8 @@ def quiet() -> Any:
         try:
             yield
         finally:
-            jax.effects_barrier()  # `jax.debug.print` may print later than it is called
+            with contextlib.suppress(Exception):  # of a callback: told where it is called
+                jax.effects_barrier()  # `jax.debug.print` may print later than it is called
 
 
 def _follow(target: Any, steps: Sequence[Step]) -> Any:
@@ -152,7 +155,8 @@ def error_facts(error: BaseException, ours: frozenset[str] = frozenset()) -> Err
 
 def _message(error: BaseException) -> str:
     try:
-        return printable(str(error)[:LONGEST_MESSAGE])
+        text, half = str(error), LONGEST_MESSAGE // 2
+        return printable(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
     except BaseException:
         return ""
 

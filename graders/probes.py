@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -297,11 +298,17 @@ def _leaks(function: Callable, args: Sequence[Any], static_argnums: Sequence[int
     try:
         with jax.checking_leaks():
             trace(function, copied(args), static_argnums)
-    except Exception as error:  # jax raises a bare Exception here
-        if "Leaked" not in str(error):
+    except Exception as error:
+        if not _reports_a_leak(error):
             raise
         return True
     return False
+
+
+def _reports_a_leak(error: Exception) -> bool:
+    """Whether JAX raised this about a leak; it can stumble while it looks for who holds it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return "Leaked" in str(error) or any(f.name == "leaked_tracer_error" for f in frames)
 
 
 @probe

@@ -5,6 +5,7 @@ There is no sandbox here: the process has the rights of the one that starts it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -46,14 +47,14 @@ class RemoteProcess:
             return ENDED
         except wire.ProtocolError:
             self.process.kill()  # no one knows where its next message would begin
-            return GARBLED
+            return replies.GARBLED
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
-            if stream:
-                stream.close()
+            with contextlib.suppress(BrokenPipeError):  # what a write has left in the buffer
+                cast(BinaryIO, stream).close()
 
     def __enter__(self) -> RemoteProcess:
         return self
@@ -70,7 +71,7 @@ class RemotePlace(Place):
 
     def run(self, source: str, filename: str) -> Error | None:
         reply = self.process.ask("run", self.number, source, filename)
-        return reply if isinstance(reply, Error | None) else GARBLED
+        return reply if isinstance(reply, Error | None) else replies.GARBLED
 
     def branch(self) -> RemotePlace:
         reply = self.process.ask("branch", self.number)
@@ -90,21 +91,13 @@ class RemoteSubject(Subject):
 
     def send(self, request: Request) -> Result:
         reply = self.place.process.ask("observe", self.place.number, self.name, request)
-        if isinstance(reply, Error):
-            return Result(error=reply)
-        if not isinstance(reply, Result):
-            return Result(error=GARBLED)
-        form = replies.FORMS.get(request.probe, Any)
-        return (
-            reply if reply.error or replies.conforms(reply.value, form) else Result(error=GARBLED)
-        )
+        return replies.checked(request.probe, reply)
 
     def extended(self, step: Step) -> RemoteSubject:
         return RemoteSubject(self.place, self.name, (*self.steps, step))
 
 
 ENDED = Error("ProcessEnded", ("ProcessEnded",), "the process has ended")
-GARBLED = Error("Garbled", ("Garbled",), "the process has sent what no probe returns")
 
 
 def dumps(value: Any) -> bytes:

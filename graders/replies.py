@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from graders.observation import Error, Result
+
+GARBLED = Error("Garbled", ("Garbled",), "the process has sent what no probe returns")
+
 COUNTS = object()
 """A dict from names to numbers."""
 
@@ -39,6 +43,16 @@ FORMS: dict[str, Any] = {
     "donation": {"jitted": bool, "donated": [bool], "reused_bytes": int},
     "parameters": [str],
 }
+
+
+def checked(probe: str, reply: Any) -> Result:
+    """`reply` as the result of `probe`; an error where it is none."""
+    if isinstance(reply, Error):
+        return Result(error=reply)
+    if not isinstance(reply, Result):
+        return Result(error=GARBLED)
+    fits = reply.error or conforms(reply.value, FORMS.get(probe, Any))
+    return reply if fits else Result(error=GARBLED)
 
 
 def conforms(reply: Any, form: Any) -> bool:

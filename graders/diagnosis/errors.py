@@ -77,7 +77,8 @@ def by_type(error: Error) -> Cause | None:
 
 
 def by_message(error: Error) -> Cause | None:
-    return next((cause for part, cause in BY_MESSAGE if part in error.message), None)
+    message = error.message.casefold()
+    return next((cause for part, cause in BY_MESSAGE if part.casefold() in message), None)
 
 
 BY_MESSAGE = [
@@ -169,6 +170,14 @@ BY_MESSAGE = [
         ),
     ),
     (
+        "custom vjp",
+        Cause(
+            "a custom_vjp is not put together as JAX expects",
+            "The forward rule returns `(output, residuals)`, the backward rule takes "
+            "`(residuals, cotangent)` and returns one value for each argument, as a tuple.",
+        ),
+    ),
+    (
         "custom_vjp",
         Cause(
             "a custom_vjp is not put together as JAX expects",
@@ -250,6 +259,15 @@ def by_arity(error: Error) -> Cause | None:
     )
 
 
+def in_a_callback(error: Error) -> Cause | None:
+    if "CpuCallback error" not in error.message:
+        return None
+    return Cause(
+        f"a host callback raised {_last_line(error.message)}",
+        "Call the Python function behind the callback yourself, with NumPy arrays.",
+    )
+
+
 def no_function(error: Error) -> Cause | None:
     if error.type != "NotAFunction":
         return None
@@ -278,7 +296,7 @@ def undefined(error: Error) -> Cause | None:
 
 
 READERS: tuple[Reader, ...] = (
-    by_type, no_function, no_arrays, by_message, by_habit, by_arity, undefined,
+    by_type, in_a_callback, no_function, no_arrays, by_message, by_habit, by_arity, undefined,
 )  # fmt: skip
 
 
@@ -290,6 +308,10 @@ def cause_of(error: Error) -> Cause:
         "Run the function yourself on the input shown here, and read the last lines of the error.",
     )
     return _with_line(cause, error.line)
+
+
+def _last_line(message: str) -> str:
+    return _first_line("\n".join(reversed(message.strip().splitlines())))
 
 
 def _first_line(message: str) -> str:

@@ -44,9 +44,7 @@ def cause_of(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]] | No
 def _named(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]]) -> Cause | None:
     for diagnosis, mistaken in mistakes.items():
         if all(_is_what_came(pair, mistaken) for pair in pairs):
-            return Cause(
-                diagnosis, "If you do not see where, open the first hint."
-            )
+            return Cause(diagnosis, "If you do not see where, open the first hint.")
     return None
 
 

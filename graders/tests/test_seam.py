@@ -1,0 +1,360 @@
+"""The seam: a second process gives the same verdict in the same words, and learns nothing."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graders import CheckFailed, card
+from graders.author.cells import Cell, Lesson
+from graders.author.entries import run
+from graders.author.source import read_lesson
+from graders.judge import Verdict, judge
+from graders.observation import Error, Request, Result, Step
+from graders.place import LocalPlace, Place, execute
+from graders.plain import Leaf
+from graders.probes import PROBES
+from graders.remote import RemotePlace, RemoteProcess
+from graders.replies import COUNTS, FORMS, checked, conforms
+from graders.subject import Subject
+from graders.tests.test_bad_input import CHECKS
+from graders.tests.test_wire import plain_data
+
+LESSONS = Path(__file__).parents[2] / "solutions"
+
+GIVEN = """
+from typing import NamedTuple
+import jax, jax.numpy as jnp, numpy as np
+
+class Line(NamedTuple):
+    slope: jax.Array
+    start: jax.Array
+"""
+
+CHECKS_OF = {
+    "mean": """
+def by_hand(x):
+    return x.sum(axis=1) / x.shape[1]
+
+check_shape(answer, np.ones((4, 3)), returns="n", n=4)
+check_values(answer, by_hand, sweep("n m"))
+check_gradients(answer, np.ones((4, 3)), order=2)
+check_pure(answer, np.ones((4, 3)))
+check_primitives(answer, np.ones((4, 3)), requires=("reduce_sum",), forbids=("while",))
+### BEGIN HIDDEN TESTS
+check_values(answer, by_hand, sweep("n 1", seed=3, scale=100.0))
+### END HIDDEN TESTS
+""",
+    "step": """
+check_values(result_of(answer, jnp.sin), lambda x: x + np.sin(x), sweep("n"))
+check_traces(result_of(answer, jnp.sin), [(np.ones(3),), (np.ones(3),)])
+""",
+    "line": """
+def at(make, slope, start, x):
+    line = make(slope, start)
+    return {"y": line.slope * x + line.start, "line": line}
+
+check_values(
+    through(at, answer),
+    lambda slope, start, x: {"line": Line(slope, start), "y": slope * x + start},
+    sweep("n", "n", "n"),
+)
+""",
+    "noise": """
+check_dtype(answer, jax.random.key(1), 4, returns="bfloat16")
+def normal(key, n):
+    return jax.random.normal(key, (n,), jnp.bfloat16)
+
+check_values(answer, normal, [(jax.random.key(1), 4)])
+""",
+    "guess": "check_answer(answer, lambda: (jnp.int8(1) + 1.5).dtype.name)",
+}
+
+ANSWERS = {
+    "right mean": ("mean", "answer = lambda x: jnp.mean(x, axis=1)"),
+    "sum": ("mean", "answer = lambda x: x.sum(axis=1)"),
+    "NumPy": ("mean", "def answer(x):\n    return jnp.array(np.asarray(x).mean(axis=1))"),
+    "all axes": ("mean", "answer = jax.jit(lambda x: x.mean())"),
+    "error": ("mean", "def answer(x):\n    y = x + jnp.ones(7)\n    return y"),
+    "stopped": ("mean", "answer = lambda x: jax.lax.stop_gradient(x.mean(1))"),
+    "counter": ("mean", "n = 0\ndef answer(x):\n    global n\n    n += 1\n    return x.mean(1)"),
+    "loop": ("mean", "def answer(x):\n    return sum(x.T) / x.shape[1]"),
+    "wrong on hidden": (
+        "mean",
+        "answer = lambda x: x.sum(1) / max(2, x.shape[1])",
+    ),
+    "placeholder": ("mean", "def answer(x):\n    raise NotImplementedError()"),
+    "no function": ("mean", "answer = 3"),
+    "nothing at all": ("mean", ""),
+    "cell that stops": ("mean", "answer = undefined"),
+    "exit": ("mean", "def answer(x):\n    raise SystemExit"),
+    "right step": ("step", "answer = lambda f: jax.jit(lambda x: x + f(x))"),
+    "step that compiles again": ("step", "answer = lambda f: lambda x: jax.jit(f)(x) + x"),
+    "step of no function": ("step", "answer = lambda f: None"),
+    "right line": ("line", "answer = Line"),
+    "exchanged line": ("line", "answer = lambda slope, start: Line(start, slope)"),
+    "plain line": ("line", "answer = lambda slope, start: (slope, start)"),
+    "right noise": ("noise", "answer = lambda k, n: jax.random.normal(k, (n,), jnp.bfloat16)"),
+    "split noise": (
+        "noise",
+        "answer = lambda k, n: jax.random.normal(jax.random.split(k)[0], (n,), jnp.bfloat16)",
+    ),
+    "wide noise": ("noise", "answer = lambda k, n: jax.random.normal(k, (n,))"),
+    "right guess": ("guess", "answer = 'float32'"),
+    "wrong guess": ("guess", "answer = jnp.int8"),
+    "no guess": ("guess", "answer = ..."),
+}
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[RemoteProcess]:
+    with RemoteProcess() as running:
+        yield running
+
+
+def trusted() -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    execute("from graders import *", "<imports>", names)
+    execute(GIVEN, "<given>", names)
+    return names
+
+
+def verdict(place: Place, answer: str, check: str) -> Verdict:
+    place.run(GIVEN, "<given>")
+    place.run(answer, "<answer>")
+    return judge(check, trusted(), ["answer"], place, "<check>")
+
+
+def words(found: Verdict) -> list[Any]:
+    """Everything that a verdict says."""
+    states = [requirement.state for requirement in found.sheet.requirements]
+    said = {} if found.failure is None else dict(vars(found.failure), line=str(found.failure))
+    return [states, said, card.text(found.sheet), card.html(found.sheet)]
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_both_places_say_the_same(name: str, process: RemoteProcess) -> None:
+    check, answer = ANSWERS[name]
+    here = verdict(LocalPlace(), answer, CHECKS_OF[check])
+    there = verdict(RemotePlace(process).branch(), answer, CHECKS_OF[check])
+    assert words(here) == words(there)
+    assert here.passed == name.startswith("right")
+
+
+def test_a_branch_does_not_show_in_its_trunk(process: RemoteProcess) -> None:
+    trunk = RemotePlace(process).branch()
+    trunk.run("a = 1", "<cell>")
+    branch = trunk.branch()
+    branch.run("a, b = 2, 3", "<cell>")
+    found = [place.subject(n).observe("value") for place in (trunk, branch) for n in "ab"]
+    assert [r.value and int(r.value.data) for r in found] == [1, None, 2, 3]
+    assert found[1].error == Error("Unanswered", ("Unanswered",), "b")
+
+
+# ---- nothing that a check knows reaches the other process ----
+
+CANARY, NUMBER = "canary-of-the-oracle", 1234567.0
+
+SECRETS = f"""
+def oracle_of_the_teacher(x):
+    "{CANARY}"
+    return x * {NUMBER!r}
+
+def slope_of_the_teacher(x):
+    return np.full_like(x, {NUMBER!r})
+
+def mistake_of_the_teacher(x):
+    return x * {NUMBER!r} + 1
+
+EXPECTED_BY_THE_TEACHER = [np.full(3, {NUMBER!r})]
+check_shape(answer, np.full(3, GIVEN_NUMBER), returns="n_of_the_teacher", n_of_the_teacher=3)
+check_values(answer, oracle_of_the_teacher, [(np.full(3, GIVEN_NUMBER),)],
+             mistakes={{"{CANARY}": mistake_of_the_teacher}})
+check_values(answer, EXPECTED_BY_THE_TEACHER, [(np.ones(3),)])
+check_gradients(answer, np.ones(3), expected=slope_of_the_teacher)
+check_primitives(answer, np.ones(3), requires=("mul",), forbids=("tan",))
+check_pure(through(seen_by_the_student, answer), np.ones(3))
+### BEGIN HIDDEN TESTS
+HIDDEN_FROM_THE_STUDENT = {NUMBER!r}
+check_answer(guess, lambda: HIDDEN_FROM_THE_STUDENT, because="{CANARY}", mistakes={{3: "{CANARY}"}})
+### END HIDDEN TESTS
+"""
+
+
+def as_bytes(number: float) -> list[bytes]:
+    """How a number may stand in a message."""
+    packed = [struct.pack(order + kind, number) for order in "<>" for kind in "fd"]
+    return [*packed, repr(number).encode(), str(int(number)).encode()]
+
+
+def test_neither_oracle_nor_expected_values_nor_names_are_sent() -> None:
+    sent: list[bytes] = []
+    with RemoteProcess(on_send=sent.append) as process:
+        place = RemotePlace(process)
+        # The factor is made there, so that it does not cross with the answer's source.
+        place.run(f"answer, guess = lambda x: x * (1 + {NUMBER - 1!r}), 1 + {NUMBER - 1!r}", "<a>")
+        names = trusted() | {"GIVEN_NUMBER": 7654321.0}
+        execute("seen_by_the_student = lambda answer, x: answer(x)", "<given>", names)
+        found = judge(SECRETS, names, ["answer", "guess"], place, "<check>")
+    everything = b"".join(sent)
+    assert found.passed, found.failure
+    secrets = [CANARY, "of_the_teacher", "BY_THE_TEACHER", "FROM_THE_STUDENT", "reduce_", "'tan'"]
+    assert [s for s in secrets if s.encode() in everything] == []
+    assert [s for s in as_bytes(NUMBER) if s in everything] == []
+    # What must cross does, and the search finds it.
+    assert b"answer" in everything
+    assert any(s in everything for s in as_bytes(7654321.0))
+
+
+def lessons() -> list[Any]:
+    long = pytest.mark.long
+    names = sorted(path.name for path in LESSONS.glob("[0-9][0-9]_*") if path.is_dir())
+    return [pytest.param(name, marks=[] if name == "00_start" else long) for name in names]
+
+
+@pytest.mark.parametrize("name", lessons())
+def test_no_oracle_of_a_lesson_is_sent(name: str) -> None:
+    lesson, sent = read_lesson(LESSONS / name), []
+    with RemoteProcess(on_send=sent.append) as process:
+        stage = run(lesson, RemotePlace(process))
+    assert all(found.passed for found in stage.solutions.values())
+    everything = b"".join(sent)
+    oracles = [oracle for check in lesson.checks for oracle in _oracles(check, lesson)]
+    assert [oracle for oracle in oracles if oracle.encode() in everything] == []
+
+
+def _oracles(check: Cell, lesson: Lesson) -> list[str]:
+    """The functions of a check cell that are not handed over, nor used by one that is."""
+    tree = check.tree
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    arguments = [
+        argument
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        for argument in _sent(call)
+    ]
+    known, queue = set(), [name for node in arguments for name in _names(node)]
+    while queue:
+        name = queue.pop()
+        if name in functions and name not in known:
+            known.add(name)
+            queue += _names(functions[name])
+    lesson: Lesson = stage.lesson
+    elsewhere = " ".join(
+        cell.source for cell in lesson.cells if cell.kind == "code" and cell != check
+    )
+    return [name for name in functions if name not in known and name not in elsewhere]
+
+
+def _sent(call: ast.Call) -> list[ast.expr]:
+    """The arguments of a call that may go to the student's process."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    if name in ("result_of", "through"):
+        return call.args
+    if name == "check_values":
+        return call.args[2:]  # the cases, which may hold functions
+    return call.args[1:] if name.startswith("check_") and name != "check_answer" else []
+
+
+def _names(node: ast.AST) -> list[str]:
+    return [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
+
+
+# ---- a process that dies, or sends what it should not ----
+
+DEADLY = {
+    "os._exit": "def answer(x):\n    import os\n    os._exit(0)",
+    "interrupt": "def answer(x):\n    raise KeyboardInterrupt",
+    "at once": "import os\nos._exit(1)",
+}
+
+
+@pytest.mark.parametrize("name", DEADLY)
+def test_a_process_that_ends_is_a_failure_with_words(name: str) -> None:
+    with RemoteProcess() as process:
+        place = RemotePlace(process)
+        found = verdict(place, DEADLY[name], CHECKS_OF["mean"])
+        assert found.failure is not None
+        assert found.failure.diagnosis == "the answer ended the process that it ran in"
+        assert "os._exit" in found.failure.next_step
+        after = verdict(place.branch(), "answer = 3", CHECKS_OF["guess"])
+        assert not after.passed
+
+
+def test_a_process_that_writes_into_the_pipe_is_a_failure_with_words() -> None:
+    noise = "import os\nfor fd in range(3, 12):\n    try:\n        os.write(fd, b'x' * 64)\n"
+    noise += "    except OSError:\n        pass\n"
+    with RemoteProcess() as process:
+        found = verdict(RemotePlace(process), noise + "answer = jnp.mean", CHECKS_OF["mean"])
+    assert found.failure is not None
+    assert "sent something that cannot be read" in found.failure.diagnosis
+
+
+class Forged(Subject):
+    """An answer whose process says whatever it likes."""
+
+    name = "answer"
+
+    def __init__(self, replies: Any) -> None:
+        self.replies = replies
+
+    def send(self, request: Request) -> Result:
+        return checked(request.probe, self.replies(request.probe))
+
+    def extended(self, step: Step) -> Forged:
+        return self
+
+
+def of_form(form: Any) -> st.SearchStrategy:
+    """Values of a form of `graders.replies`."""
+    if form is Any:
+        return plain_data
+    if form is COUNTS:
+        return st.dictionaries(st.sampled_from(["sin", "while"]), st.integers(), max_size=2)
+    if isinstance(form, list):
+        return st.lists(of_form(form[0]), max_size=3)
+    if isinstance(form, dict):
+        return st.fixed_dictionaries({name: of_form(inner) for name, inner in form.items()})
+    return st.from_type(form)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@given(data=st.data())
+@settings(max_examples=60)
+def test_forged_replies_are_a_failure_with_words(check: str, data: st.DataObject) -> None:
+    """A check meets no exception, whatever is said: that would be no zero, but a broken run."""
+    right = st.builds(lambda n: Leaf(np.full((3, 2), n), "jax"), st.floats(width=32))
+
+    def reply(probe: str) -> Any:
+        made = of_form(FORMS.get(probe, Any))
+        if probe == "call":
+            made = right | made
+        return data.draw(st.builds(Result, made) | plain_data)
+
+    with contextlib.suppress(CheckFailed):
+        CHECKS[check](Forged(reply))
+
+
+def test_every_probe_has_a_form_that_its_replies_have() -> None:
+    free = {"value", "call", "second_derivative"}
+    assert FORMS.keys() | free == PROBES.keys()
+    x = np.ones(3, np.float32)
+    way = {"argnum": 0, "tangent": x, "cotangent": x}
+    for probe, form in FORMS.items():
+        args = {"traces": ([(x,)],), "parameters": ()}.get(probe, (x,))
+        place = LocalPlace()
+        place.run("import jax\nanswer = jax.jit(lambda x: 2 * x)", "<answer>")
+        found = place.subject("answer").observe(
+            probe, *args, **(way if probe == "derivatives" else {})
+        )
+        assert conforms(found.value, form), (probe, found)
+        assert not conforms({"other": found.value}, form)
