@@ -81,7 +81,11 @@ def _register(config: Config, lesson: str) -> None:
     with tempfile.TemporaryDirectory() as elsewhere:
         release = Config(config)
         release.CourseDirectory.release_directory = elsewhere
-        run_step(GenerateAssignment, release, lesson, force=True)
+        try:
+            run_step(GenerateAssignment, release, lesson, force=True)
+        except StepFailed as error:
+            mend = "If its cells have changed since it was graded, move build/gradebook.db away"
+            raise StepFailed(f"{lesson}: {_cause(str(error))}. {mend}.") from error
 
 
 def _row(config: Config, submission: Submission, lesson: Lesson) -> Row:

@@ -15,7 +15,8 @@ from graders.classroom import grade, report, sample
 from graders.classroom.results import FAILED, GRADED, UNREADABLE, Row
 from graders.classroom.submissions import Submission, Unreadable, submissions
 from graders.nbgrader_tools import StepFailed
-from graders.tests.fixture_lesson import make_course
+from graders.tests.fixture_lesson import LESSON as LESSON_SOURCE
+from graders.tests.fixture_lesson import make_course, write_lesson
 
 LESSON = "00_tiny"
 STUDENTS = (
@@ -185,6 +186,17 @@ def test_grading_one_student_keeps_the_marks_of_the_others(
 def test_an_unknown_lesson_is_said(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert grade.main(course, lessons=["09_none"]) == 1
     assert "no lesson '09_none'" in capsys.readouterr().err
+
+
+def test_a_lesson_that_changed_under_its_marks_is_said(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = '\n# %% check="answer" part="again" points=1\ncheck_equal(answer, 4)\n'
+    write_lesson(course, lesson=LESSON_SOURCE + more)
+    assert grade.main(course) == 1
+    said = capsys.readouterr().err
+    assert "00_tiny: RuntimeError: Cannot add or remove cells" in said
+    assert "move build/gradebook.db away" in said
 
 
 def test_an_empty_class_is_said(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
