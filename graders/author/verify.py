@@ -38,7 +38,7 @@ class Report:
     lesson: str
     counts: Census
     problems: list[Problem] = field(default_factory=list)
-    seconds: float = 0.0  # of the notebook with the solutions, from a cold kernel
+    seconds: float = 0.0  # of a processor, for the notebook with the solutions, from cold
 
     @property
     def proved(self) -> bool:

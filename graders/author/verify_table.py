@@ -59,7 +59,7 @@ def _table(reports: Sequence[Report]) -> Table:
     for name in COLUMNS:
         total = sum(getattr(report.counts, name) for report in reports)
         table.add_column(name, justify="right", footer=str(total))
-    table.add_column("seconds, cold", justify="right")
+    table.add_column("CPU seconds, cold", justify="right")
     table.add_column("problems", justify="right", footer=str(sum(len(r.problems) for r in reports)))
     for report in reports:
         table.add_row(*_row(report), style="" if report.proved else "red")
