@@ -229,6 +229,7 @@ def test_no_oracle_of_a_lesson_is_sent(name: str) -> None:
     assert all(found.passed for found in stage.solutions.values())
     everything = b"".join(sent)
     oracles = [oracle for check in lesson.checks for oracle in _oracles(check, lesson)]
+    assert oracles
     assert [oracle for oracle in oracles if oracle.encode() in everything] == []
 
 
@@ -248,7 +249,6 @@ def _oracles(check: Cell, lesson: Lesson) -> list[str]:
         if name in functions and name not in known:
             known.add(name)
             queue += _names(functions[name])
-    lesson: Lesson = stage.lesson
     elsewhere = " ".join(
         cell.source for cell in lesson.cells if cell.kind == "code" and cell != check
     )
