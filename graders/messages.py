@@ -61,9 +61,8 @@ def requirement(verb: str, about: str = "", hidden: bool = False) -> str:
 
 def one_line(exercise: str, finding: Finding) -> str:
     """The line of the traceback and of tables: who, what is wrong."""
-    if not finding.answered:
-        return f"{exercise}: not answered yet"
-    return f"{exercise}: {finding.cause.diagnosis}"
+    words = finding.cause.diagnosis if finding.answered else UNANSWERED.cause.diagnosis
+    return f"{exercise}: {' '.join(words.split())}"
 
 
 def hidden_line(exercise: str, demanded: str) -> str:

@@ -1,0 +1,168 @@
+"""The card: what passed, what failed, what is behind it; HTML and text that say the same."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from graders import card, picture
+from graders.failure import Cause, Finding
+from graders.sheet import Sheet
+
+CELL = """
+check_shape(f, 1, returns="")
+check_values(f, g, cases, about="<b>ties</b>")
+### BEGIN HIDDEN TESTS
+check_pure(f, 1)
+### END HIDDEN TESTS
+"""
+SCRIPT = "<script>alert(1)</script>"
+FINDING = Finding(
+    Cause(f"a sum, in the line `x = {SCRIPT}`", "Look at `jnp.mean` & the <axis>."),
+    expected="[1, 2]",
+    got=f'"{SCRIPT}"',
+    at="x = '&lt;'",
+)
+
+
+def page(met: int, finding: Finding | None = None, cell: str = CELL, reason: str = "") -> Sheet:
+    """A sheet with so many requirements met, and the next one failed where there is a finding."""
+    sheet = Sheet.of(cell)
+    for _ in range(met):
+        sheet.meet(sheet.begin("", ""), reason)
+    if finding:
+        sheet.fail(sheet.begin("", ""), finding)
+    return sheet
+
+
+def seen(html: str) -> str:
+    """The words of HTML, which must be well-formed."""
+    root = ElementTree.fromstring(html)
+    assert all(element.tag != "script" for element in root.iter())
+    return " ".join(" ".join(root.itertext()).split())
+
+
+def words(text: str) -> list[str]:
+    return [word for word in re.findall(r"[\w.]+", text) if word not in ("passed", "failed")]
+
+
+PAGES = {
+    "all met": page(3),
+    "first fails": page(0, FINDING),
+    "second fails": page(1, FINDING),
+    "hidden fails": page(2, FINDING),
+    "unanswered": page(0, Finding(Cause("not answered yet", "Write it."), answered=False)),
+    "visible alone": page(1, cell="check_shape(f, 1, returns='')"),
+    "prediction": page(1, cell="check_answer(f, 3)", reason="Because of <this>."),
+    "wrong prediction": page(0, FINDING, cell="check_answer(f, 3)"),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_html_and_text_say_the_same(name: str) -> None:
+    html, text = seen(card.html(PAGES[name])), card.text(PAGES[name])
+    missing = [word for word in words(text.replace("`", " ")) if word not in html]
+    assert missing == []
+    assert all(label in html for label in re.findall(r"^  (\w+):", text, re.MULTILINE))
+
+
+def test_all_met() -> None:
+    assert card.text(PAGES["all met"]) == (
+        "f\n"
+        " ✓ returns the right shape\n"
+        " ✓ returns the right values: <b>ties</b>\n"
+        " ✓ is pure, and can be traced, on hidden inputs"
+    )
+    assert "All requirements are met." in seen(card.html(PAGES["all met"]))
+
+
+def test_a_failure_and_what_is_behind_it() -> None:
+    assert card.text(PAGES["second fails"]) == (
+        "f\n"
+        " ✓ returns the right shape\n"
+        " ✗ returns the right values: <b>ties</b>\n"
+        " · is pure, and can be traced, on hidden inputs (not yet checked)\n"
+        "  Expected: [1, 2]\n"
+        f'  Got: "{SCRIPT}"\n'
+        "  At: x = '&lt;'\n"
+        f"  Diagnosis: a sum, in the line `x = {SCRIPT}`\n"
+        "  Try: Look at `jnp.mean` & the <axis>."
+    )
+    assert "1 of 3 requirements met." in seen(card.html(PAGES["second fails"]))
+
+
+def test_what_a_student_wrote_is_escaped() -> None:
+    html = card.html(PAGES["second fails"])
+    assert "<script" not in html
+    assert "<b>" not in html
+    assert SCRIPT in unescape(html)
+    assert "<code>jnp.mean</code> &amp; the &lt;axis&gt;" in html
+    assert "x = '&lt;'" in seen(html)
+
+
+def test_states_are_spoken() -> None:
+    html = card.html(PAGES["second fails"])
+    assert re.findall(r'aria-label="([^"]*)"', html) == ["passed", "failed", "open"]
+    assert 'role="status"' in html
+
+
+def test_a_hidden_failure_shows_neither_input_nor_numbers() -> None:
+    for shown in (card.text(PAGES["hidden fails"]), card.html(PAGES["hidden fails"])):
+        assert "Hidden test" in shown
+        assert "on inputs that are not shown" in shown
+        for part in (FINDING.expected, "script", "jnp.mean", "a sum", FINDING.at):
+            assert part not in shown
+
+
+def test_an_exercise_that_is_not_answered() -> None:
+    text = card.text(PAGES["unanswered"])
+    assert "○ returns the right shape (not answered yet)" in text
+    assert "Diagnosis" not in text
+    assert "not answered yet" in seen(card.html(PAGES["unanswered"]))
+
+
+def test_hidden_tests_to_come_are_announced() -> None:
+    assert card.text(PAGES["visible alone"]).endswith("hidden tests try the same on other inputs.")
+    assert "hidden" not in card.text(PAGES["prediction"])
+
+
+def test_the_reason_is_told_to_whoever_is_right() -> None:
+    assert card.text(PAGES["prediction"]).endswith("  Why: Because of <this>.")
+    assert "Because of &lt;this&gt;." in card.html(PAGES["prediction"])
+    assert "Because" not in card.text(PAGES["wrong prediction"])
+
+
+def test_an_odd_backtick_is_left_as_it_is() -> None:
+    finding = Finding(Cause("it raised `x", "Close the `quote`."))
+    assert "it raised `x" in seen(card.html(page(0, finding)))
+
+
+def test_a_picture_is_shown_for_a_matrix_that_is_wrong_in_places() -> None:
+    right = np.eye(4)
+    wrong = right + np.diag([5, 0, 0, 5])
+    drawn = picture.differences(wrong, right)
+    root = ElementTree.fromstring(drawn)
+    filled = [square for square in root.iter("rect") if square.get("fill") != "none"]
+    assert len(filled) == 2
+    assert "2 of 16 elements are wrong" in "".join(root.itertext())
+    assert drawn in card.html(page(0, Finding(FINDING.cause, picture=drawn)))
+    assert drawn not in card.html(page(2, Finding(FINDING.cause, picture=drawn)))
+
+
+@pytest.mark.parametrize(
+    ("got", "right"),
+    [
+        (np.ones((4, 4)), np.ones((4, 4))),
+        (np.zeros((4, 4)), np.ones((4, 4))),
+        (np.eye(2), np.ones((2, 2))),
+        (np.eye(30), np.ones((30, 30))),
+        (np.arange(9.0), np.ones(9)),
+    ],
+    ids=["right", "all wrong", "small", "large", "vector"],
+)
+def test_where_a_picture_says_no_more_there_is_none(got: np.ndarray, right: np.ndarray) -> None:
+    assert picture.differences(got, right) == ""
