@@ -22,14 +22,14 @@ test: $(READY)  ## Run every test, as CI does
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/jax-course build --check
 	$(BIN)/jax-course verify
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-all: $(READY)  ## Run the long form of every test
 	$(BIN)/ruff check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/jax-course build --check
 	$(BIN)/jax-course verify --long
-	$(BIN)/pytest -n $(JOBS) -m "long or not long"
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "long or not long"
 
 grade: $(READY)  ## Make a sample class, grade it, compare with its known marks
 	$(BIN)/jax-course sample-class

@@ -10,32 +10,36 @@ import numpy as np
 
 from graders.plain import Key, Leaf, Opaque, Record, is_container, plain
 
-WHOLE = 16
+WHOLE, FEW = 16, 4
 LONGEST = 400
+LONG_INPUT = 160
 
 
 def text(value: Any) -> str:
     """Plain data, at most 400 characters long."""
-    found = _text(value)
-    return found if len(found) <= LONGEST else found[: LONGEST - 4] + " ..."
+    return _cut(_text(value))
 
 
-def _text(value: Any) -> str:
+def _cut(words: str) -> str:
+    return words if len(words) <= LONGEST else words[: LONGEST - 4] + " ..."
+
+
+def _text(value: Any, whole: int = WHOLE) -> str:
     if isinstance(value, Leaf):
-        return array(value.data)
+        return array(value.data, whole)
     if isinstance(value, Key):
         return f"a PRNG key of shape {value.data.shape[:-1]}" if value.data.ndim > 1 else "a key"
     if isinstance(value, Opaque):
         return opaque(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k!r}: {_text(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k!r}: {_text(v, whole)}" for k, v in value.items()) + "}"
     if isinstance(value, Record):
         inner = ", ".join(
-            f"{k}={_text(v)}" for k, v in zip(value.fields, value.children, strict=True)
+            f"{k}={_text(v, whole)}" for k, v in zip(value.fields, value.children, strict=True)
         )
         return f"{value.type}({inner})"
     if is_container(value):
-        inner = ", ".join(_text(item) for item in value)
+        inner = ", ".join(_text(item, whole) for item in value)
         comma = "," if len(value) == 1 else ""
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{comma})"
     return repr(value)
@@ -50,13 +54,13 @@ def opaque(value: Opaque) -> str:
     return value.type if " " in value.type else f"an object of type {value.type}"
 
 
-def array(data: np.ndarray) -> str:
-    """A small array in full, a large one by shape and range."""
+def array(data: np.ndarray, whole: int = WHOLE) -> str:
+    """An array of at most `whole` elements in full, a larger one by shape and range."""
     if data.dtype.kind == "V":  # bfloat16 and its like, for which NumPy has no formats
         data = data.astype(np.float32)
     if data.ndim == 0:
         return number(data[()])
-    if data.size <= WHOLE:
+    if data.size <= whole:
         return _full(data)
     return f"an array of shape {data.shape}{_range(data)}"
 
@@ -91,11 +95,17 @@ def dimensions(shape: Sequence[int]) -> str:
 
 
 def inputs(names: Sequence[str], args: Sequence[Any]) -> str:
-    """Arguments by name where the names are known, as in `w = [0, 0], n = 3`."""
+    """Arguments by name where the names are known, as in `w = [0, 0], n = 3`.
+
+    Where that would fill lines, arrays of more than four elements are told by shape and range.
+    """
     labels = list(names[: len(args)]) + [f"argument {i + 1}" for i in range(len(names), len(args))]
-    return ", ".join(
-        f"{label} = {text(_given(arg))}" for label, arg in zip(labels, args, strict=True)
-    )
+    given = [_given(arg) for arg in args]
+    texts = [_text(arg) for arg in given]
+    if sum(map(len, texts)) > LONG_INPUT:
+        texts = [_text(arg, FEW) for arg in given]
+    pairs = zip(labels, map(_cut, texts), strict=True)
+    return ", ".join(f"{label} = {words}" for label, words in pairs)
 
 
 def _given(arg: Any) -> Any:

@@ -36,7 +36,8 @@ def _headline(cell: Cell) -> str:
     if not cell.check:
         return ""
     part = f", {cell.part}" if cell.part else ""
-    return f"# Check of {cell.check}{part}: {cell.points} {'point' if cell.points == 1 else 'points'}\n"
+    unit = "point" if cell.points == 1 else "points"
+    return f"# Check of {cell.check}{part}: {cell.points} {unit}\n"
 
 
 def _metadata(cell: Cell) -> dict[str, Any]:

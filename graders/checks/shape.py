@@ -10,7 +10,7 @@ import numpy as np
 from graders import describe
 from graders.checks.mechanics import argument_names, at, check, reject, seen
 from graders.diagnosis import results
-from graders.plain import Leaf, Plain, Record, children
+from graders.plain import Leaf, Opaque, Plain, Record, children
 from graders.subject import Subject
 
 
@@ -144,7 +144,9 @@ def _same_structure(got: Plain, wanted: Any, path: str, refuse: Callable[[Any], 
     if not isinstance(got, list | tuple | Record) or other_kind:
         refuse(results.other_kind(got, f"a {type(wanted).__name__}"))
     if len(children(got)) != len(wanted):
-        refuse(results.other_length(len(children(got)), len(wanted)))
+        opaque = any(isinstance(child, Opaque) for _, child in children(got))
+        lengths = len(children(got)), len(wanted)
+        refuse(results.closed_object() if opaque else results.other_length(*lengths))
 
 
 def _reject_structure(

@@ -91,6 +91,13 @@ def exchanged(path: str, other: str) -> Cause:
     )
 
 
+def closed_object() -> Cause:
+    return Cause(
+        "an object that JAX does not look into stands where its arrays are meant",
+        "Register the object's class as a pytree.",
+    )
+
+
 def shape(
     got: Sequence[int], expected: Sequence[int], arguments: Sequence[tuple[str, Sequence[int]]] = ()
 ) -> Cause:

@@ -690,9 +690,26 @@ def all_labelled(make, w, b):
     return jnp.asarray([labels.w == "trainable", labels.b == "trainable"])
 
 
-check_values(through(leaves_in_order, Layer), lambda w, b: [w, b], sweep("3 2", "2", count=2))
-check_values(through(through_jit, Layer), relu_layer, sweep("3 2", "2", "4 3", count=2), rtol=1e-2, atol=1e-2)
-check_values(through(all_labelled, Layer), lambda w, b: np.array([True, True]), sweep("3 2", "2", count=1))
+check_values(
+    through(leaves_in_order, Layer),
+    lambda w, b: [w, b],
+    sweep("3 2", "2", count=2),
+    about="the leaves",
+)
+check_values(
+    through(through_jit, Layer),
+    relu_layer,
+    sweep("3 2", "2", "4 3", count=2),
+    rtol=1e-2,
+    atol=1e-2,
+    about="as an argument of a compiled function",
+)
+check_values(
+    through(all_labelled, Layer),
+    lambda w, b: np.array([True, True]),
+    sweep("3 2", "2", count=1),
+    about="with strings at its leaves",
+)
 ### BEGIN HIDDEN TESTS
 def tanh_layer(w, b, x):
     return np.tanh(x @ w + b)
@@ -1002,13 +1019,21 @@ def through_targets_only(w, features, next_features, rewards, discount):
     return td_direction(w, 0 * features, next_features, rewards + (-features) @ w, discount, drag=1.0)
 
 
-check_values(td_loss, td_value, sweep("3", "5 3", "5 3", "5", 0.9, count=2), rtol=1e-2, atol=1e-2)
+check_values(
+    td_loss,
+    td_value,
+    sweep("3", "5 3", "5 3", "5", 0.9, count=2),
+    rtol=1e-2,
+    atol=1e-2,
+    about="the loss",
+)
 check_values(
     through(td_gradient, td_loss),
     td_direction,
     sweep("3", "5 3", "5 3", "5", 0.9, count=2, seed=1),
     rtol=1e-2,
     atol=1e-2,
+    about="its gradient",
     mistakes={
         "the targets are dragged along": lambda *arguments: td_direction(*arguments, drag=1.0),
         "the targets move and the values do not": through_targets_only,
@@ -1122,12 +1147,18 @@ check_values(
     row_norms,
     lengths,
     [(some_rows,), *sweep("4 2", count=2)],
+    about="the lengths",
     mistakes={
         "a small number was added under the root": lambda x: np.sqrt(lengths(x) ** 2 + 1e-6),
         "a row of zeros has length 1": lambda x: np.where(lengths(x) > 0, lengths(x), 1.0),
     },
 )
-check_values(through(gradient_of_sum, row_norms), unit_rows, [(some_rows,), *sweep("4 2", count=1, seed=1)])
+check_values(
+    through(gradient_of_sum, row_norms),
+    unit_rows,
+    [(some_rows,), *sweep("4 2", count=1, seed=1)],
+    about="the gradient of their sum",
+)
 check_pure(row_norms, some_rows)
 ### BEGIN HIDDEN TESTS
 tiny_rows = np.array([[3e-5, 4e-5, 0.0], [0.0, 0.0, 0.0], [6e-3, 8e-3, 0.0]])
@@ -1224,11 +1255,12 @@ def pulled_back(f, x, cotangent):
     return jax.vjp(f, x)[1](cotangent)[0]
 
 
-check_values(binarise, one_bit, sweep("20", count=2))
+check_values(binarise, one_bit, sweep("20", count=2), about="forwards")
 check_values(
     through(pulled_back, binarise),
     handed_on,
     sweep("20", "20", count=2),
+    about="backwards",
     mistakes={
         "handed on everywhere, outside too": lambda x, cotangent: cotangent,
         "the cotangent is ignored": lambda x, cotangent: 1.0 * (np.abs(x) <= 1),
@@ -1367,8 +1399,9 @@ print("slope per degree:", w / spread, "standard error:", jnp.sqrt(covariance[0,
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5))
 field = jnp.stack(jnp.meshgrid(jnp.linspace(-3.5, 0.5, 16), jnp.linspace(-2.5, 0.5, 16)), axis=-1)
 slopes_here = -jax.vmap(jax.vmap(jax.grad(launch_loss)))(field)
+slopes_here /= jnp.linalg.norm(slopes_here, axis=-1, keepdims=True)
 left.contour(field[..., 0], field[..., 1], jax.vmap(jax.vmap(launch_loss))(field), levels=20)
-left.quiver(field[..., 0], field[..., 1], slopes_here[..., 0], slopes_here[..., 1], color="grey")
+left.quiver(field[..., 0], field[..., 1], slopes_here[..., 0], slopes_here[..., 1], color="grey", scale=30)
 left.plot(*jnp.stack(path).T, "ro-"), left.set_xlabel("w"), left.set_ylabel("b")
 degrees = np.linspace(30, 85, 200)
 right.plot(degrees, jax.nn.sigmoid((degrees - centre) / spread * w + b))

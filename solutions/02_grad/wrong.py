@@ -220,7 +220,7 @@ def backprop(params, x, y):
         "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
     }
 
-# %% wrong="Layer" says="a structure of 1 where"
+# %% wrong="Layer" says="an object that JAX does not look into"
 class Layer:
     def __init__(self, w, b, activation="relu"):
         self.w, self.b, self.activation = w, b, activation
