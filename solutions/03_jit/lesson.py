@@ -1,0 +1,1442 @@
+# %% [markdown]
+# # 3 · Compilation
+#
+# `jax.jit` turns a Python function into a program for your processor, and the program no longer contains Python. That makes it fast, and explains every strange thing that it does. After this lesson you can read such a program, know beforehand how often your function will be traced, mend the errors of tracing and see the silent bugs that raise none, hand memory back, count operations without computing anything, and say after how many calls compiling has paid for itself.
+#
+# About 90 minutes. You need lessons 01 and 02.
+
+# %%
+import math
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from graders import (
+    check_answer,
+    check_donates,
+    check_pure,
+    check_traces,
+    check_values,
+    integers,
+    sweep,
+    through,
+)
+
+# %% [markdown]
+# ## 3.0 From last time
+#
+# Three questions about lessons 01 and 02, one point each. Answer before you run anything.
+#
+# **Recall** · 1 minute · difficulty 2 of 5
+#
+# `f` takes one array. After `_, pull = jax.vjp(f, x)`, of which Python type is `pull(u)`?
+
+# %% exercise="pulled_type" kind="recall"
+# A string such as "list".
+### BEGIN SOLUTION
+pulled_type = "tuple"
+### END SOLUTION
+
+# %% check="pulled_type" points=1
+check_answer(
+    pulled_type,
+    lambda: type(jax.vjp(jnp.sin, 1.0)[1](1.0)).__name__,
+    because="One cotangent for each argument of `f`, in a tuple, even where there is only one.",
+    mistakes={
+        "array": "the array is inside: there is one entry for each argument of `f`",
+        "arrayimpl": "the array is inside: there is one entry for each argument of `f`",
+    },
+)
+
+# %% [markdown]
+# **Recall** · 1 minute · difficulty 2 of 5
+#
+# `a = jnp.asarray(0.5)` makes an array of a Python number. Are `a.weak_type` and `(a + jnp.ones(3)).weak_type` true or false?
+
+# %% exercise="weak_types" kind="recall"
+# A tuple of two booleans.
+### BEGIN SOLUTION
+weak_types = (True, False)
+### END SOLUTION
+
+# %% check="weak_types" points=1
+check_answer(
+    weak_types,
+    lambda: (jnp.asarray(0.5).weak_type, (jnp.asarray(0.5) + jnp.ones(3)).weak_type),
+    because="Weakness is inherited from a Python number, and lost when a strong type joins in.",
+    mistakes={
+        (True, True): "where weak meets strong the result is strong",
+        (False, False): "asarray without a dtype keeps the weakness of the Python number",
+        (False, True): "the other way round: the number is weak, and `jnp.ones` is not",
+    },
+)
+
+# %% [markdown]
+# **Recall** · 1 minute · difficulty 2 of 5
+#
+# What is `jnp.nonzero(jnp.array([False, True, False, True]), size=3, fill_value=-1)[0]`?
+
+# %% exercise="padded_places" kind="recall"
+# A tuple of integers.
+### BEGIN SOLUTION
+padded_places = (1, 3, -1)
+### END SOLUTION
+
+# %% check="padded_places" points=1
+check_answer(
+    padded_places,
+    lambda: jnp.nonzero(jnp.array([False, True, False, True]), size=3, fill_value=-1)[0],
+    because="The size is given and does not depend on the values: what is missing is filled.",
+    mistakes={
+        (1, 3): "the size was given: three places, and the third is filled",
+        (1, 3, 0): "0 is the default filling, and here another one is given",
+    },
+)
+
+# %% [markdown]
+# ## 3.1 A loaded die
+#
+# Here is a die: `roll = jax.jit(lambda: np.random.randint(1, 7))`. Without `jax.jit` it is a fair one.
+#
+# **Prediction** · 1 minute · difficulty 2 of 5
+#
+# You call `roll()` a hundred times. How many different faces do you see?
+
+# %% exercise="faces_seen" kind="prediction"
+# An integer.
+### BEGIN SOLUTION
+faces_seen = 1
+### END SOLUTION
+
+# %% check="faces_seen" points=1
+def faces():
+    roll = jax.jit(lambda: np.random.randint(1, 7))
+    return len({int(roll()) for _ in range(100)})
+
+
+check_answer(
+    faces_seen,
+    faces,
+    because="NumPy rolled once, while the function was traced; the program holds that one number.",
+    mistakes={6: "NumPy is Python: it runs once, while the function is traced, and never again"},
+)
+
+# %%
+roll = jax.jit(lambda: np.random.randint(1, 7))
+print([int(roll()) for _ in range(20)])
+
+# %% [markdown]
+# `jax.jit(f)` does nothing yet. At the first call it runs your Python *once*, on impostors. Those of lesson 02 carried a value; these have a shape and a dtype and nothing else. What happens to them is written down, compiled, kept; and from then on the program runs and your function does not. NumPy rolled the die while the program was being *written*, so the program says: return that number.
+#
+# So there are two times. At **trace time** Python runs and sees tracers. At **run time** the program runs and sees numbers. `print` belongs to the first, `jax.debug.print` to the second:
+
+# %%
+@jax.jit
+def look(x):
+    print("trace time:", x)
+    jax.debug.print("run time: {x}", x=x)
+    return 2 * x
+
+
+for number in (1.0, 2.0, 3.0):
+    look(number).block_until_ready()
+
+# %% [markdown]
+# The tilde in `~float32[]` says weakly typed: a Python number went in. Programs are kept under what a tracer can know, and that decides when Python runs again.
+#
+# **Prediction** · 2 minutes · difficulty 3 of 5
+#
+# A fresh copy of `look` is called with `jnp.zeros(3)`, `jnp.ones(3)`, `jnp.ones(4)`, `jnp.ones(3, "int32")` and `np.ones(3)`, in this order. How many times does it print "trace time"?
+
+# %% exercise="times_traced" kind="prediction"
+# An integer.
+### BEGIN SOLUTION
+times_traced = 3
+### END SOLUTION
+
+# %% check="times_traced" points=1
+def count_looks():
+    runs = []
+
+    @jax.jit
+    def look(x):
+        runs.append(x.shape)
+        return 2 * x
+
+    for given in (jnp.zeros(3), jnp.ones(3), jnp.ones(4), jnp.ones(3, "int32"), np.ones(3)):
+        look(given)
+    return len(runs)
+
+
+check_answer(
+    times_traced,
+    count_looks,
+    because="A new shape and a new dtype cost a trace each; NumPy's float64 arrives as float32.",
+    mistakes={
+        1: "a program serves one shape and one dtype: others need programs of their own",
+        4: "is NumPy's float64 array a new type? JAX converts it first, and float32[3] is known",
+        5: "new values are not a reason: `jnp.ones(3)` looks to a tracer just like `jnp.zeros(3)`",
+        2: "both a new shape and a new dtype need a new program",
+    },
+)
+
+# %% [markdown]
+# ## 3.2 Read the program
+#
+# `jax.make_jaxpr(f)(x)` traces `f` and shows what was written down: the *jaxpr*. One equation a line, a name and a type on the left, a primitive and its inputs on the right. Python's names are gone, and so are its loops and ifs.
+
+# %%
+print(jax.make_jaxpr(lambda x: x * jnp.sin(x))(1.0))
+print(jax.make_jaxpr(jax.grad(lambda x: x * jnp.sin(x)))(1.0))
+
+# %% [markdown]
+# The second one is the derivative, as a program: you can see the product rule. (The product named `_` is the value of the function, which nobody asked for; the compiler drops it.) Now the model of lesson 02, with its loss, drawn instead of printed:
+
+# %%
+rng = np.random.default_rng(0)
+
+
+def init_layer(n_in, n_out):
+    w = rng.normal(size=(n_in, n_out)) * np.sqrt(2 / n_in)
+    return {"w": jnp.asarray(w, jnp.float32), "b": jnp.zeros(n_out)}
+
+
+def mlp(params, x):
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    return hidden @ params["output"]["w"] + params["output"]["b"]
+
+
+def loss_fn(params, x, y):
+    return jnp.mean((mlp(params, x) - y) ** 2)
+
+# %%
+params = {"hidden": init_layer(3, 32), "output": init_layer(32, 1)}
+x = jnp.asarray(rng.normal(size=(256, 3)), jnp.float32)
+y = jnp.sum(x**2, axis=1, keepdims=True)
+
+jaxpr = jax.make_jaxpr(loss_fn)(params, x, y).jaxpr
+names = ["hidden b", "hidden w", "output b", "output w", "x", "y"]
+place = {v: (0, height) for v, height in zip(jaxpr.invars, (1, 2, -2, -1, 3, -3))}
+labels = dict(zip(jaxpr.invars, names))
+
+# %%
+plt.figure(figsize=(14, 4))
+for equation in jaxpr.eqns:
+    inputs = [v for v in equation.invars if not hasattr(v, "val")]  # those with one are numbers
+    (output,) = equation.outvars
+    columns, heights = zip(*[place[v] for v in inputs])
+    place[output], labels[output] = (1 + max(columns), np.mean(heights)), equation.primitive.name
+    for v in inputs:
+        plt.plot(*zip(place[v], place[output]), color="lightgrey")
+for v, (column, height) in place.items():
+    colour = "tab:blue" if v in jaxpr.invars else "black"
+    box = {"color": "white", "pad": 1}
+    text = f"{labels[v]}\n{v.aval.str_short()}"
+    plt.text(column, height, text, color=colour, bbox=box, ha="center", va="center", fontsize=8)
+plt.axis("off")
+plt.show()
+
+# %% [markdown]
+# *Six inputs on the left (blue), eleven equations, one number on the right. `x` meets the hidden `w` in a matrix product, `b` joins after a broadcast; `custom_jvp_call` is the ReLU; a second product and bias follow; then the difference to `y`, its square, the sum, the division by 256.*
+#
+# The dicts are gone as well: a jaxpr takes the leaves of the tree.
+#
+# ### A program without its source
+# **Exercise** · 7 minutes · difficulty 3 of 5
+#
+# A colleague has left, her source is lost, and you have the trace of a layer that normalises rows, for one shape:
+#
+# ```
+# { lambda ; a:f32[4,3] b:f32[3]. let
+#     c:f32[4,3] = integer_pow[y=2] a
+#     d:f32[4] = reduce_sum[axes=(1,) out_sharding=None] c
+#     e:f32[4,1] = broadcast_in_dim[broadcast_dimensions=(0,)] d
+#     f:f32[4,1] = div e 3.0:f32[]
+#     g:f32[4,1] = add f 9.999999747378752e-06:f32[]
+#     h:f32[4,1] = sqrt g
+#     i:f32[4,3] = div a h
+#     j:f32[1,3] = broadcast_in_dim[broadcast_dimensions=(1,)] b
+#     k:f32[4,3] = mul i j
+#   in (k,) }
+# ```
+#
+# Write the function, for every shape.
+
+# %% exercise="normalised_rows"
+def normalised_rows(
+    x: Float[Array, "batch features"], scale: Float[Array, "features"]
+) -> Float[Array, "batch features"]:
+    """The layer whose jaxpr stands above; `a` is `x`, `b` is `scale`."""
+    ### BEGIN SOLUTION
+    mean_square = jnp.mean(x**2, axis=1, keepdims=True)
+    return x / jnp.sqrt(mean_square + 1e-5) * scale
+    ### END SOLUTION
+
+# %% [markdown] hints="normalised_rows"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Take the equations three at a time and say what they do in one NumPy expression. `c`, `d`, `e` and `f` are one call.
+# </details>
+# <details><summary>Hint 2: the 3.0</summary>
+#
+# A shape is known at trace time, so what is computed from it ends up as a number. Where does a 3 occur among the shapes?
+# </details>
+# <details><summary>Hint 3: the other number</summary>
+#
+# 9.999999747378752e-06 is the float32 that lies nearest to something shorter.
+# </details>
+
+# %% check="normalised_rows" points=3
+def line_by_line(x, scale, axis=1, columns=None, inside=1e-5, outside=0.0):
+    d = np.sum(x**2, axis=axis, keepdims=True)
+    f = d / (columns or x.shape[axis])
+    return x / (np.sqrt(f + inside) + outside) * scale
+
+
+check_values(
+    normalised_rows,
+    line_by_line,
+    sweep("4 3", "3", count=2),
+    mistakes={
+        "the mean runs over the rows": lambda x, scale: line_by_line(x, scale, axis=0),
+        "the square root of the sum, where the mean is divided out": lambda x, scale: line_by_line(
+            x, scale, columns=1
+        ),
+    },
+)
+check_pure(normalised_rows, np.ones((4, 3)), np.ones(3))
+### BEGIN HIDDEN TESTS
+check_values(
+    normalised_rows,
+    line_by_line,
+    sweep("4 5", "5", seed=3, count=1),
+    mistakes={
+        "3 is the number of columns of that one trace": lambda x, scale: line_by_line(
+            x, scale, columns=3
+        )
+    },
+)
+check_values(
+    normalised_rows,
+    line_by_line,
+    [(np.array([[1e-3, -2e-3, 3e-3], [4e-3, 0.0, 0.0]]), np.array([1.0, 2.0, 3.0]))],
+    mistakes={
+        "the small number is left out": lambda x, scale: line_by_line(x, scale, inside=0.0),
+        "the small number is added outside the square root": lambda x, scale: line_by_line(
+            x, scale, inside=0.0, outside=1e-5
+        ),
+    },
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3.3 What is not an argument is a constant
+#
+# The 3.0 above was a constant because the shape was known. So is everything else that a function takes from around it.
+#
+# ### Bug hunt: the learning rate that never fell
+#
+# A schedule lowers the learning rate, at last to zero, where nothing can move.
+
+# %%
+learning_rate = 0.1
+
+
+@jax.jit
+def train_step_broken(params, x, y):
+    grads = jax.grad(loss_fn)(params, x, y)
+    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+
+
+for learning_rate in (0.1, 0.01, 0.0):
+    moved = train_step_broken(params, x, y)
+    print(learning_rate, "moves the output bias by", moved["output"]["b"] - params["output"]["b"])
+
+# %% [markdown]
+# It moves by the same amount three times. No error, no warning, and the loss still goes down: the stale global is the most expensive silent bug. (The loaded die was the same bug.)
+#
+# ### A step that listens
+# **Exercise** · 5 minutes · difficulty 2 of 5
+#
+# `train_step` is one compiled step of gradient descent on `loss_fn`, and the learning rate is heard at each call. A schedule may bring a million rates: the function is traced for the first, and not for the others.
+
+# %% exercise="train_step"
+def train_step(
+    params, x: Float[Array, "batch inputs"], y: Float[Array, "batch outputs"], learning_rate: float
+):
+    """`params` after one step of gradient descent on `loss_fn`; one program for all rates."""
+    ### BEGIN SOLUTION
+    grads = jax.grad(loss_fn)(params, x, y)
+    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+
+
+train_step = jax.jit(train_step)
+### END SOLUTION
+
+# %% [markdown] hints="train_step"
+# <details><summary>Hint 1: the idea</summary>
+#
+# The broken step is nearly right. By which door does a value enter a program, if not as a constant?
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `@jax.jit` above the `def`, or `train_step = jax.jit(train_step)` below it. No further options are needed: a Python float becomes a traced scalar.
+# </details>
+
+# %% check="train_step" points=3
+def slopes_by_hand(params, x, y):
+    hidden = np.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    error = 2 * (hidden @ params["output"]["w"] + params["output"]["b"] - y) / y.size
+    behind = error @ params["output"]["w"].T * (hidden > 0)
+    return {
+        "hidden": {"w": x.T @ behind, "b": behind.sum(axis=0)},
+        "output": {"w": hidden.T @ error, "b": error.sum(axis=0)},
+    }
+
+
+def stepped(params, x, y, rate):
+    grads = slopes_by_hand(params, x, y)
+    return {
+        layer: {name: params[layer][name] - rate * grads[layer][name] for name in params[layer]}
+        for layer in params
+    }
+
+
+def layers(inputs, hidden, outputs):
+    return {
+        "hidden": {"w": f"{inputs} {hidden}", "b": f"{hidden}"},
+        "output": {"w": f"{hidden} {outputs}", "b": f"{outputs}"},
+    }
+
+
+some = sweep(layers(3, 4, 1), "6 3", "6 1", 0.1, count=2)
+check_values(
+    train_step,
+    stepped,
+    [some[0], (*some[1][:3], 0.02)],
+    mistakes={
+        "uphill: the gradient is added": lambda params, x, y, rate: stepped(params, x, y, -rate)
+    },
+)
+check_traces(train_step, [some[0], (*some[1][:3], 0.02), some[0]])
+### BEGIN HIDDEN TESTS
+check_values(
+    train_step,
+    stepped,
+    sweep(layers(2, 4, 3), "5 2", "5 3", 0.5, count=2, seed=5),
+    mistakes={
+        "the outputs are summed and not averaged": lambda params, x, y, rate: stepped(
+            params, x, y, y.shape[1] * rate
+        )
+    },
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3.4 What is not returned is lost
+#
+# The traffic is one-way. Whatever Python does at trace time besides returning (printing, counting, appending to a list) happens once, and with tracers.
+#
+# ### Bug hunt: the activations that were kept
+#
+# Someone wants to look at the hidden layer, and keeps it in a list on the way through.
+
+# %%
+kept = []
+
+
+@jax.jit
+def mlp_broken(params, x):
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    kept.append(hidden)
+    return hidden @ params["output"]["w"] + params["output"]["b"]
+
+
+for _ in range(3):
+    mlp_broken(params, x)
+print(kept)
+
+# %% [markdown]
+# One entry after three calls, and it is a tracer whose trace is over. To use it is an `UnexpectedTracerError`, often far from the line that is to blame:
+
+# %% tags=["raises-exception"]
+kept[0] + 1
+
+# %% [markdown]
+# `with jax.checking_leaks():` around a call finds the guilty function. The mend is always the same: return it.
+#
+# ### Through the front door
+# **Exercise** · 6 minutes · difficulty 3 of 5
+#
+# `mlp_with_stats` returns the output of `mlp` and, beside it, a dict: under `"hidden"` the activations after the ReLU, under `"dead"` the fraction of hidden units that are exactly zero for *every* example of the batch. A unit that is dead on all the data has gradient zero and never comes back, so people watch this number.
+
+# %% exercise="mlp_with_stats"
+def mlp_with_stats(params, x: Float[Array, "batch inputs"]):
+    """The output, and `{"hidden": activations, "dead": fraction of units silent throughout}`."""
+    ### BEGIN SOLUTION
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": jnp.mean(jnp.all(hidden == 0, axis=0))}
+    ### END SOLUTION
+
+# %% [markdown] hints="mlp_with_stats"
+# <details><summary>Hint 1: the idea</summary>
+#
+# A compiled function may return any tree of arrays. What you want to see later goes into the result.
+# </details>
+# <details><summary>Hint 2: the fraction</summary>
+#
+# One boolean for each unit first (`jnp.all` over the right axis), then the mean of those booleans. It stays an array: no `float(...)`.
+# </details>
+
+# %% check="mlp_with_stats" points=3
+def by_units(params, x, at_most=0.0, dead=None):
+    before = x @ params["hidden"]["w"] + params["hidden"]["b"]
+    hidden = np.maximum(before, 0)
+    silent = sum(1.0 for unit in hidden.T if unit.max() <= at_most) / hidden.shape[1]
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": np.array(dead(hidden) if dead else silent)}
+
+
+def zeros_of_all(params, x):
+    return by_units(params, x, dead=lambda hidden: np.mean(hidden == 0))
+
+
+def silent_examples(params, x):
+    return by_units(params, x, dead=lambda hidden: np.mean(np.all(hidden == 0, axis=1)))
+
+
+def before_the_relu(params, x):
+    output, stats = by_units(params, x)
+    return output, stats | {"hidden": x @ params["hidden"]["w"] + params["hidden"]["b"]}
+
+
+def partly_dead(inputs, batch, shift, seed):
+    draw = np.random.default_rng(seed).normal
+    params = {
+        "hidden": {"w": draw(size=(inputs, 5)), "b": np.array([-shift, 0.0, -shift, 1.0, 0.5])},
+        "output": {"w": draw(size=(5, 2)), "b": draw(size=2)},
+    }
+    return params, draw(size=(batch, inputs))
+
+
+check_values(
+    mlp_with_stats,
+    by_units,
+    [partly_dead(3, 6, 20.0, 0), partly_dead(3, 6, 20.0, 1)],
+    mistakes={
+        "the fraction of zeros among all activations": zeros_of_all,
+        "the fraction of examples that excite no unit": silent_examples,
+        "the hidden layer before its ReLU": before_the_relu,
+    },
+)
+check_pure(mlp_with_stats, *partly_dead(3, 6, 20.0, 0))
+### BEGIN HIDDEN TESTS
+faint = {
+    "hidden": {"w": np.array([[1e-7, 1.0, -1.0, 0.0, -1e-7]]), "b": np.zeros(5)},
+    "output": {"w": np.ones((5, 1)), "b": np.zeros(1)},
+}
+check_values(
+    mlp_with_stats,
+    by_units,
+    [(faint, np.array([[1.0], [2.0]]))],
+    mistakes={"a faint unit counts as dead": lambda params, x: by_units(params, x, at_most=1e-5)},
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3.5 Values that are not there
+#
+# **Prediction** · 1 minute · difficulty 3 of 5
+#
+# `size = jax.jit(lambda x: x if x > 0 else -x)`. What comes out of `size(3.0)`?
+
+# %% exercise="branch" kind="prediction"
+# A number, or the name of an exception as a string, such as "ValueError".
+### BEGIN SOLUTION
+branch = "TracerBoolConversionError"
+### END SOLUTION
+
+# %% check="branch" points=1
+def branch_on_a_tracer():
+    try:
+        return float(jax.jit(lambda x: x if x > 0 else -x)(3.0))
+    except Exception as error:
+        return type(error).__name__
+
+
+check_answer(
+    branch,
+    branch_on_a_tracer,
+    because="`x > 0` is a tracer, and `if` asks it for a truth value that it does not have yet.",
+    mistakes={
+        3.0: "so it is without jit; while tracing, `x > 0` is a tracer without a truth value",
+        "ConcretizationTypeError": "its parent class: a truth value has an error of its own",
+        "TypeError": "it is one, by inheritance, but it has a more telling name",
+    },
+)
+
+# %% [markdown]
+# It is often said that `jit` then compiles once more for the other branch. It does not: it raises. The complaint has several names, after what was asked of the tracer:
+#
+# | asked for | by | raises |
+# |---|---|---|
+# | a truth value | `if`, `while`, `and`, `not`, `assert` | `TracerBoolConversionError` |
+# | a number | `float(x)`, `int(x)`, `x.item()`, `jnp.arange(x)` | `ConcretizationTypeError` |
+# | an index | `range(x)`, `a_list[x]` | `TracerIntegerConversionError` |
+# | an array of numbers | `np.sin(x)`, `np.asarray(x)` | `TracerArrayConversionError` |
+# | anything, after the trace | a kept tracer | `UnexpectedTracerError` |
+#
+# Three ways out, in the order in which to think of them: compute both and choose (`jnp.where`); decide by something that *is* known while tracing, such as a shape; or make the argument static, which is section 3.6. (Lesson 04 adds branches and loops that live inside the program.)
+#
+# ### Bug hunt: one bad batch
+#
+# After one batch with a NaN in it every parameter is NaN. A careful colleague looks before she steps:
+
+# %% tags=["raises-exception"]
+@jax.jit
+def careful_step_broken(params, x, y):
+    loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+    if jnp.isfinite(loss):
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+    return params
+
+
+careful_step_broken(params, x, y)
+
+# %% [markdown]
+# ### Keep what was good
+# **Exercise** · 6 minutes · difficulty 3 of 5
+#
+# `keep_if_finite(params, proposed)` returns all of `proposed` if every number in it is finite, and otherwise all of `params`: the tree moves as a whole or stays as a whole.
+
+# %% exercise="keep_if_finite"
+def keep_if_finite(params, proposed):
+    """`proposed`, or `params` if there is a NaN or an infinity anywhere in `proposed`."""
+    ### BEGIN SOLUTION
+    finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(proposed)]).all()
+    return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
+    ### END SOLUTION
+
+# %% [markdown] hints="keep_if_finite"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Two stages. First one boolean for the whole tree, as an array; then the same choice at each leaf.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jnp.isfinite`, `jnp.all`, `jax.tree.leaves`; a Python loop over *leaves* is fine, since their number is known while tracing. Then `jax.tree.map` of two trees with a `jnp.where` in it.
+# </details>
+# <details><summary>Hint 3: what does not help</summary>
+#
+# A product with the boolean does not switch a NaN off. And Python's own `all(...)` asks each element for its truth value.
+# </details>
+
+# %% check="keep_if_finite" points=3
+def all_or_nothing(params, proposed):
+    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(proposed)])
+    return proposed if np.isfinite(flat).all() else params
+
+
+def per_element(params, proposed):
+    return jax.tree.map(lambda old, new: np.where(np.isfinite(new), new, old), params, proposed)
+
+
+def per_leaf(params, proposed):
+    return jax.tree.map(lambda old, new: new if np.isfinite(new).all() else old, params, proposed)
+
+
+def zeros_for_nan(params, proposed):
+    return jax.tree.map(np.nan_to_num, proposed)
+
+
+def some_params(draw):
+    return {
+        "hidden": {"w": draw(size=(2, 3)), "b": draw(size=3)},
+        "output": {"w": draw(size=(3, 1)), "b": draw(size=1)},
+    }
+
+
+def old_and_new(spoiled, seed=0):
+    draw = np.random.default_rng(seed).normal
+    params, proposed = some_params(draw), some_params(draw)
+    proposed["hidden"]["b"][1] = spoiled
+    return params, proposed
+
+
+check_values(
+    keep_if_finite,
+    all_or_nothing,
+    [old_and_new(0.5), old_and_new(np.nan)],
+    mistakes={
+        "each leaf decides for itself": per_leaf,
+        "each element decides for itself": per_element,
+        "zeros take the place of NaN": zeros_for_nan,
+    },
+)
+check_pure(keep_if_finite, *old_and_new(np.nan))
+### BEGIN HIDDEN TESTS
+check_values(
+    keep_if_finite,
+    all_or_nothing,
+    [old_and_new(0.5, seed=6), old_and_new(-np.inf, seed=7)],
+    mistakes={"an infinity gets through": lambda params, proposed: proposed},
+)
+check_values(
+    keep_if_finite,
+    all_or_nothing,
+    [([np.zeros(3), (np.ones((3, 1)),)], [np.array([3e38, 2e38, 0.0]), (np.ones((3, 1)),)])],
+    mistakes={"the sum of finite numbers is infinite": lambda params, proposed: params},
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3.6 Arguments that the program is about
+#
+# Some arguments are no data: the number of classes, the name of an activation, a flag. They decide *which* program is written. Someone works one of them out from the data:
+
+# %% tags=["raises-exception"]
+@jax.jit
+def class_means_broken(x, labels):
+    classes = int(labels.max()) + 1
+    member = labels == jnp.arange(classes)[:, None]
+    return member @ x / member.sum(axis=1, keepdims=True)
+
+
+class_means_broken(x, jnp.zeros(256, int))
+
+# %% [markdown]
+# The shape of the result would depend on a value, and no rewriting gets around that: the number has to come from outside, as a **static** argument. Such an argument reaches your Python as it is; `if`, `range` and shapes may use it. The price: each new value is a new program.
+
+# %%
+@partial(jax.jit, static_argnames="kind")
+def activate(x, kind):
+    print("tracing for", kind)
+    return jnp.tanh(x) if kind == "tanh" else jax.nn.relu(x)
+
+
+for kind in ("tanh", "relu", "tanh", "relu"):
+    activate(x, kind)
+
+# %% [markdown]
+# Programs are found by the argument's hash and `==`: numbers, strings and tuples will do, a list or an array is refused (`ValueError: Non-hashable static arguments`). And an object that is hashed by its identity and changes inside is the stale global again.
+#
+# ### Means of classes
+# **Exercise** · 7 minutes · difficulty 3 of 5
+#
+# Row `c` of `class_means(x, labels, strength, classes)` is the sum of the rows of `x` whose label is `c`, divided by their number plus `strength`, a positive number that draws small classes towards zero. A label outside `0 ... classes - 1` belongs to no class. Compile it; `strength` is tuned and changes all the time, `classes` hardly ever does.
+
+# %% exercise="class_means"
+def class_means(
+    x: Float[Array, "batch features"], labels: Int[Array, "batch"], strength: float, classes: int
+) -> Float[Array, "classes features"]:
+    """Sum over each class divided by (its size + `strength`); compiled once for each `classes`."""
+    ### BEGIN SOLUTION
+    member = (labels == jnp.arange(classes)[:, None]).astype(x.dtype)
+    return member @ x / (member.sum(axis=1, keepdims=True) + strength)
+
+
+class_means = jax.jit(class_means, static_argnames="classes")
+### END SOLUTION
+
+# %% [markdown] hints="class_means"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Ask of each argument: does a shape depend on it? Those are static, and only those.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.jit(f, static_argnames="classes")`, below the definition, or `@partial(jax.jit, static_argnames="classes")` above it.
+# </details>
+# <details><summary>Hint 3: the sums</summary>
+#
+# `labels == jnp.arange(classes)[:, None]` is a table of booleans, one row for each class; a matrix product with `x` adds up. Or scatter with `.at[labels].add(x)`, and remember what lesson 01 said of index -1.
+# </details>
+
+# %% check="class_means" points=3
+def class_by_class(x, labels, strength, classes):
+    rows = [x[labels == c].sum(axis=0) / ((labels == c).sum() + strength) for c in range(classes)]
+    return np.array(rows)
+
+
+def no_shrinking(x, labels, strength, classes):
+    return class_by_class(x, labels, 0.0, classes)
+
+
+def shrunk_afterwards(x, labels, strength, classes):
+    return class_by_class(x, labels, 1e-30, classes) / (1 + strength)
+
+
+labelled = sweep("12 2", integers("12", 0, 3), 0.5, 3, count=2)
+check_values(
+    class_means,
+    class_by_class,
+    [labelled[0], (*labelled[1][:2], 2.0, 3)],
+    mistakes={
+        "the strength is left out": no_shrinking,
+        "the strength joins too late": shrunk_afterwards,
+    },
+)
+check_traces(class_means, [labelled[0], (*labelled[1][:2], 2.0, 3), labelled[0]])
+### BEGIN HIDDEN TESTS
+def from_the_end(x, labels, strength, classes):
+    return class_by_class(x, np.where(labels < 0, labels + classes, labels), strength, classes)
+
+
+check_values(
+    class_means,
+    class_by_class,
+    [(np.arange(12.0).reshape(6, 2), np.int32([0, -1, 2, 5, 2, -1]), 1.0, 4)],
+    mistakes={"a negative label counts from the end": from_the_end},
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3.7 What makes it trace again
+#
+# A stopwatch on 32 gradients; most batches have 64 rows.
+
+# %%
+step = jax.jit(jax.grad(loss_fn))
+sizes = [64] * 8 + [40] + [64] * 7 + [41] + [64] * 7 + [40] + [64] * 7
+milliseconds = []
+for size in sizes:
+    batch = x[:size], y[:size]
+    start = time.perf_counter()
+    jax.block_until_ready(step(params, *batch))
+    milliseconds.append(1000 * (time.perf_counter() - start))
+
+colours = ["tab:red" if size not in sizes[:i] else "tab:blue" for i, size in enumerate(sizes)]
+plt.bar(range(len(sizes)), milliseconds, color=colours, log=True)
+plt.xlabel("call"), plt.ylabel("milliseconds")
+plt.show()
+
+# %% [markdown]
+# *One bar a call, on a logarithmic scale. Three red bars tower over the rest: the first call, and the first with 40 and with 41 rows. Each took well over a thousand times as long as a blue one, a call with shapes already seen; the second batch of 40 rows is blue.*
+#
+# The last, smaller batch of an epoch, sentences of all lengths: this is what most complaints that "JAX is slow" come down to. (`jax.log_compiles()` around the code tells of each compilation; padding to a few sizes is for lesson 13.) A program is found again if all of this agrees:
+#
+# - the structure of the arguments, keys and all: a list is no tuple, `None` is no array;
+# - shape and dtype of each leaf, **and whether it is weak**: `jax.typeof(leaf)` shows all three;
+# - the value of each static argument;
+# - the function object itself: a new lambda is a new function, however alike it looks.
+#
+# Values are not in the list.
+#
+# **Prediction** · 2 minutes · difficulty 4 of 5
+#
+# `smooth = jax.jit(lambda average, loss: 0.9 * average + 0.1 * loss)`. The loop starts with `average = 0.0` and does `average = smooth(average, loss)` for each of a hundred float32 losses. How many times is `smooth` traced?
+
+# %% exercise="smooth_traces" kind="prediction"
+# An integer.
+### BEGIN SOLUTION
+smooth_traces = 2
+### END SOLUTION
+
+# %% check="smooth_traces" points=1
+def count_smooth():
+    runs, average = [], 0.0
+
+    @jax.jit
+    def smooth(average, loss):
+        runs.append(average)
+        return 0.9 * average + 0.1 * loss
+
+    for loss in np.arange(100, dtype=np.float32):
+        average = smooth(average, loss)
+    return len(runs)
+
+
+check_answer(
+    smooth_traces,
+    count_smooth,
+    because="The first average is a Python number, weak; the others come out of a program, strong.",
+    mistakes={
+        1: "look at the type of `average` in the first call and in the second: one is weak",
+        100: "new values are no reason to trace; a new type is",
+        101: "new values are no reason to trace; a new type is",
+    },
+)
+
+# %% [markdown]
+# For a model that compiles for ten minutes, an innocent `0.0` costs another ten. Start with `jnp.zeros(())`, which is strong.
+#
+# ### One program or two?
+# **Exercise** · 6 minutes · difficulty 3 of 5
+#
+# `same_program(one, other)` says whether a freshly jitted function, called with the arguments `*one` and then `*other`, needs only one trace. Both are tuples of arguments: arrays, Python numbers and trees of them.
+
+# %% exercise="same_program"
+def same_program(one: tuple, other: tuple) -> bool:
+    """Whether one program serves both tuples of arguments."""
+    ### BEGIN SOLUTION
+    types = [[jax.typeof(leaf) for leaf in jax.tree.leaves(args)] for args in (one, other)]
+    return jax.tree.structure(one) == jax.tree.structure(other) and types[0] == types[1]
+    ### END SOLUTION
+
+# %% [markdown] hints="same_program"
+# <details><summary>Hint 1: the idea</summary>
+#
+# What a tracer knows is the structure and, for each leaf, its type. Nothing here is static.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.tree.structure(tree)` can be compared with `==`, and so can `jax.typeof(leaf)`, which takes Python numbers too.
+# </details>
+# <details><summary>Hint 3: another way</summary>
+#
+# You could also ask JAX itself: jit a function that leaves a mark when Python runs it.
+# </details>
+
+# %% check="same_program" points=3
+def traced_once(one, other):
+    runs = []
+    program = jax.jit(lambda *args: runs.append(args))
+    program(*one), program(*other)
+    return np.array(len(runs) == 1)
+
+
+def as_array(same, one, other):
+    return jnp.asarray(same(one, other))
+
+
+def leaf_pairs(one, other):
+    return list(zip(jax.tree.leaves(one), jax.tree.leaves(other)))
+
+
+def same_leaves(one, other):
+    pairs = leaf_pairs(one, other)
+    return same_shapes(one, other) and all(np.result_type(a) == np.result_type(b) for a, b in pairs)
+
+
+def same_shapes(one, other):
+    return all(np.shape(a) == np.shape(b) for a, b in leaf_pairs(one, other))
+
+
+def same_numbers(one, other):
+    return all(np.array_equal(a, b) for a, b in leaf_pairs(one, other))
+
+
+pairs = [
+    ((jnp.zeros(3), 1.0), (jnp.ones(3), 2.0)),
+    ((jnp.zeros(3), 1.0), (jnp.zeros(4), 1.0)),
+    ((jnp.zeros((2, 2)),), (jnp.zeros((2, 2), int),)),
+]
+check_values(
+    through(as_array, same_program),
+    [traced_once(*pair) for pair in pairs],
+    pairs,
+    mistakes={"the values are compared": same_numbers, "the dtypes are not compared": same_shapes},
+    about="values, shapes and dtypes",
+)
+weak_pairs = [((2.0,), (jnp.float32(2.0),)), ((1.0,), (3.0,)), ((1.0,), (1,))]
+check_values(
+    through(as_array, same_program),
+    [traced_once(*pair) for pair in weak_pairs],
+    weak_pairs,
+    mistakes={
+        "a weak type is taken for a strong one": same_leaves,
+    },
+    about="Python numbers",
+)
+trees = [
+    (({"w": jnp.ones(2), "b": 0.0},), ({"w": jnp.zeros(2), "b": 1.0},)),
+    (({"w": jnp.ones(2)},), ({"v": jnp.ones(2)},)),
+    (([1.0, 2.0],), ((1.0, 2.0),)),
+]
+check_values(
+    through(as_array, same_program),
+    [traced_once(*pair) for pair in trees],
+    trees,
+    mistakes={"the tree around the leaves is not compared": same_leaves},
+    about="trees",
+)
+### BEGIN HIDDEN TESTS
+def numbers_alone_are_weak(one, other):
+    weak = [[isinstance(leaf, float) for leaf in jax.tree.leaves(args)] for args in (one, other)]
+    structures = jax.tree.structure(one), jax.tree.structure(other)
+    return weak[0] == weak[1] and structures[0] == structures[1] and same_leaves(one, other)
+
+
+more = [
+    ((jnp.ones(2), {"a": [jnp.ones(3)]}), (jnp.zeros(2), {"a": [jnp.ones((3, 1))]})),
+    ((jnp.ones(2), None), (jnp.ones(2), jnp.ones(2))),
+    ((jnp.ones(2), jnp.asarray(2.0)), (jnp.ones(2), 5.0)),
+]
+check_values(
+    through(as_array, same_program),
+    [traced_once(*pair) for pair in more],
+    more,
+    mistakes={"an array can be weak too": numbers_alone_are_weak},
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3.8 Where to put it
+#
+# The last point of the list has a classic: `jax.jit(lambda ...)` *inside* a loop. Each turn makes a new function, and each new function is traced:
+
+# %%
+for turn in range(3):
+    jax.jit(lambda x: print("tracing in turn", turn))(1.0)
+
+# %% [markdown]
+# So: `jit` once, where the function is defined. And around the whole step, gradient and update and all: the compiler can only join what it sees in one program, and a `jit` inside a `jit` becomes part of the outer one. But not around the loop over steps, since a Python loop is unrolled while it is traced: a thousand steps make a thousand copies. (A loop *inside* the program is for lesson 04.)
+#
+# ### The place for jit
+# **Exercise** · 7 minutes · difficulty 3 of 5
+#
+# `train` takes `steps` steps of gradient descent on any `loss_fn(params, x, y)`, and returns `(params, losses)` with the loss *before* each step. However many steps there are, the Python body of `loss_fn` runs once.
+
+# %% exercise="train"
+def train(loss_fn, params, x, y, learning_rate: float, steps: int):
+    """Parameters after `steps` steps of gradient descent, and the loss before each of them."""
+    ### BEGIN SOLUTION
+    @jax.jit
+    def step(params, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+
+    losses = []
+    for _ in range(steps):
+        params, loss = step(params, x, y)
+        losses.append(loss)
+    return params, jnp.stack(losses)
+    ### END SOLUTION
+
+# %% [markdown] hints="train"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Define one function inside `train` that does one whole step. Compile it before the loop begins.
+# </details>
+# <details><summary>Hint 2: once means once</summary>
+#
+# `loss_fn(...)` for the value and `jax.grad(loss_fn)(...)` for the gradient are two runs. Lesson 02 had a transformation that gives both.
+# </details>
+
+# %% check="train" points=3
+def linear_loss(params, x, y):
+    return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
+
+
+def descended(loss_fn, params, x, y, rate, steps, after=False, way=1):
+    w, b, losses = params["w"], params["b"], []
+    for _ in range(steps + 1):
+        error = x @ w + b - y
+        losses.append(np.mean(error**2))
+        w_before, b_before = w, b
+        w, b = w - way * rate * 2 * x.T @ error / len(y), b - way * rate * 2 * np.mean(error)
+    return {"w": w_before, "b": b_before}, np.array(losses[1:] if after else losses[:-1])
+
+
+def loss_runs(train, x, y, steps):
+    runs = []
+
+    def counting_loss(params, x, y):
+        runs.append(params)
+        return linear_loss(params, x, y)
+
+    train(counting_loss, {"w": jnp.zeros(3), "b": jnp.zeros(())}, x, y, 0.1, steps)
+    return jnp.int32(len(runs))
+
+
+check_values(
+    train,
+    descended,
+    sweep(linear_loss, {"w": "3", "b": ""}, "6 3", "6", 0.1, 4, count=2),
+    mistakes={
+        "the loss after each step": lambda *given: descended(*given, after=True),
+        "uphill: the gradient is added": lambda *given: descended(*given, way=-1),
+    },
+)
+check_values(
+    through(loss_runs, train),
+    lambda x, y, steps: 1,
+    sweep("6 3", "6", 5, count=1) + sweep("6 3", "6", 7, count=1),
+    mistakes={
+        "the loss runs through Python again at every step": lambda x, y, steps: steps,
+        "the loss is traced twice, for its value and for its gradient": lambda x, y, steps: 2,
+    },
+    about="runs of the loss",
+)
+### BEGIN HIDDEN TESTS
+def bowl(params, x, y):
+    return jnp.sum(params[0]["p"] ** 2) + jnp.sum(params[1] ** 2 * x) + y
+
+
+def into_the_bowl(loss_fn, params, x, y, rate, steps):
+    p, q, losses = params[0]["p"], params[1], []
+    for _ in range(steps):
+        losses.append(np.sum(p**2) + np.sum(q**2 * x) + y)
+        p, q = p - rate * 2 * p, q - rate * 2 * q * x
+    return ({"p": p}, q), np.array(losses)
+
+
+check_values(
+    train, into_the_bowl, sweep(bowl, ({"p": "2 2"}, "3"), "3", "", 0.2, 3, count=1, seed=9)
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3.9 Memory handed back
+#
+# A step makes new parameters out of old ones, and while it runs both are in memory; with a large model that is the difference between fitting and not fitting. Whoever does not need the old ones any more can **donate** them: the program may write the result into their memory.
+
+# %%
+double = jax.jit(lambda p: 2 * p, donate_argnums=0)
+weights = jnp.ones(1_000_000)
+address = weights.unsafe_buffer_pointer()
+doubled = double(weights)
+print(doubled.unsafe_buffer_pointer() == address, weights.is_deleted())
+
+# %% [markdown]
+# The same address. And the old name is an empty shell now:
+
+# %% tags=["raises-exception"]
+print(weights)
+
+# %% [markdown]
+# So donate what the caller replaces with the result (`params = step(params, ...)`), and never the data, which the next epoch wants again.
+#
+# ### A step that needs no second copy
+# **Exercise** · 6 minutes · difficulty 3 of 5
+#
+# Gradient descent with momentum keeps a velocity $v$ beside each parameter $p$: with gradient $g$ of `loss_fn` and learning rate $\eta$, the new velocity is $0.9\,v - \eta\,g$, and the new parameter is $p$ plus the *new* velocity. Return `(params, velocity)`, compiled, with both trees donated and nothing else.
+
+# %% exercise="momentum_step"
+def momentum_step(params, velocity, x, y, learning_rate):
+    """`(params, velocity)` after one step on `loss_fn`; both old trees are given up."""
+    ### BEGIN SOLUTION
+    grads = jax.grad(loss_fn)(params, x, y)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
+    return jax.tree.map(jnp.add, params, velocity), velocity
+
+
+momentum_step = jax.jit(momentum_step, donate_argnums=(0, 1))
+### END SOLUTION
+
+# %% [markdown] hints="momentum_step"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Two calls of `jax.tree.map`: one makes the new velocity, the other adds it.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `donate_argnums` takes a position or a tuple of positions; `donate_argnames` takes names.
+# </details>
+
+# %% check="momentum_step" points=3
+def slopes_of_mlp(params, x, y):
+    hidden = np.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    error = 2 * (hidden @ params["output"]["w"] + params["output"]["b"] - y) / y.size
+    behind = error @ params["output"]["w"].T * (hidden > 0)
+    return {
+        "hidden": {"w": x.T @ behind, "b": behind.sum(axis=0)},
+        "output": {"w": hidden.T @ error, "b": error.sum(axis=0)},
+    }
+
+
+def rolled(params, velocity, x, y, rate):
+    grads = slopes_of_mlp(params, x, y)
+    faster = jax.tree.map(lambda v, g: 0.9 * v - rate * g, velocity, grads)
+    return jax.tree.map(lambda p, v: p + v, params, faster), faster
+
+
+def old_velocity(params, velocity, x, y, rate):
+    moved = jax.tree.map(lambda p, v: p + v, params, velocity)
+    return moved, rolled(params, velocity, x, y, rate)[1]
+
+
+def fixed_rate(params, velocity, x, y, rate):
+    return rolled(params, velocity, x, y, 0.1)
+
+
+shapes = {"hidden": {"w": "3 4", "b": "4"}, "output": {"w": "4 1", "b": "1"}}
+rolling = sweep(shapes, shapes, "6 3", "6 1", 0.1, count=2)
+check_values(
+    momentum_step,
+    rolled,
+    rolling,
+    mistakes={"the parameters move by the old velocity": old_velocity},
+)
+check_donates(momentum_step, *rolling[0], donated=(0, 1))
+### BEGIN HIDDEN TESTS
+check_values(
+    momentum_step,
+    rolled,
+    sweep(shapes, shapes, "6 3", "6 1", 0.7, count=1, seed=4),
+    mistakes={"the learning rate that is passed makes no difference": fixed_rate},
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3.10 The stages, one at a time
+#
+# A first call does three things. You can have them singly, and look in between:
+
+# %%
+lowered = jax.jit(loss_fn).lower(params, x, y)
+compiled = lowered.compile()
+print(compiled.cost_analysis()["flops"], "operations")
+print(compiled.memory_analysis().temp_size_in_bytes, "bytes of scratch memory")
+print(compiled(params, x, y))
+
+# %% [markdown]
+# `lower` traces and writes the program in the compiler's language (`lowered.as_text()` shows it); `compile` makes machine code; the result is called like the function. It serves these shapes and no others: where `jit` would quietly trace again, it raises a `TypeError`, and that can be what you want.
+#
+# None of it needs the *numbers*. `jax.ShapeDtypeStruct` stands for an array that is not there:
+
+# %%
+huge = jax.ShapeDtypeStruct((100_000, 100_000), jnp.float32)
+product = jax.jit(jnp.dot).lower(huge, huge).compile()
+print(f"{product.cost_analysis()['flops']:.2g} operations on three matrices of 40 GB each")
+
+# %% [markdown]
+# A laptop has just planned a computation that it could never do. Matrix products are associative; what they cost is not:
+#
+# ### The cheapest way
+# **Exercise** · 5 minutes · difficulty 3 of 5
+#
+# `cheapest(functions, *args)` is the position of the function whose compiled program has the fewest floating-point operations, the first of several that tie. Nothing is computed: `args` may be arrays or stand-ins for them.
+
+# %% exercise="cheapest"
+def cheapest(functions: list, *args) -> int:
+    """Index of the function that needs the fewest operations for `args`."""
+    ### BEGIN SOLUTION
+    costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in functions]
+    return costs.index(min(costs))
+    ### END SOLUTION
+
+# %% [markdown] hints="cheapest"
+# <details><summary>Hint 1: the idea</summary>
+#
+# One number for each function, then the place of the smallest.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# The cell above has the whole chain: `jax.jit(f)`, then `.lower(...)`, `.compile()`, `.cost_analysis()`. A list has `.index(...)`.
+# </details>
+
+# %% check="cheapest" points=2
+def as_integer(choose, functions, *args):
+    return jnp.int32(choose(functions, *args))
+
+
+def from_the_left(a, b, v):
+    return (a @ b) @ v
+
+
+def from_the_right(a, b, v):
+    return a @ (b @ v)
+
+
+def square(a):
+    return a @ a
+
+
+def tiles(a):
+    return jnp.tile(a, (10, 10)) + 1.0
+
+
+orders = [from_the_left, from_the_right]
+check_values(
+    through(as_integer, cheapest),
+    [np.array(1), np.array(0)],
+    [
+        (orders, np.ones((50, 60)), np.ones((60, 70)), np.ones(70)),
+        (orders[::-1], np.ones((4, 50)), np.ones((50, 50)), np.ones(50)),
+    ],
+    mistakes={
+        "the dearest instead of the cheapest": lambda functions, a, b, v: 0 if len(v) == 70 else 1,
+        "the equations are counted, however large the arrays": lambda functions, a, b, v: 0,
+    },
+    about="orders of a product",
+)
+check_values(
+    through(as_integer, cheapest),
+    [np.array(1), np.array(0)],
+    [([square, tiles], np.ones((100, 100))), ([tiles, square], np.ones((100, 100)))],
+    mistakes={
+        "the bytes are counted and not the operations": lambda functions, a: functions.index(square)
+    },
+    about="operations against bytes",
+)
+### BEGIN HIDDEN TESTS
+a = jax.ShapeDtypeStruct((90_000, 90_000), np.float32)
+v = jax.ShapeDtypeStruct((90_000,), np.float32)
+three = [from_the_left, from_the_left, from_the_right]
+check_values(through(as_integer, cheapest), [np.array(2)], [(three, a, a, v)])
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3.11 Has it paid?
+#
+# Lesson 01 said how to read a clock: wait for the result, leave out the first call. But somebody pays for that call. Here is the whole account: time since the start, after each of eighty calls.
+
+# %%
+def account(f, calls):
+    ends, start = [], time.perf_counter()
+    for _ in range(calls):
+        jax.block_until_ready(f(params, x, y))
+        ends.append(time.perf_counter() - start)
+    return ends
+
+
+plain = jax.value_and_grad(loss_fn)
+account(plain, 1)  # the small programs of the single operations
+for name, f in {"plain": plain, "under jit": jax.jit(jax.value_and_grad(loss_fn))}.items():
+    ends = account(f, 80)
+    plt.plot(range(1, 81), ends, label=name)
+    later = np.median(np.diff(ends))
+    print(f"{name:9}  first call {1e3 * ends[0]:6.1f} ms, the others {1e3 * later:.2f} ms")
+plt.xlabel("calls"), plt.ylabel("seconds since the start"), plt.legend()
+plt.show()
+
+# %% [markdown]
+# *Two nearly straight lines. The plain one starts at zero and rises; the one under jit begins high, at the price of tracing and compiling, and is almost flat. Where they cross, jit has paid for itself.*
+#
+# On the two cores where this was written the first call costs as much as some forty plain ones, and each later call is more than a hundred times faster. Small operations gain most: without `jit` each of them makes its own trip through Python and writes its result to memory, and `grad` traces the loss anew at every call. One large matrix product gains nothing. And `jit` can lose:
+#
+# - on a function that runs once, or at each call with another shape;
+# - on one that closes over large arrays, which become constants of the program;
+# - on a Python loop of many turns, which is unrolled. The time to compile grows faster than the number of turns: from 100 turns to 1,000, nineteen times.
+
+# %%
+def many_turns(x, turns):
+    for _ in range(turns):
+        x = jnp.sin(x) + 0.1 * x
+    return x
+
+
+for turns in (4, 40, 160):
+    start = time.perf_counter()
+    jax.jit(many_turns, static_argnames="turns").lower(jnp.ones(100), turns).compile()
+    print(f"{turns:4} turns: {time.perf_counter() - start:.2f} s to compile")
+
+# %% [markdown]
+# ### Break even
+# **Exercise** · 8 minutes · difficulty 4 of 5
+#
+# `break_even(plain, compiled, x, clock)`: from how many calls on is `compiled`, compilation included, no slower in total than `plain`? It is the smallest whole number $n \ge 1$ for which $n$ calls of one take no longer than $n$ calls of the other, and `math.inf` if that never happens. Time two calls of each. The first of `plain`, which is not under `jit`, does not count; `compiled` is fresh.
+
+# %% exercise="break_even"
+def break_even(plain, compiled, x, clock=time.perf_counter) -> float:
+    """Number of calls from which `compiled`, slow first call included, has paid for itself."""
+    ### BEGIN SOLUTION
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    if first <= slow:
+        return 1.0
+    return math.ceil((first - fast) / (slow - fast)) if fast < slow else math.inf
+    ### END SOLUTION
+
+# %% [markdown] hints="break_even"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Three numbers: the second call of `plain`, the first and the second of `compiled`. Write down what $n$ calls cost in each case and solve for $n$.
+# </details>
+# <details><summary>Hint 2: the clock</summary>
+#
+# A helper that times one call is enough: `clock()`, the call, `jax.block_until_ready`, `clock()`.
+# </details>
+# <details><summary>Hint 3: the algebra</summary>
+#
+# $n$ calls under `jit` take first + (n - 1) · fast. `math.ceil` rounds up. Divide only by a positive number.
+# </details>
+
+# %% check="break_even" points=3
+def on_a_fake_device(measure, compiling, fast, slow, warming=8.0):
+    """What `measure` says on a device whose every cost is known; half a second each is dispatch."""
+    now, free = [0.0], [0.0]
+
+    class Promise:
+        def __init__(self, ready):
+            self.ready = ready
+
+        def block_until_ready(self):
+            now[0] = max(now[0], self.ready)
+            return self
+
+    def function(extra, cost):
+        calls = []
+
+        def f(x):
+            now[0] += 0.5 + (0.0 if calls else extra)
+            calls.append(x)
+            free[0] = max(now[0], free[0]) + cost - 0.5
+            return {"value": Promise(free[0])}
+
+        return f
+
+    plain, compiled = function(warming, slow), function(compiling, fast)
+    return jnp.float32(measure(plain, compiled, None, lambda: now[0]))
+
+
+def first_to_pay(compiling, fast, slow, warming=8.0):
+    for n in range(1, 10_000):
+        if compiling + n * fast <= n * slow:
+            return np.float64(n)
+    return np.float64(np.inf)
+
+
+def quotient(compiling, fast, slow):
+    return compiling / (slow - fast)
+
+
+check_values(
+    through(on_a_fake_device, break_even),
+    first_to_pay,
+    [(100.0, 1.0, 4.0), (64.0, 2.0, 6.0)],
+    mistakes={
+        "only the dispatch is timed": lambda compiling, fast, slow: np.inf,
+        "the compilation is not counted": lambda compiling, fast, slow: 1.0,
+        "the exact quotient is no whole number": lambda *costs: quotient(*costs),
+        "the first call of plain is counted": lambda compiling, fast, slow: np.ceil(
+            quotient(compiling, fast, slow + 8.0)
+        ),
+        "the whole first call is taken for compilation": lambda compiling, fast, slow: np.ceil(
+            quotient(compiling + fast, fast, slow)
+        ),
+    },
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(on_a_fake_device, break_even),
+    first_to_pay,
+    [(50.0, 3.0, 2.0), (10.0, 2.0, 2.0)],
+)
+check_values(
+    through(on_a_fake_device, break_even),
+    first_to_pay,
+    [(0.0, 1.0, 3.0, 0.0), (1.0, 1.0, 3.0, 2.0)],
+    mistakes={"no call at all is fewer than one": lambda compiling, fast, slow, warming: np.ceil(
+        quotient(compiling, fast, slow)
+    )},
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## What to remember
+#
+# 1. Python runs at trace time, on shapes and dtypes; the program runs afterwards, without Python. What is not an argument is a constant, what is not returned is lost.
+# 2. A tracer has no value: choose with `where`, decide by shapes, or make the argument static. A data-dependent `if` raises, it does not retrace.
+# 3. Structure, shape, dtype, weakness, static values and the function itself are the label of a program; anything new there is a new trace.
+# 4. Put `jit` once, around the whole step, never inside the loop; donate what the result replaces.
+# 5. An honest account has the first call in it. Compile what runs often, at few shapes.
+#
+# ## Further reading
+#
+# The JAX documentation: *Just-in-time compilation*, *Thinking in JAX*, *Tracing*, *Ahead-of-time lowering and compilation*, *Buffer donation* and *JAX Errors*, with examples for each name in 3.5. Frostig, Johnson and Leary, *Compiling machine learning programs via high-level tracing* (2018). *Autodidax*, there too, builds a small JAX from nothing.
+#
+# ## Next
+#
+# Your loops over steps still run in Python, and your branches compute both sides. Lesson 04 moves them into the program, where a thousand steps are one call.

@@ -1,0 +1,192 @@
+# %% right="normalised_rows"
+@jax.jit
+def normalised_rows(x, scale):
+    squares = jnp.einsum("ij,ij->i", x, x)
+    factors = jax.lax.rsqrt(squares / x.shape[1] + jnp.float32(1e-5))
+    return jnp.einsum("ij,i,j->ij", x, factors, scale)
+
+# %% right="normalised_rows"
+def normalised_rows(x, scale):
+    sizes = jnp.linalg.norm(x.astype(jnp.float32), axis=-1, keepdims=True)
+    return scale * x * (sizes**2 / len(scale) + 1e-5) ** -0.5
+
+# %% right="train_step"
+@jax.jit
+def train_step(params, x, y, learning_rate):
+    leaves, form = jax.tree.flatten(params)
+    _, pull = jax.vjp(lambda *leaves: loss_fn(form.unflatten(leaves), x, y), *leaves)
+    slopes = pull(jnp.float32(1))
+    return form.unflatten([p - learning_rate * g for p, g in zip(leaves, slopes)])
+
+# %% right="train_step"
+@partial(jax.jit, donate_argnames="params")
+def train_step(params, x, y, learning_rate):
+    before = x @ params["hidden"]["w"] + params["hidden"]["b"]
+    hidden = jnp.where(before > 0, before, 0.0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = (output - y) * (2 * learning_rate / y.size)
+    d_before = jnp.where(before > 0, d_output @ params["output"]["w"].T, 0.0)
+    move = {
+        "hidden": {"w": x.T @ d_before, "b": d_before.sum(axis=0)},
+        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+    }
+    return jax.tree.map(jnp.subtract, params, move)
+
+# %% right="mlp_with_stats"
+@jax.jit
+def mlp_with_stats(params, x):
+    hidden = jnp.maximum(jnp.dot(x, params["hidden"]["w"]) + params["hidden"]["b"], 0)
+    alive = jnp.any(hidden > 0, axis=0)
+    stats = {"dead": jnp.float32(1) - alive.sum() / alive.size, "hidden": hidden}
+    return hidden @ params["output"]["w"] + params["output"]["b"], stats
+
+# %% right="mlp_with_stats"
+import warnings
+
+
+def mlp_with_stats(params, x):
+    warnings.warn("some units may be dead")
+    before = x @ params["hidden"]["w"] + params["hidden"]["b"]
+    hidden = jnp.where(before > 0, before, 0.0)
+    dead = jnp.sum(hidden.max(axis=0) == 0).astype(jnp.float32) / hidden.shape[1]
+    return mlp(params, x), {"hidden": hidden, "dead": dead}
+
+# %% right="keep_if_finite"
+@jax.jit
+def keep_if_finite(params, proposed):
+    checks = jax.tree.map(lambda leaf: jnp.isfinite(leaf).all(), proposed)
+    finite = jax.tree.reduce(jnp.logical_and, checks)
+    return jax.lax.cond(finite, lambda: proposed, lambda: params)
+
+# %% right="keep_if_finite"
+def keep_if_finite(params, proposed):
+    leaves, form = jax.tree.flatten(proposed)
+    flat = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
+    broken = jnp.any(jnp.isnan(flat) | (jnp.abs(flat) == jnp.inf))
+    chosen = [jnp.where(broken, old, new) for old, new in zip(form.flatten_up_to(params), leaves)]
+    return form.unflatten(chosen)
+
+# %% right="class_means"
+@partial(jax.jit, static_argnums=3)
+def class_means(x, labels, strength, classes):
+    places = jnp.where(labels < 0, classes, labels)
+    sums = jnp.zeros((classes, x.shape[1])).at[places].add(x, mode="drop")
+    sizes = jnp.zeros(classes).at[places].add(1.0, mode="drop")
+    return sums / (sizes[:, None] + strength)
+
+# %% right="class_means"
+@partial(jax.jit, static_argnames=["classes"])
+def class_means(x, labels, strength, classes):
+    rows = []
+    for c in range(classes):
+        member = jnp.float32(labels == c)
+        rows.append(member @ x / (jnp.sum(member) + strength))
+    return jnp.stack(rows)
+
+# %% right="same_program"
+def same_program(one, other):
+    runs = []
+
+    @jax.jit
+    def program(*args):
+        runs.append(args)
+
+    program(*one)
+    program(*other)
+    return len(runs) == 1
+
+# %% right="same_program"
+def same_program(one, other):
+    def label(leaf):
+        array = jnp.asarray(leaf)
+        return array.shape, str(array.dtype), array.weak_type
+
+    leaves, forms = zip(*[jax.tree.flatten(args) for args in (one, other)])
+    labels = [list(map(label, some)) for some in leaves]
+    return forms[0] == forms[1] and labels[0] == labels[1]
+
+# %% right="train"
+def train(loss_fn, params, x, y, learning_rate, steps):
+    value_and_slope = jax.jit(jax.value_and_grad(loss_fn))
+    losses = []
+    for _ in range(steps):
+        loss, grads = value_and_slope(params, x, y)
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+        losses.append(float(loss))
+    return params, jnp.array(losses)
+
+# %% right="train"
+@partial(jax.jit, static_argnums=(0, 5))
+def train(loss_fn, params, x, y, learning_rate, steps):
+    def step(params, _):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+
+    return jax.lax.scan(step, params, length=steps)
+
+# %% right="momentum_step"
+@partial(jax.jit, donate_argnames=("params", "velocity"))
+def momentum_step(params, velocity, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    pairs = jax.tree.map(
+        lambda p, v, g: (p + 0.9 * v - learning_rate * g, 0.9 * v - learning_rate * g),
+        params, velocity, grads,
+    )
+    return jax.tree.transpose(jax.tree.structure(params), None, pairs)
+
+# %% right="momentum_step"
+def momentum_step(params, velocity, x, y, learning_rate):
+    leaves, form = jax.tree.flatten(params)
+    _, pull = jax.vjp(lambda params: loss_fn(params, x, y), params)
+    slopes = jax.tree.leaves(pull(jnp.float32(1))[0])
+    old = jax.tree.leaves(velocity)
+    moves = [jnp.float32(0.9) * v - learning_rate * g for v, g in zip(old, slopes)]
+    return form.unflatten([p + m for p, m in zip(leaves, moves)]), form.unflatten(moves)
+
+
+momentum_step = jax.jit(momentum_step, donate_argnums=[0, 1])
+
+# %% right="cheapest"
+def cheapest(functions, *args):
+    def operations(i):
+        compiled = jax.jit(functions[i]).trace(*args).lower().compile()
+        return compiled.cost_analysis().get("flops", 0.0)
+
+    return min(range(len(functions)), key=operations)
+
+# %% right="cheapest"
+def cheapest(functions, *args):
+    costs = [jax.jit(f).lower(*args).cost_analysis()["flops"] for f in functions]
+    return jnp.argmin(jnp.asarray(costs))
+
+# %% right="break_even"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    ends = [clock()]
+    for f in (plain, plain, compiled, compiled):
+        for leaf in jax.tree.leaves(f(x)):
+            leaf.block_until_ready()
+        ends.append(clock())
+    _, slow, first, fast = np.diff(ends)
+    if slow <= fast:
+        return float("inf")
+    return max(1, int(np.ceil((first - fast) / (slow - fast))))
+
+# %% right="break_even"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def wait(f):
+        return jax.tree.map(lambda leaf: leaf.block_until_ready(), f(x))
+
+    wait(plain)
+    start = clock()
+    wait(plain)
+    slow = clock() - start
+    start = clock()
+    wait(compiled)
+    first = clock() - start
+    start = clock()
+    wait(compiled)
+    fast = clock() - start
+    calls, behind = 1, first - slow
+    while behind > 0 and fast < slow:
+        calls, behind = calls + 1, behind - (slow - fast)
+    return calls if behind <= 0 else math.inf

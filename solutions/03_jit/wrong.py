@@ -1,0 +1,439 @@
+# %% wrong="normalised_rows" says="the mean runs over the rows"
+def normalised_rows(x, scale):
+    return x / jnp.sqrt(jnp.mean(x**2, axis=0, keepdims=True) + 1e-5) * scale
+
+# %% wrong="normalised_rows" says="the square root of the sum"
+def normalised_rows(x, scale):
+    return x / jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True) + 1e-5) * scale
+
+# %% wrong="normalised_rows" says="a NumPy function was given a traced array"
+def normalised_rows(x, scale):
+    return x / np.sqrt(jnp.mean(x**2, axis=1, keepdims=True) + 1e-5) * scale
+
+# %% wrong="normalised_rows" says="3 is the number of columns of that one trace"
+def normalised_rows(x, scale):
+    return x / jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True) / 3.0 + 1e-5) * scale
+
+# %% wrong="normalised_rows" says="the small number is left out"
+def normalised_rows(x, scale):
+    return x / jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True)) * scale
+
+# %% wrong="normalised_rows" says="added outside the square root"
+def normalised_rows(x, scale):
+    return x / (jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True)) + 1e-5) * scale
+
+# %% wrong="train_step" says="what changed was a number, 0.1 and then 0.02"
+@partial(jax.jit, static_argnames="learning_rate")
+def train_step(params, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+
+# %% wrong="train_step" says="or not compiled at all"
+def train_step(params, x, y, learning_rate):
+    @jax.jit
+    def step(params, x, y):
+        grads = jax.grad(loss_fn)(params, x, y)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+
+    return step(params, x, y)
+
+# %% wrong="train_step" says="the input came back unchanged"
+@jax.jit
+def update(params, grads):
+    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+
+
+def train_step(params, x, y, learning_rate):
+    return update(params, jax.grad(loss_fn)(params, x, y))
+
+# %% wrong="train_step" says="uphill"
+@jax.jit
+def train_step(params, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    return jax.tree.map(lambda p, g: p + learning_rate * g, params, grads)
+
+# %% wrong="train_step" says="the outputs are summed and not averaged"
+@jax.jit
+def train_step(params, x, y, learning_rate):
+    def squared_distance(params):
+        return jnp.mean(jnp.sum((mlp(params, x) - y) ** 2, axis=1))
+
+    grads = jax.grad(squared_distance)(params)
+    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+
+# %% wrong="mlp_with_stats" says="keeps a tracer"
+dead_units = {}
+
+
+def mlp_with_stats(params, x):
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    dead_units["now"] = jnp.mean(jnp.all(hidden == 0, axis=0))
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": dead_units["now"]}
+
+# %% wrong="mlp_with_stats" says="needs a concrete value while it is traced"
+def mlp_with_stats(params, x):
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": float(jnp.mean(jnp.all(hidden == 0, axis=0)))}
+
+# %% wrong="mlp_with_stats" says="the fraction of zeros among all activations"
+def mlp_with_stats(params, x):
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": jnp.mean(hidden == 0)}
+
+# %% wrong="mlp_with_stats" says="the fraction of examples that excite no unit"
+def mlp_with_stats(params, x):
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": jnp.mean(jnp.all(hidden == 0, axis=1))}
+
+# %% wrong="mlp_with_stats" says="the hidden layer before its ReLU"
+def mlp_with_stats(params, x):
+    hidden = x @ params["hidden"]["w"] + params["hidden"]["b"]
+    output = jax.nn.relu(hidden) @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": jnp.mean(jnp.all(hidden <= 0, axis=0))}
+
+# %% wrong="mlp_with_stats" says="a faint unit counts as dead"
+def mlp_with_stats(params, x):
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": jnp.mean(hidden.max(axis=0) < 1e-6)}
+
+# %% wrong="keep_if_finite" says="a Python `if` or `while` looks at a traced value"
+def keep_if_finite(params, proposed):
+    for leaf in jax.tree.leaves(proposed):
+        if not jnp.isfinite(leaf).all():
+            return params
+    return proposed
+
+# %% wrong="keep_if_finite" says="a NumPy function was given a traced array"
+def keep_if_finite(params, proposed):
+    finite = np.all([np.isfinite(leaf).all() for leaf in jax.tree.leaves(proposed)])
+    return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
+
+# %% wrong="keep_if_finite" says="each element decides for itself"
+def keep_if_finite(params, proposed):
+    return jax.tree.map(lambda old, new: jnp.where(jnp.isfinite(new), new, old), params, proposed)
+
+# %% wrong="keep_if_finite" says="each leaf decides for itself"
+def keep_if_finite(params, proposed):
+    def choose(old, new):
+        return jnp.where(jnp.isfinite(new).all(), new, old)
+
+    return jax.tree.map(choose, params, proposed)
+
+# %% wrong="keep_if_finite" says="NaN where a number is meant"
+def keep_if_finite(params, proposed):
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(proposed)]).all()
+    return jax.tree.map(lambda old, new: finite * new + (1 - finite) * old, params, proposed)
+
+# %% wrong="keep_if_finite" says="zeros take the place of NaN"
+def keep_if_finite(params, proposed):
+    return jax.tree.map(jnp.nan_to_num, proposed)
+
+# %% wrong="keep_if_finite" says="an infinity gets through"
+def keep_if_finite(params, proposed):
+    broken = jnp.stack([jnp.isnan(leaf).any() for leaf in jax.tree.leaves(proposed)]).any()
+    return jax.tree.map(lambda old, new: jnp.where(broken, old, new), params, proposed)
+
+# %% wrong="keep_if_finite" says="the sum of finite numbers is infinite"
+def keep_if_finite(params, proposed):
+    finite = jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(proposed)))
+    return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
+
+# %% wrong="class_means" says="needs a concrete value while it is traced"
+@jax.jit
+def class_means(x, labels, strength, classes):
+    member = (labels == jnp.arange(classes)[:, None]).astype(x.dtype)
+    return member @ x / (member.sum(axis=1, keepdims=True) + strength)
+
+# %% wrong="class_means" says="an array or a list"
+@partial(jax.jit, static_argnames=("labels", "classes"))
+def class_means(x, labels, strength, classes):
+    sums = jnp.stack([x[labels == c].sum(axis=0) for c in range(classes)])
+    sizes = jnp.stack([jnp.sum(labels == c) for c in range(classes)])
+    return sums / (sizes[:, None] + strength)
+
+# %% wrong="class_means" says="what changed was a number, 0.5 and then 2"
+@partial(jax.jit, static_argnames=("strength", "classes"))
+def class_means(x, labels, strength, classes):
+    member = (labels == jnp.arange(classes)[:, None]).astype(x.dtype)
+    return member @ x / (member.sum(axis=1, keepdims=True) + strength)
+
+# %% wrong="class_means" says="or not compiled at all"
+def class_means(x, labels, strength, classes):
+    rows = [jnp.sum(jnp.where((labels == c)[:, None], x, 0), axis=0) for c in range(classes)]
+    sizes = jnp.bincount(labels + 1, length=classes + 1)[1:]
+    return jnp.stack(rows) / (sizes[:, None] + strength)
+
+# %% wrong="class_means" says="the strength is left out"
+@partial(jax.jit, static_argnames="classes")
+def class_means(x, labels, strength, classes):
+    member = (labels == jnp.arange(classes)[:, None]).astype(x.dtype)
+    return member @ x / jnp.maximum(member.sum(axis=1, keepdims=True), 1)
+
+# %% wrong="class_means" says="the strength joins too late"
+@partial(jax.jit, static_argnames="classes")
+def class_means(x, labels, strength, classes):
+    member = (labels == jnp.arange(classes)[:, None]).astype(x.dtype)
+    means = member @ x / jnp.maximum(member.sum(axis=1, keepdims=True), 1)
+    return means / (1 + strength)
+
+# %% wrong="class_means" says="a negative label counts from the end"
+@partial(jax.jit, static_argnames="classes")
+def class_means(x, labels, strength, classes):
+    sums = jnp.zeros((classes, x.shape[1])).at[labels].add(x)
+    sizes = jnp.zeros(classes).at[labels].add(1.0)
+    return sums / (sizes[:, None] + strength)
+
+# %% wrong="same_program" says="the values are compared"
+def same_program(one, other):
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other))
+    return all(jnp.array_equal(a, b) for a, b in pairs)
+
+# %% wrong="same_program" says="the dtypes are not compared"
+def same_program(one, other):
+    return jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, other)
+
+# %% wrong="same_program" says="a weak type is taken for a strong one"
+def same_program(one, other):
+    def label(leaf):
+        array = jnp.asarray(leaf)
+        return array.shape, array.dtype
+
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return False
+    return jax.tree.map(label, one) == jax.tree.map(label, other)
+
+# %% wrong="same_program" says="the tree around the leaves is not compared"
+def same_program(one, other):
+    types = [[jax.typeof(leaf) for leaf in jax.tree.leaves(args)] for args in (one, other)]
+    return types[0] == types[1]
+
+# %% wrong="same_program" says="has no attribute"
+def same_program(one, other):
+    def label(leaf):
+        return leaf.shape, leaf.dtype, leaf.weak_type
+
+    return [label(leaf) for leaf in one] == [label(leaf) for leaf in other]
+
+# %% wrong="same_program" says="an array can be weak too"
+def same_program(one, other):
+    def label(leaf):
+        weak = isinstance(leaf, (int, float))
+        return jnp.shape(leaf), jnp.result_type(leaf), weak
+
+    labels = [[label(leaf) for leaf in jax.tree.leaves(args)] for args in (one, other)]
+    return jax.tree.structure(one) == jax.tree.structure(other) and labels[0] == labels[1]
+
+# %% wrong="train" says="the loss runs through Python again at every step"
+def train(loss_fn, params, x, y, learning_rate, steps):
+    losses = []
+    for _ in range(steps):
+        loss, grads = jax.jit(lambda params: jax.value_and_grad(loss_fn)(params, x, y))(params)
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+        losses.append(loss)
+    return params, jnp.stack(losses)
+
+# %% wrong="train" says="the loss is traced twice"
+def train(loss_fn, params, x, y, learning_rate, steps):
+    @jax.jit
+    def step(params, x, y):
+        grads = jax.grad(loss_fn)(params, x, y)
+        loss = loss_fn(params, x, y)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+
+    losses = []
+    for _ in range(steps):
+        params, loss = step(params, x, y)
+        losses.append(loss)
+    return params, jnp.stack(losses)
+
+# %% wrong="train" says="the loss after each step"
+def train(loss_fn, params, x, y, learning_rate, steps):
+    value, slope = jax.jit(loss_fn), jax.jit(jax.grad(loss_fn))
+    losses = []
+    for _ in range(steps):
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, slope(params, x, y))
+        losses.append(value(params, x, y))
+    return params, jnp.stack(losses)
+
+# %% wrong="train" says="uphill"
+def train(loss_fn, params, x, y, learning_rate, steps):
+    @jax.jit
+    def step(params):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        return jax.tree.map(lambda p, g: p + learning_rate * g, params, grads), loss
+
+    losses = []
+    for _ in range(steps):
+        params, loss = step(params)
+        losses.append(loss)
+    return params, jnp.stack(losses)
+
+# %% wrong="train" says="a traced value is used as a Python integer"
+@partial(jax.jit, static_argnums=0)
+def train(loss_fn, params, x, y, learning_rate, steps):
+    losses = []
+    for _ in range(steps):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+        losses.append(loss)
+    return params, jnp.stack(losses)
+
+# %% wrong="train" says="raised"
+def train(loss_fn, params, x, y, learning_rate, steps):
+    step = jax.jit(jax.value_and_grad(loss_fn))
+    losses = []
+    for _ in range(steps):
+        loss, grads = step(params, x, y)
+        params = {name: params[name] - learning_rate * grads[name] for name in params}
+        losses.append(loss)
+    return params, jnp.stack(losses)
+
+# %% wrong="momentum_step" says="argument 'velocity' is not donated"
+@partial(jax.jit, donate_argnums=0)
+def momentum_step(params, velocity, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
+    return jax.tree.map(jnp.add, params, velocity), velocity
+
+# %% wrong="momentum_step" says="argument 'x' is donated"
+@partial(jax.jit, donate_argnums=(0, 1, 2, 3))
+def momentum_step(params, velocity, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
+    return jax.tree.map(jnp.add, params, velocity), velocity
+
+# %% wrong="momentum_step" says="it is not compiled"
+def momentum_step(params, velocity, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
+    return jax.tree.map(jnp.add, params, velocity), velocity
+
+# %% wrong="momentum_step" says="the parameters move by the old velocity"
+@partial(jax.jit, donate_argnums=(0, 1))
+def momentum_step(params, velocity, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    params = jax.tree.map(jnp.add, params, velocity)
+    return params, jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
+
+# %% wrong="momentum_step" says="an array is used after it was donated"
+@partial(jax.jit, donate_argnums=(0, 1))
+def new_velocity(params, velocity, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    return jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
+
+
+def momentum_step(params, velocity, x, y, learning_rate):
+    velocity = new_velocity(params, velocity, x, y, learning_rate)
+    return jax.tree.map(jnp.add, params, velocity), velocity
+
+# %% wrong="momentum_step" says="that is passed makes no difference"
+@partial(jax.jit, donate_argnums=(0, 1))
+def momentum_step(params, velocity, x, y, rate, learning_rate=0.1):
+    grads = jax.grad(loss_fn)(params, x, y)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
+    return jax.tree.map(jnp.add, params, velocity), velocity
+
+# %% wrong="cheapest" says="the dearest instead of the cheapest"
+def cheapest(functions, *args):
+    costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in functions]
+    return costs.index(sorted(costs)[-1])
+
+# %% wrong="cheapest" says="the bytes are counted"
+def cheapest(functions, *args):
+    costs = [jax.jit(f).lower(*args).compile().cost_analysis()["bytes accessed"] for f in functions]
+    return costs.index(min(costs))
+
+# %% wrong="cheapest" says="the equations are counted"
+def cheapest(functions, *args):
+    sizes = [len(jax.make_jaxpr(f)(*args).eqns) for f in functions]
+    return sizes.index(min(sizes))
+
+# %% wrong="cheapest" says="a JAX function was given something that is no array"
+def cheapest(functions, *args):
+    costs = []
+    for f in functions:
+        jax.block_until_ready(jax.jit(f)(*args))
+        costs.append(jax.jit(f).lower(*args).compile().cost_analysis()["flops"])
+    return costs.index(min(costs))
+
+# %% wrong="break_even" says="only the dispatch is timed"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        f(x)
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    if first <= slow:
+        return 1.0
+    return math.ceil((first - fast) / (slow - fast)) if fast < slow else math.inf
+
+# %% wrong="break_even" says="the compilation is not counted"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    jax.block_until_ready((plain(x), compiled(x)))
+    slow, first, fast = seconds(plain), seconds(compiled), seconds(compiled)
+    if first <= slow:
+        return 1.0
+    return math.ceil((first - fast) / (slow - fast)) if fast < slow else math.inf
+
+# %% wrong="break_even" says="the exact quotient is no whole number"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    return max(1.0, (first - fast) / (slow - fast)) if fast < slow else math.inf
+
+# %% wrong="break_even" says="the first call of plain is counted"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    slow, first, fast = seconds(plain), seconds(compiled), seconds(compiled)
+    if first <= slow:
+        return 1.0
+    return math.ceil((first - fast) / (slow - fast)) if fast < slow else math.inf
+
+# %% wrong="break_even" says="the whole first call is taken for compilation"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    return math.ceil(first / (slow - fast)) if fast < slow else math.inf
+
+# %% wrong="break_even" says="raised ZeroDivisionError"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    return max(1, math.ceil((first - fast) / (slow - fast)))
+
+# %% wrong="break_even" says="no call at all is fewer than one"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    return math.ceil((first - fast) / (slow - fast)) if fast < slow else math.inf
