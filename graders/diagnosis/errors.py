@@ -315,7 +315,7 @@ def _last_line(message: str) -> str:
 
 
 def _first_line(message: str) -> str:
-    return (message.strip().splitlines() or ["(no message)"])[0][:200]
+    return (message.strip().splitlines() or ["(no message)"])[0][:200].strip()
 
 
 def _with_line(cause: Cause, line: str) -> Cause:

@@ -22,5 +22,5 @@ def failure(check: Callable[..., None], *args: Any, **kwargs: Any) -> CheckFaile
     for words in (failed.diagnosis, failed.next_step, failed.expected, failed.got, failed.at):
         assert not any(raw in words for raw in RAW), words
         assert len(words) < 1000
-    assert str(failed).endswith(failed.diagnosis)
+    assert str(failed).endswith(" ".join(failed.diagnosis.split()))
     return failed
