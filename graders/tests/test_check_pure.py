@@ -303,6 +303,10 @@ WRONG = {
     "memory": (remembers, "it keeps a tracer in 'cache'"),
     "tracer in a default": (keeps_in_a_default, "it keeps a tracer in 'keeps_in_a_default def"),
     "behaves while traced": (behaves_while_traced, "it computes something else while it is traced"),
+    "another structure while traced": (
+        lambda x: x if isinstance(x, Tracer) else (x, x),
+        "it computes something else while it is traced",
+    ),
     "if": (lambda x: x if x.sum() > 0 else -x, "a Python `if` or `while` looks at a traced value"),
     "NumPy": (lambda x: jnp.asarray(np.sin(x)), "a NumPy function was given a traced array"),
     "float": (lambda x: x * float(x[0, 0]), "needs a concrete value while it is traced"),
