@@ -7,6 +7,7 @@ called with the student's object first and returns what `graders.wire` can carry
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import sys
 from collections import Counter
@@ -22,7 +23,7 @@ from jax.extend import core as jax_core
 
 from graders import describe
 from graders.inputs import copied
-from graders.plain import Leaf, Opaque, is_key, leaves, plain
+from graders.plain import Leaf, Opaque, is_key, leaves, plain, printable
 from graders.surroundings import Surroundings, body_of, same
 
 PROBES: dict[str, Callable[..., Any]] = {}
@@ -355,5 +356,9 @@ def _all_donated(arg: Any) -> bool:
 @probe
 def parameters(function: Callable) -> list[str]:
     """The names of the function's positional parameters; none where Python cannot tell."""
-    code = body_of(function)
-    return list(code.co_varnames[: code.co_argcount]) if code else []
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [printable(parameter.name) for parameter in found if parameter.kind in kinds]
