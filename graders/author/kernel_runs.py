@@ -24,7 +24,13 @@ def run_notebook(notebook: NotebookNode) -> float:
     Seconds on the clock would depend on what else the machine does.
     """
     before = _seconds_of_children()
-    NotebookClient(notebook, timeout=LIMIT, allow_errors=True, kernel_name="python3").execute()
+    NotebookClient(
+        notebook,
+        timeout=LIMIT,
+        allow_errors=True,
+        kernel_name="python3",
+        extra_arguments=["--log-level=ERROR", "--HistoryManager.hist_file=:memory:"],
+    ).execute()
     return _seconds_of_children() - before
 
 

@@ -25,9 +25,10 @@ from graders.author.problems import Problem
 from graders.author.source import Lesson, read_lesson
 from graders.root import course_root
 
-CACHE = {
+SETTINGS = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # what XLA logs of answers that are wrong on purpose
 }
 
 
@@ -131,7 +132,7 @@ class Verification:
 
 def _cached(folder: str) -> None:
     """In each process: compiled programs are kept, and pictures are drawn nowhere."""
-    os.environ.update(CACHE, JAX_COMPILATION_CACHE_DIR=folder, MPLBACKEND="Agg")
+    os.environ.update(SETTINGS, JAX_COMPILATION_CACHE_DIR=folder, MPLBACKEND="Agg")
 
 
 def _outcome(name: str, root: Path, future: Future) -> tuple[list[Problem], float]:
