@@ -15,14 +15,16 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from graders.author import build, entries, independence, kernel_runs, seam
-from graders.author.census import Census, census, too_few
+from graders.author.census import census, too_few
 from graders.author.problems import Problem
+from graders.author.reports import Report
 from graders.author.source import Lesson, read_lesson
+from graders.author.verify_table import Progress, show
 from graders.root import course_root
 
 SETTINGS = {
@@ -32,24 +34,8 @@ SETTINGS = {
 }
 
 
-@dataclass
-class Report:
-    """What verifying one lesson found."""
-
-    lesson: str
-    counts: Census
-    problems: list[Problem] = field(default_factory=list)
-    seconds: float = 0.0  # of a processor, for the notebook with the solutions, from cold
-
-    @property
-    def proved(self) -> bool:
-        return not self.problems
-
-
 def main(names: Sequence[str] = (), long: bool = False) -> int:
     """Verifies the named lessons, or all, and prints a table; 1 if anything is not proved."""
-    from graders.author.verify_table import Progress, show
-
     root = course_root()
     with Progress() as progress:
         reports = verify(root, names, long, progress)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from graders.author.verify import Report
+from graders.author.reports import Report
 
 COLUMNS = ("exercises", "predictions", "points", "wrong", "right", "words")
 

@@ -14,6 +14,7 @@ from graders.author.build import RELEASE, SOURCE, built, read_and_lint
 from graders.author.cells import Lesson
 from graders.author.census import Census, census, too_few
 from graders.author.problems import Problem
+from graders.author.reports import Report
 from graders.author.source import read_lesson
 from graders.tests.fixture_lesson import write_lesson
 
@@ -370,12 +371,12 @@ def test_main_says_whether_everything_is_proved(
     course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     made(course)
-    reports: list[verify.Report] = []
+    reports: list[Report] = []
     monkeypatch.setattr(verify, "verify", lambda *_: reports)
     monkeypatch.chdir(course)
     assert verify.main() == 1
     lesson = read_and_lint(course, [])[0]
-    reports.append(verify.Report(lesson.name, census(lesson)))
+    reports.append(Report(lesson.name, census(lesson)))
     assert verify.main() == 0
     reports[0].problems.append(Problem(lesson.path, 3, "it is broken", "mend it"))
     assert verify.main() == 1
