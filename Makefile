@@ -59,7 +59,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' || { \
 		echo "This Python cannot make environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing what the course uses into $(VENV). The first time that takes some minutes."
-	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PIP) --requirement requirements.lock
 	@$(PIP) --no-deps --editable .
 	@touch $@
