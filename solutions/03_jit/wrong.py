@@ -22,6 +22,11 @@ def normalised_rows(x, scale):
 def normalised_rows(x, scale):
     return x / (jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True)) + 1e-5) * scale
 
+# %% wrong="normalised_rows" says="three times too large, and divided by the columns"
+def normalised_rows(x, scale):
+    squares = jnp.sum(x**2, axis=1, keepdims=True)
+    return x * x.shape[1] ** 0.5 / jnp.sqrt(squares + 3e-5) * scale
+
 # %% wrong="train_step" says="what changed was a number, 0.1 and then 0.02"
 @partial(jax.jit, static_argnames="learning_rate")
 def train_step(params, x, y, learning_rate):
@@ -89,6 +94,12 @@ def mlp_with_stats(params, x):
     output = hidden @ params["output"]["w"] + params["output"]["b"]
     return output, {"hidden": hidden, "dead": jnp.mean(jnp.all(hidden == 0, axis=1))}
 
+# %% wrong="mlp_with_stats" says="the number of dead units, not the fraction"
+def mlp_with_stats(params, x):
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": jnp.sum(jnp.all(hidden == 0, axis=0), dtype=x.dtype)}
+
 # %% wrong="mlp_with_stats" says="the hidden layer before its ReLU"
 def mlp_with_stats(params, x):
     hidden = x @ params["hidden"]["w"] + params["hidden"]["b"]
@@ -137,6 +148,11 @@ def keep_if_finite(params, proposed):
 def keep_if_finite(params, proposed):
     broken = jnp.stack([jnp.isnan(leaf).any() for leaf in jax.tree.leaves(proposed)]).any()
     return jax.tree.map(lambda old, new: jnp.where(broken, old, new), params, proposed)
+
+# %% wrong="keep_if_finite" says="minus infinity gets through"
+def keep_if_finite(params, proposed):
+    finite = jnp.stack([jnp.all(leaf < jnp.inf) for leaf in jax.tree.leaves(proposed)]).all()
+    return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
 
 # %% wrong="keep_if_finite" says="the sum of finite numbers is infinite"
 def keep_if_finite(params, proposed):
@@ -187,6 +203,13 @@ def class_means(x, labels, strength, classes):
     sums = jnp.zeros((classes, x.shape[1])).at[labels].add(x)
     sizes = jnp.zeros(classes).at[labels].add(1.0)
     return sums / (sizes[:, None] + strength)
+
+# %% wrong="class_means" says="joins the last class"
+@partial(jax.jit, static_argnames="classes")
+def class_means(x, labels, strength, classes):
+    labels = jnp.minimum(labels, classes - 1)
+    member = (labels == jnp.arange(classes)[:, None]).astype(x.dtype)
+    return member @ x / (member.sum(axis=1, keepdims=True) + strength)
 
 # %% wrong="same_program" says="the values are compared"
 def same_program(one, other):
@@ -338,6 +361,13 @@ def momentum_step(params, velocity, x, y, rate, learning_rate=0.1):
     velocity = jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
     return jax.tree.map(jnp.add, params, velocity), velocity
 
+# %% wrong="momentum_step" says="what changed was a number, 0.1 and then 0.02"
+@partial(jax.jit, static_argnums=4, donate_argnums=(0, 1))
+def momentum_step(params, velocity, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
+    return jax.tree.map(jnp.add, params, velocity), velocity
+
 # %% wrong="cheapest" says="the dearest instead of the cheapest"
 def cheapest(functions, *args):
     costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in functions]
@@ -353,13 +383,33 @@ def cheapest(functions, *args):
     sizes = [len(jax.make_jaxpr(f)(*args).eqns) for f in functions]
     return sizes.index(min(sizes))
 
-# %% wrong="cheapest" says="a JAX function was given something that is no array"
+# %% wrong="cheapest" says="they were run, not planned"
 def cheapest(functions, *args):
-    costs = []
+    times = []
     for f in functions:
-        jax.block_until_ready(jax.jit(f)(*args))
-        costs.append(jax.jit(f).lower(*args).compile().cost_analysis()["flops"])
+        f = jax.jit(f)
+        jax.block_until_ready(f(*args))
+        start = time.perf_counter()
+        jax.block_until_ready(f(*args))
+        times.append(time.perf_counter() - start)
+    return times.index(min(times))
+
+# %% wrong="cheapest" says="the last of those that tie"
+def cheapest(functions, *args):
+    costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in functions]
+    return max(i for i, cost in enumerate(costs) if cost == min(costs))
+
+# %% wrong="cheapest" says="raised TypeError"
+def cheapest(functions, *args):
+    args = [jnp.asarray(a) for a in args]
+    costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in functions]
     return costs.index(min(costs))
+
+# %% wrong="cheapest" says="only the first two are compared"
+def cheapest(functions, *args):
+    one, other = functions[:2]
+    costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in (one, other)]
+    return 0 if costs[0] < costs[1] else 1
 
 # %% wrong="break_even" says="only the dispatch is timed"
 def break_even(plain, compiled, x, clock=time.perf_counter):
@@ -369,9 +419,7 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
         return clock() - start
 
     (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
-    if first <= slow:
-        return 1.0
-    return math.ceil((first - fast) / (slow - fast)) if fast < slow else math.inf
+    return max(1, math.ceil((first - fast) / (slow - fast)))
 
 # %% wrong="break_even" says="the compilation is not counted"
 def break_even(plain, compiled, x, clock=time.perf_counter):
@@ -426,7 +474,27 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
         return clock() - start
 
     (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    return max(1, math.ceil((first - fast) / (slow - fast))) if fast <= slow else math.inf
+
+# %% wrong="break_even" says="what is slower at each call never pays"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
     return max(1, math.ceil((first - fast) / (slow - fast)))
+
+# %% wrong="break_even" says="an exact tie counts as not yet paid"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    return math.floor((first - fast) / (slow - fast)) + 1 if fast < slow else math.inf
 
 # %% wrong="break_even" says="no call at all is fewer than one"
 def break_even(plain, compiled, x, clock=time.perf_counter):
