@@ -23,6 +23,7 @@ from graders import (
     result_of,
     sweep,
     through,
+    uniform,
 )
 
 # %% [markdown]
@@ -210,20 +211,20 @@ plt.xlabel("step h"), plt.ylabel("error of the derivative"), plt.legend()
 plt.show()
 
 # %% [markdown]
-# *Both errors fall as the step shrinks, until rounding takes over and they rise again: a V. The one-sided difference gets to an error of about 1e-4, the central one, with a step near 1e-2, to about 1e-5; further left both are noise, and for the smallest step a third or more of the result is wrong. The black line is `jax.grad`: error 3e-8, no step to choose.*
+# *Both errors fall as the step shrinks, until rounding takes over and they rise again: a V. The one-sided difference gets to an error of about 1e-4, the central one, with a step near 1e-2, to about 1e-5; further left both are noise, and for the smallest step the error is of the size of the derivative itself. The black line is `jax.grad`: error 3e-8, no step to choose.*
 #
 # One-sided differences also need one call for every parameter: a million calls for a small network, where reverse mode costs a few. What they are good for is *checking*: they know nothing about derivative rules, so they make an honest second opinion. Make yours a good one.
 #
 # ### An exact second opinion
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# The central difference $D(h)$ is wrong by $c\,h^2$, plus terms in $h^4$ and beyond. You do not know $c$, but the same $c$ stands in $D(h)$ and in $D(h/2)$: combine the two so that it goes away. `derivative(f, eps)` takes a function and returns a *function* that does this with $h$ = `eps`.
+# The central difference $D(h)$ is wrong by $c\,h^2$, plus terms in $h^4$ and beyond. You do not know $c$, but the same $c$ stands in $D(h)$ and in $D(h/2)$: combine the two so that it goes away. `derivative(f, eps)` takes a function and returns a *function* that does this with $h$ = `eps`. It must not use `jax.grad`: a second opinion has to be one, and the check tells the two apart by their errors.
 
 # %% exercise="derivative"
 def derivative(f, eps: float):
     """Function that approximates the derivative of an elementwise `f`, without the error in `eps**2`.
 
-    Every argument of `f` lies within `eps` of the point asked for.
+    It combines the central differences with the steps `eps` and `eps/2`.
     """
     ### BEGIN SOLUTION
     def central(x, h):
@@ -301,8 +302,8 @@ def spring(stretch, speed, mass):
 
 
 everything = jax.value_and_grad(spring, argnums=(0, 1), has_aux=True)
-(energy, parts), (force, momentum) = everything(1.0, 3.0, 2.0)
-print(energy, parts, force, momentum)
+(energy, parts), (slope, momentum) = everything(1.0, 3.0, 2.0)
+print(energy, parts, "minus the force:", slope, "momentum:", momentum)
 
 # %% [markdown]
 # ### A loss, its gradients, its predictions
@@ -461,6 +462,8 @@ def sgd_step(params, grads, learning_rate: float):
 
 # %% check="sgd_step" points=2
 def descend(params, grads, rate):
+    if params is None:
+        return None
     if isinstance(params, dict):
         return {name: descend(params[name], grads[name], rate) for name in params}
     if isinstance(params, (list, tuple)):
@@ -478,7 +481,10 @@ def two_layers(first, second):
 check_values(
     sgd_step,
     descend,
-    [(two_layers(1.0, 2.0), two_layers(0.5, -3.0), 0.1), (two_layers(0.0, -1.0), two_layers(2.0, 7.0), 0.5)],
+    [
+        (two_layers(1.0, 2.0), two_layers(0.5, -3.0), 0.1),
+        ([{"w": np.ones(4)}, (np.arange(3.0), np.ones((2, 2)))], [{"w": np.arange(4.0)}, (np.ones(3), np.eye(2))], 0.3),
+    ],
     mistakes={
         "uphill: the gradient is added": lambda params, grads, rate: descend(params, grads, -rate),
         "the learning rate is left out": lambda params, grads, rate: descend(params, grads, 1.0),
@@ -498,7 +504,7 @@ check_values(
     sgd_step,
     descend,
     [
-        ([{"w": np.ones(4)}, (np.arange(3.0), np.ones((2, 2)))], [{"w": np.arange(4.0)}, (np.ones(3), np.eye(2))], 0.3),
+        ({"w": np.ones(4), "b": None}, {"w": np.arange(4.0), "b": None}, 0.3),
         ({"a": {"b": {"c": np.ones(2)}}, "d": np.ones(())}, {"a": {"b": {"c": np.arange(2.0)}}, "d": -np.ones(())}, 2.0),
     ],
 )
@@ -590,13 +596,13 @@ def mlp_case(seed, batch, inputs, hidden, outputs):
 
 check_shape(
     backprop,
-    *mlp_case(0, 5, 3, 4, 1),
-    returns={"hidden": {"w": "3 4", "b": "4"}, "output": {"w": "4 1", "b": "1"}},
+    *mlp_case(0, 5, 3, 4, 2),
+    returns={"hidden": {"w": "3 4", "b": "4"}, "output": {"w": "4 2", "b": "2"}},
 )
 check_values(
     backprop,
     slopes,
-    [mlp_case(1, 5, 3, 4, 1), mlp_case(2, 5, 3, 4, 1)],
+    [mlp_case(1, 5, 3, 4, 2), mlp_case(2, 5, 3, 4, 3)],
     rtol=1e-2,
     atol=1e-2,
     mistakes={
@@ -605,9 +611,9 @@ check_values(
         "the gate multiplies by the value": with_gate(lambda hidden, d_hidden: hidden),
     },
 )
-check_pure(backprop, *mlp_case(0, 5, 3, 4, 1))
+check_pure(backprop, *mlp_case(0, 5, 3, 4, 2))
 ### BEGIN HIDDEN TESTS
-check_values(backprop, slopes, [mlp_case(3, 6, 4, 5, 3)], rtol=1e-2, atol=1e-2)
+check_values(backprop, slopes, [mlp_case(3, 1, 4, 5, 3)], rtol=1e-2, atol=1e-2)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -673,12 +679,12 @@ jax.tree_util.register_pytree_node_class(Layer)
 # </details>
 
 # %% check="Layer" points=3
-def relu_layer(w, b, x):
-    return np.maximum(x @ w + b, 0)
+def tanh_layer(w, b, x):
+    return np.tanh(x @ w + b)
 
 
 def through_jit(make, w, b, x):
-    return jax.jit(lambda layer, x: layer(x))(make(w, b), x)
+    return jax.jit(lambda layer, x: layer(x))(make(w, b, "tanh"), x)
 
 
 def leaves_in_order(make, w, b):
@@ -698,11 +704,12 @@ check_values(
 )
 check_values(
     through(through_jit, Layer),
-    relu_layer,
+    tanh_layer,
     sweep("3 2", "2", "4 3", count=2),
     rtol=1e-2,
     atol=1e-2,
-    about="as an argument of a compiled function",
+    about="as an argument of a compiled function, with tanh",
+    mistakes={"the activation is lost on the way": lambda w, b, x: np.maximum(x @ w + b, 0)},
 )
 check_values(
     through(all_labelled, Layer),
@@ -711,10 +718,6 @@ check_values(
     about="with strings at its leaves",
 )
 ### BEGIN HIDDEN TESTS
-def tanh_layer(w, b, x):
-    return np.tanh(x @ w + b)
-
-
 def step_with_tanh(make, w, b, x):
     layer = make(w, b, "tanh")
     grads = jax.grad(lambda layer: jnp.sum(layer(x)))(layer)
@@ -750,11 +753,11 @@ print(jax.jacfwd(polar)(point))
 # ### Both ways at once
 # **Exercise** · 5 minutes · difficulty 3 of 5
 #
-# Return $J^\top J v$, the product at the heart of Gauss-Newton and Levenberg-Marquardt, without forming $J$. `x` and `f(x)` may have any shape. The check looks for the `iota` from which the Jacobian functions build their identity matrix.
+# Return $J^\top J v$, the product at the heart of Gauss-Newton and Levenberg-Marquardt, without forming $J$. `x` and `f(x)` may have any shape; $J$ is the Jacobian of the flattened arrays, and the result has the shape of `x`. The check looks for the `iota` from which the Jacobian functions build their identity matrix.
 
 # %% exercise="gauss_newton"
 def gauss_newton(f, x: Float[Array, "*shape"], v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`J.T @ J @ v`, where `J` is the Jacobian of `f` at `x`."""
+    """`J.T @ J @ v`, where `J` is the Jacobian of `f` at `x`, of the flattened arrays."""
     ### BEGIN SOLUTION
     _, pushed = jax.jvp(f, (x,), (v,))
     _, pull = jax.vjp(f, x)
@@ -801,19 +804,6 @@ def ignores_v(f, x, v):
     return jacobian_of_neighbours(x).T @ np.concatenate([x**3, x[:-1] * x[1:]])
 
 
-check_shape(gauss_newton, neighbours, np.ones(5), np.ones(5), returns="n", n=5)
-check_values(
-    gauss_newton,
-    by_matrices,
-    sweep(neighbours, "5", "5"),
-    mistakes={
-        "the whole Hessian of half the squared length": whole_hessian,
-        "the value of f is pulled back": ignores_v,
-    },
-)
-check_pure(gauss_newton, neighbours, np.ones(5), np.ones(5))
-check_primitives(gauss_newton, neighbours, np.ones(5), np.ones(5), forbids=("iota",))
-### BEGIN HIDDEN TESTS
 def gram(x):
     return x.T @ x
 
@@ -823,7 +813,37 @@ def gram_by_hand(f, x, v):
     return x @ (pushed + pushed.T)
 
 
-check_values(gauss_newton, gram_by_hand, sweep(gram, "4 3", "4 3", count=2, seed=9), rtol=1e-2, atol=1e-2)
+check_shape(gauss_newton, neighbours, np.ones(5), np.ones(5), returns="n", n=5)
+check_values(
+    gauss_newton,
+    by_matrices,
+    sweep(neighbours, "5", "5"),
+    mistakes={
+        "the whole Hessian of half the squared length": whole_hessian,
+        "the value of f is pulled back": ignores_v,
+    },
+    about="vectors",
+)
+check_values(
+    gauss_newton,
+    gram_by_hand,
+    sweep(gram, "4 3", "4 3", count=1, seed=9),
+    rtol=1e-2,
+    atol=1e-2,
+    about="matrices",
+)
+check_pure(gauss_newton, neighbours, np.ones(5), np.ones(5))
+check_primitives(gauss_newton, neighbours, np.ones(5), np.ones(5), forbids=("iota",))
+### BEGIN HIDDEN TESTS
+def squared_length(x):
+    return jnp.sum(x**2)
+
+
+check_values(
+    gauss_newton,
+    lambda f, x, v: 4 * x * np.sum(x * v),
+    sweep(squared_length, "3 2", "3 2", count=2, seed=16),
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -893,6 +913,14 @@ def gradient_of_chain(f, x, v):
     return 2 * x * np.append(x[1:], 0.0) + np.append(0.0, x[:-1] ** 2)
 
 
+def squared_length_squared(x):
+    return jnp.sum(x**2) ** 2
+
+
+def curvature_along(f, x, v):
+    return 4 * np.sum(x**2) * v + 8 * x * np.sum(x * v)
+
+
 check_shape(hvp, chain, np.ones(5), np.ones(5), returns="n", n=5)
 check_values(
     hvp,
@@ -903,19 +931,18 @@ check_values(
         "the row sums of the Hessian times v": lambda f, x, v: hessian_of_chain(x).sum(axis=0) * v,
         "the diagonal of the Hessian times v": lambda f, x, v: np.diag(hessian_of_chain(x)) * v,
     },
+    about="vectors",
+)
+check_values(
+    hvp,
+    curvature_along,
+    sweep(squared_length_squared, "3 2", "3 2", count=2, seed=11),
+    about="matrices",
 )
 check_pure(hvp, chain, np.ones(5), np.ones(5))
 check_primitives(hvp, chain, np.ones(5), np.ones(5), forbids=("iota",))
 ### BEGIN HIDDEN TESTS
-def squared_length_squared(x):
-    return jnp.sum(x**2) ** 2
-
-
-def curvature_along(f, x, v):
-    return 4 * np.sum(x**2) * v + 8 * x * np.sum(x * v)
-
-
-check_values(hvp, curvature_along, sweep(squared_length_squared, "3 2", "3 2", count=2, seed=11))
+check_values(hvp, curvature_along, sweep(squared_length_squared, "", "", count=2, seed=17))
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1011,8 +1038,8 @@ def td_direction(w, features, next_features, rewards, discount, drag=0.0):
     return 2 * (drag * discount * next_features - features).T @ difference / len(rewards)
 
 
-def td_gradient(loss, *arguments):
-    return jax.grad(loss)(*arguments)
+def td_gradient(loss, w, features, next_features, rewards, discount):
+    return jax.grad(loss)(w, features, next_features, rewards, discount)
 
 
 def through_targets_only(w, features, next_features, rewards, discount):
@@ -1103,7 +1130,7 @@ print(jax.grad(lambda x: jnp.sum(row_norms_broken(x)))(rows))
 # ### Guard what goes in
 # **Exercise** · 5 minutes · difficulty 3 of 5
 #
-# Write `row_norms` with exact values, for tiny rows too, and with gradient zero at rows of zeros.
+# Write `row_norms` with exact values, for rows as short as 1e-15 too, and with gradient zero at rows of zeros.
 
 # %% exercise="row_norms"
 def row_norms(x: Float[Array, "batch features"]) -> Float[Array, "batch"]:
@@ -1154,6 +1181,13 @@ check_values(
     },
 )
 check_values(
+    row_norms,
+    lengths,
+    [(np.array([[3e-15, 4e-15], [0.0, 0.0], [0.0, -1e-15]]),)],
+    atol=1e-20,
+    about="the lengths of short rows",
+)
+check_values(
     through(gradient_of_sum, row_norms),
     unit_rows,
     [(some_rows,), *sweep("4 2", count=1, seed=1)],
@@ -1162,7 +1196,6 @@ check_values(
 check_pure(row_norms, some_rows)
 ### BEGIN HIDDEN TESTS
 tiny_rows = np.array([[3e-5, 4e-5, 0.0], [0.0, 0.0, 0.0], [6e-3, 8e-3, 0.0]])
-check_values(row_norms, lengths, [(tiny_rows,), (np.zeros((3, 3)),)], atol=1e-9)
 check_values(through(gradient_of_sum, row_norms), unit_rows, [(tiny_rows,)])
 ### END HIDDEN TESTS
 
@@ -1239,7 +1272,7 @@ binarise.defvjp(binarise_forward, binarise_backward)
 # </details>
 # <details><summary>Hint 3: without custom_vjp</summary>
 #
-# It can be done with `stop_gradient` alone: a function that has the gradient of the ramp, plus a stopped correction that makes its value the sign.
+# It can be done with `stop_gradient` alone: a function that has the gradient of the ramp, plus a stopped correction that makes its value the sign. (Not `jnp.clip`: at -1 and 1 it hands on half. `jax.nn.hard_tanh` hands on the whole there.)
 # </details>
 
 # %% check="binarise" points=3
@@ -1255,23 +1288,30 @@ def pulled_back(f, x, cotangent):
     return jax.vjp(f, x)[1](cotangent)[0]
 
 
-check_values(binarise, one_bit, sweep("20", count=2), about="forwards")
+edges = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
+check_values(
+    binarise,
+    one_bit,
+    [(edges,), *sweep("20", count=1)],
+    about="forwards",
+    mistakes={"a third value, 0, at zero": np.sign},
+)
 check_values(
     through(pulled_back, binarise),
     handed_on,
-    sweep("20", "20", count=2),
+    [(edges, np.arange(7.0) - 3.5), *sweep("20", "20", count=1)],
     about="backwards",
     mistakes={
         "handed on everywhere, outside too": lambda x, cotangent: cotangent,
         "the cotangent is ignored": lambda x, cotangent: 1.0 * (np.abs(x) <= 1),
+        "at -1 and 1 nothing is handed on": lambda x, cotangent: cotangent * (np.abs(x) < 1),
+        "at -1 and 1 half is handed on": lambda x, cotangent: cotangent * ((np.abs(x) < 1) + 0.5 * (np.abs(x) == 1)),
         "the slope of tanh": lambda x, cotangent: cotangent * (1 - np.tanh(x) ** 2),
     },
 )
 check_pure(through(pulled_back, binarise), np.linspace(-2, 2, 20), np.ones(20))
 ### BEGIN HIDDEN TESTS
-edges = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
-check_values(binarise, one_bit, [(edges,)], mistakes={"a third value, 0, at zero": np.sign})
-check_values(through(pulled_back, binarise), handed_on, [(edges, np.arange(7.0) - 3.5), *sweep("7", "7", count=1, seed=14)])
+check_values(through(pulled_back, binarise), handed_on, sweep("3 4", uniform("3 4", -100.0, 100.0), count=2, seed=14))
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1362,6 +1402,15 @@ check_values(
         "the bias is never trained": lambda *data: descent(*data, bias=False),
         "uphill: the gradient is added": lambda *data: descent(*data, factor=-1.0),
     },
+    about="the fit",
+)
+check_values(
+    fit_logistic,
+    descent,
+    [(np.array([[300.0], [-200.0], [100.0]]), np.array([1, 0, 0]), 1.0, 4)],
+    rtol=1e-2,
+    atol=1e-2,
+    about="the fit with logits of a thousand",
 )
 check_pure(fit_logistic, np.ones((6, 2)), np.array([0, 1, 1, 0, 1, 1]), 0.1, 2, static_argnums=(3,))
 ### BEGIN HIDDEN TESTS
@@ -1370,7 +1419,7 @@ check_values(
     descent,
     [
         *sweep("3 1", integers("3", 0, 2), 0.1, 9, count=1, seed=15),
-        (np.array([[300.0], [-200.0], [100.0]]), np.array([1, 0, 0]), 1.0, 4),
+        *sweep("6 2", integers("6", 0, 2), 0.5, 1, count=1, seed=18),
     ],
     rtol=1e-2,
     atol=1e-2,
@@ -1378,7 +1427,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Try `fit_logistic(launches, damaged, 1.0, 300)`. To compare, here is Newton's method with the tools of 2.7: it solves for the step with the curvature, and is after five steps where gradient descent is after two hundred.
+# Try `fit_logistic(launches, damaged, 1.0, 300)`. To compare, here is Newton's method with the tools of 2.7: it solves for the step with the curvature, and is after five steps, to six digits, where gradient descent is after two hundred.
 
 # %%
 def launch_loss(wb):

@@ -122,15 +122,10 @@ def sgd_step(params, grads, learning_rate):
 
 # %% wrong="sgd_step" says="changes its argument"
 def sgd_step(params, grads, learning_rate):
-    def update(tree, slopes):
-        for name in tree:
-            if isinstance(tree[name], dict):
-                update(tree[name], slopes[name])
-            else:
-                tree[name] -= learning_rate * slopes[name]
-
-    update(params, grads)
-    return params
+    stepped = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+    if isinstance(params, dict):
+        params.update(stepped)
+    return stepped
 
 # %% wrong="sgd_step" says="raised"
 def sgd_step(params, grads, learning_rate):
@@ -141,6 +136,14 @@ def sgd_step(params, grads, learning_rate):
         }
 
     return updated(params, grads)
+
+# %% wrong="sgd_step" says="NoneType"
+def sgd_step(params, grads, learning_rate):
+    if isinstance(params, dict):
+        return {name: sgd_step(params[name], grads[name], learning_rate) for name in params}
+    if isinstance(params, (list, tuple)):
+        return type(params)(sgd_step(p, g, learning_rate) for p, g in zip(params, grads))
+    return params - learning_rate * grads
 
 # %% wrong="backprop" says="JAX arrays cannot be changed in place"
 def backprop(params, x, y):
@@ -203,6 +206,17 @@ def backprop(params, x, y):
     hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
     output = hidden @ params["output"]["w"] + params["output"]["b"]
     d_output = (output - y) / y.size
+    d_hidden = d_output @ params["output"]["w"].T * (hidden > 0)
+    return {
+        "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
+        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+    }
+
+# %% wrong="backprop" says="a matrix product"
+def backprop(params, x, y):
+    hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = 2 * jnp.squeeze(output - y) / y.size
     d_hidden = d_output @ params["output"]["w"].T * (hidden > 0)
     return {
         "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
@@ -301,7 +315,26 @@ class Layer:
     def tree_unflatten(cls, activation, children):
         return cls(*children, activation)
 
-# %% wrong="Layer" says="the numbers are not the ones that are meant"
+# %% wrong="Layer" says="different pytree metadata"
+from functools import partial
+
+
+@jax.tree_util.register_pytree_node_class
+class Layer:
+    def __init__(self, w, b, activation="relu"):
+        self.w, self.b, self.activation = w, b, activation
+
+    def __call__(self, x):
+        return getattr(jax.nn, self.activation)(x @ self.w + self.b)
+
+    def tree_flatten(self):
+        return (self.w, self.b), partial(Layer, activation=self.activation)
+
+    @classmethod
+    def tree_unflatten(cls, make, children):
+        return make(*children)
+
+# %% wrong="Layer" says="the activation is lost"
 @jax.tree_util.register_pytree_node_class
 class Layer:
     def __init__(self, w, b, activation="relu"):
@@ -350,6 +383,11 @@ def gauss_newton(f, x, v):
     _, pushed = jax.jvp(f, (x,), (v,))
     return jax.grad(lambda x: f(x) @ pushed)(x)
 
+# %% wrong="gauss_newton" says="raised ValueError"
+def gauss_newton(f, x, v):
+    _, pushed = jax.jvp(f, (x,), (v,))
+    return jax.grad(lambda x: jnp.sum(jax.vmap(jnp.vdot)(f(x), pushed)))(x)
+
 # %% wrong="hvp" says="an axis was summed away"
 def hvp(f, x, v):
     def slope(x):
@@ -382,6 +420,10 @@ def hvp(f, x, v):
 # %% wrong="hvp" says="a matrix product of shapes that do not fit"
 def hvp(f, x, v):
     return jax.grad(lambda x: jnp.dot(jax.grad(f)(x), v))(x)
+
+# %% wrong="hvp" says="raised ValueError"
+def hvp(f, x, v):
+    return jax.grad(lambda x: jnp.sum(jax.vmap(jnp.vdot)(jax.grad(f)(x), v)))(x)
 
 # %% wrong="td_loss" says="all zeros"
 def td_loss(w, features, next_features, rewards, discount):
@@ -446,11 +488,15 @@ def row_norms(x):
     positive = squares > 0
     return jnp.zeros(len(x)).at[positive].set(jnp.sqrt(squares[positive]))
 
-# %% wrong="row_norms" says="right except at"
+# %% wrong="row_norms" says="all zeros"
 def row_norms(x):
     squares = jnp.sum(x**2, axis=1)
     safe = squares > 1e-6
     return jnp.where(safe, jnp.sqrt(jnp.where(safe, squares, 1.0)), 0.0)
+
+# %% wrong="row_norms" says="off by a constant"
+def row_norms(x):
+    return jnp.sqrt(jnp.sum(x**2, axis=1) + 1e-12)
 
 # %% wrong="row_norms" says="precision is lost"
 @jax.custom_vjp
@@ -572,7 +618,28 @@ def binarise_backward(inside, cotangent):
 
 binarise.defvjp(binarise_forward, binarise_backward)
 
-# %% wrong="binarise" says="right except at"
+# %% wrong="binarise" says="at -1 and 1 half is handed on"
+def binarise(x):
+    ramp = jnp.clip(x, -1, 1)
+    return ramp + jax.lax.stop_gradient(jnp.where(x >= 0, 1.0, -1.0) - ramp)
+
+# %% wrong="binarise" says="right for the visible"
+@jax.custom_vjp
+def binarise(x):
+    return jnp.where(x >= 0, 1.0, -1.0)
+
+
+def binarise_forward(x):
+    return binarise(x), jnp.abs(x) <= 1
+
+
+def binarise_backward(inside, cotangent):
+    return (jnp.where(inside, jnp.clip(cotangent, -10, 10), 0.0),)
+
+
+binarise.defvjp(binarise_forward, binarise_backward)
+
+# %% wrong="binarise" says="at -1 and 1 nothing is handed on"
 @jax.custom_vjp
 def binarise(x):
     return jnp.where(x >= 0, 1.0, -1.0)
@@ -652,6 +719,19 @@ def fit_logistic(x, y, learning_rate, steps):
         losses.append(float(loss))
         params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
     return params, jnp.array(losses)
+
+# %% wrong="fit_logistic" says="an axis"
+def fit_logistic(x, y, learning_rate, steps):
+    def loss_fn(params):
+        logits = x @ params["w"] + params["b"]
+        return jnp.mean(jnp.logaddexp(0.0, logits) - y * logits)
+
+    params, losses = {"w": jnp.zeros(x.shape[1]), "b": jnp.zeros(())}, []
+    for _ in range(steps):
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        losses.append(loss)
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+    return params, jnp.squeeze(jnp.stack(losses))
 
 # %% wrong="fit_logistic" says="NaN where a number is meant"
 def fit_logistic(x, y, learning_rate, steps):
