@@ -18,6 +18,12 @@ REQUIREMENTS = {
     "check_pure": "is pure, and can be traced",
     "check_traces": "is traced no more often than it must be",
     "check_primitives": "is built from the right operations",
+    "check_keys": "draws from its key, and from no key twice",
+    "check_distribution": "draws from the right distribution",
+    "check_batched": "gives each example of a batch what it gives it alone",
+    "check_sharding": "leaves each part of the result on the right device",
+    "check_collectives": "sends between devices what must be sent, and no more",
+    "check_training": "learns, and the same each time",
     "check_donates": "hands on the memory of what it replaces",
     "check_answer": "is right",
 }

@@ -101,7 +101,11 @@ ENDED = Error("ProcessEnded", ("ProcessEnded",), "the process has ended")
 
 
 def dumps(value: Any) -> bytes:
-    """`value` pickled for the worker, functions of ours by value, typed keys by their words."""
+    """`value` pickled for the worker.
+
+    Functions of ours go by value, typed keys by their words, devices by their numbers, arrays that
+    lie on several devices by their numbers and their sharding.
+    """
     buffer = io.BytesIO()
     _Pickler(buffer).dump(value)
     return buffer.getvalue()
@@ -112,8 +116,16 @@ class _Pickler(cloudpickle.Pickler):
         if is_key(obj):
             words = jax.device_get(jax.random.key_data(obj))
             return _key, (words, str(jax.random.key_impl(obj)))
+        if isinstance(obj, jax.Device):
+            return _device, (obj.platform, obj.id)
+        if isinstance(obj, jax.Array) and len(obj.sharding.device_set) > 1:
+            return jax.device_put, (jax.device_get(obj), obj.sharding)
         return super().reducer_override(obj)
 
 
 def _key(words: Any, impl: str) -> jax.Array:
     return jax.random.wrap_key_data(words, impl=impl)
+
+
+def _device(platform: str, number: int) -> jax.Device:
+    return next(device for device in jax.devices(platform) if device.id == number)

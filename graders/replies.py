@@ -42,6 +42,9 @@ FORMS: dict[str, Any] = {
     "traces": [int],
     "donation": {"jitted": bool, "donated": [bool], "reused_bytes": int},
     "parameters": [str],
+    "draws": {"reused": bool, "first": Any, "again": Any, "others": [Any]},
+    "placement": [{"path": str, "shape": [int], "parts": [[int]], "spec": str}],
+    "collectives": COUNTS,
 }
 
 

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from graders import describe, messages, probes, sheet
+from graders import describe, messages, sheet
 from graders.diagnosis import errors
 from graders.failure import Cause, Finding, Rejected
 from graders.observation import Error, Result
+from graders.probes.answers import parameters
 from graders.subject import Subject, subject
 
 
@@ -71,7 +72,7 @@ def argument_names(answer: Subject, args: Sequence[Any]) -> list[str]:
     """A name for each argument: the parameter's, of our function where one is in between."""
     ours = answer.steps[-1].function if answer.steps else None
     if ours is not None:
-        names = probes.parameters(ours)[1:]
+        names = parameters(ours)[1:]
     else:
         names = [] if answer.steps else list(answer.observe("parameters").value or [])
     return (names + [f"argument {i + 1}" for i in range(len(names), len(args))])[: len(args)]

@@ -8,7 +8,7 @@ from graders.failure import Cause
 
 
 def impurity(facts: dict) -> Cause | None:
-    """The first thing in the facts of `graders.probes.purity` that a pure function does not do."""
+    """The first thing in the facts of the probe `purity` that a pure function does not do."""
     return next((cause for read in _IMPURITIES if (cause := read(facts))), None)
 
 

@@ -14,12 +14,18 @@ import pytest
 
 from graders import (
     CheckFailed,
+    check_batched,
+    check_collectives,
+    check_distribution,
     check_dtype,
     check_gradients,
+    check_keys,
     check_primitives,
     check_pure,
     check_shape,
+    check_sharding,
     check_traces,
+    check_training,
     check_values,
     result_of,
     through,
@@ -27,6 +33,7 @@ from graders import (
 from graders.tests.failing import failure
 
 X = np.ones((3, 2), np.float32)
+ONE_DEVICE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 CHECKS: dict[str, Callable[[Any], None]] = {
     "shape": lambda f: check_shape(f, X, returns="3 2"),
@@ -36,7 +43,14 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "pure": lambda f: check_pure(f, X),
     "traces": lambda f: check_traces(f, [(X,), (X,)]),
     "primitives": lambda f: check_primitives(f, X, requires=("sin",)),
+    "keys": lambda f: check_keys(f, jax.random.key(0)),
+    "distribution": lambda f: check_distribution(f, X, cdf=lambda x: x > 0),
+    "batched": lambda f: check_batched(f, [(X,), (X + 1,)]),
+    "sharding": lambda f: check_sharding(f, X, expected=ONE_DEVICE),
+    "collectives": lambda f: check_collectives(f, X, exactly={"all-reduce": 1}),
+    "training": lambda f: check_training(f, X, losses=lambda result: result[1]),
 }
+INPUTS = {"keys": "= a key", "batched": "[[1, 1], [1, 1], [1, 1]], [[2, 2], [2, 2], [2, 2]]]"}
 
 
 class Thing:
@@ -139,7 +153,7 @@ def test_a_function_that_breaks(name: str, check: str) -> None:
     failed = failure(CHECKS[check], f)
     assert says in failed.diagnosis
     assert failed.got.startswith("an exception, ")
-    assert failed.at.endswith("= [[1, 1], [1, 1], [1, 1]]")
+    assert failed.at.endswith(INPUTS.get(check, "= [[1, 1], [1, 1], [1, 1]]"))
 
 
 RESULTS = {

@@ -34,6 +34,10 @@ LESSONS = Path(__file__).parents[2] / "solutions"
 GIVEN = """
 from typing import NamedTuple
 import jax, jax.numpy as jnp, numpy as np
+from graders import lesson_devices
+from jax.sharding import NamedSharding, PartitionSpec as P
+
+mesh = jax.make_mesh((8,), ("data",), devices=lesson_devices(8))
 
 class Line(NamedTuple):
     slope: jax.Array
@@ -76,6 +80,26 @@ def normal(key, n):
 
 check_values(answer, normal, [(jax.random.key(1), 4)])
 """,
+    "keys": "check_keys(answer, jax.random.key(1), rows=True)",
+    "sampler": """
+def cdf(x):
+    return np.clip(x, 0, 1)
+
+check_distribution(answer, jax.random.key(1), cdf=cdf)
+""",
+    "example": """
+check_batched(answer, [(np.ones((2, 3)), 1.0), (np.zeros((2, 3)), 2.0)])
+""",
+    "split": """
+split = NamedSharding(mesh, P("data"))
+x = jax.device_put(np.arange(16.0), split)
+check_values(answer, lambda x: x - x.mean(), [(x,)])
+check_sharding(answer, x, expected=split)
+check_collectives(answer, x, exactly={"all-reduce": 1})
+""",
+    "run": """
+check_training(answer, jax.random.key(0), losses=lambda result: result["losses"])
+""",
     "guess": "check_answer(answer, lambda: (jnp.int8(1) + 1.5).dtype.name)",
 }
 
@@ -109,6 +133,37 @@ ANSWERS = {
         "answer = lambda k, n: jax.random.normal(jax.random.split(k)[0], (n,), jnp.bfloat16)",
     ),
     "wide noise": ("noise", "answer = lambda k, n: jax.random.normal(k, (n,))"),
+    "right keys": (
+        "keys",
+        "answer = lambda key: [jax.random.normal(k, (9,)) for k in jax.random.split(key)]",
+    ),
+    "reused keys": (
+        "keys",
+        "answer = lambda key: [jax.random.normal(key, (9,)), jax.random.normal(key, (9,))]",
+    ),
+    "keys shared across vmap": (
+        "keys",
+        "answer = lambda key: jax.vmap(lambda i: jax.random.normal(key, (9,)))(jnp.arange(2))",
+    ),
+    "own keys": ("keys", "answer = lambda key: jax.random.normal(jax.random.key(3), (9,))"),
+    "right sampler": ("sampler", "answer = lambda key: jax.random.uniform(key, (5000,))"),
+    "other sampler": ("sampler", "answer = lambda key: jax.random.normal(key, (5000,))"),
+    "right example": ("example", "answer = lambda x, a: a * x.sum(0)"),
+    "example with if": ("example", "answer = lambda x, a: x if a > 1 else -x"),
+    "right split": ("split", "answer = lambda x: x - x.mean()"),
+    "split no more": (
+        "split",
+        "answer = lambda x: jax.device_put(x - x.mean(), NamedSharding(mesh, P()))",
+    ),
+    "split alone": (
+        "split",
+        """answer = jax.shard_map(
+            lambda x: x - x.mean(), mesh=mesh, in_specs=P("data"), out_specs=P("data"))""",
+    ),
+    "split on the host": ("split", "answer = lambda x: np.asarray(x) - np.asarray(x).mean()"),
+    "right run": ("run", "answer = lambda key: {'losses': 1 / jnp.arange(1.0, 30)}"),
+    "run uphill": ("run", "answer = lambda key: {'losses': jnp.arange(1.0, 30)}"),
+    "run that diverges": ("run", "answer = lambda key: {'losses': 1 / jnp.arange(30.0)}"),
     "right guess": ("guess", "answer = 'float32'"),
     "wrong guess": ("guess", "answer = jnp.int8"),
     "no guess": ("guess", "answer = ..."),
@@ -345,16 +400,17 @@ def test_forged_replies_are_a_failure_with_words(check: str, data: st.DataObject
 
 
 def test_every_probe_has_a_form_that_its_replies_have() -> None:
-    free = {"value", "call", "second_derivative"}
+    free = {"value", "call", "second_derivative", "batched"}
     assert FORMS.keys() | free == PROBES.keys()
     x = np.ones(3, np.float32)
-    way = {"argnum": 0, "tangent": x, "cotangent": x}
+    options = {
+        "derivatives": {"argnum": 0, "tangent": x, "cotangent": x},
+        "draws": {"key": 0, "others": [x]},
+    }
     for probe, form in FORMS.items():
         args = {"traces": ([(x,)],), "parameters": ()}.get(probe, (x,))
         place = LocalPlace()
         place.run("import jax\nanswer = jax.jit(lambda x: 2 * x)", "<answer>")
-        found = place.subject("answer").observe(
-            probe, *args, **(way if probe == "derivatives" else {})
-        )
+        found = place.subject("answer").observe(probe, *args, **options.get(probe, {}))
         assert conforms(found.value, form), (probe, found)
         assert not conforms({"other": found.value}, form)

@@ -1,0 +1,95 @@
+"""Checks the distribution of what a function draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from graders import describe
+from graders.checks.mechanics import at, check, reject, seen
+from graders.diagnosis import randomness as diagnosis
+from graders.diagnosis import results
+from graders.failure import Cause
+from graders.plain import Leaf
+from graders.subject import Subject
+
+FALSE_ALARM = 1e-7
+Cdf = Callable[[np.ndarray], np.ndarray]
+
+
+@check
+def check_distribution(
+    answer: Subject, *args: Any, cdf: Cdf, mistakes: Mapping[str, Cdf] | None = None
+) -> None:
+    """Checks that the elements of the array `answer(*args)` are a sample of a distribution.
+
+    `cdf(x)` is the probability of a value <= x, elementwise; discrete distributions may be given.
+    The empirical distribution of n independent draws lies farther than sqrt(log(2 / a) / (2 n))
+    from it with a probability of at most a, here 1e-7 (the Dvoretzky-Kiefer-Wolfowitz inequality
+    with Massart's constant, 1990). `mistakes` maps diagnoses to the distributions that they would
+    give.
+    """
+    got = seen(answer.call(*args), answer, args, "one array of draws")
+    if not isinstance(got, Leaf) or got.data.dtype.kind not in "biufV" or got.data.size < 100:
+        cause = results.other_kind(got, "one array of draws")
+        reject(cause, "one array of draws", describe.text(got), at(answer, args))
+    draws = got.data.astype(np.float64).ravel()
+    distance, bound = farthest(draws, cdf), widest(draws.size)
+    if distance > bound:
+        reject(
+            _cause(draws, cdf, mistakes or {}),
+            f"at most {bound:.3f} between the distributions, for {draws.size} draws",
+            f"{distance:.3f}; mean {draws.mean():.3g}, standard deviation {draws.std():.3g}, "
+            f"from {draws.min():.3g} to {draws.max():.3g}",
+            at(answer, args),
+        )
+
+
+def widest(count: int) -> float:
+    """How far the empirical distribution of `count` draws may lie from the true one."""
+    return math.sqrt(math.log(2 / FALSE_ALARM) / (2 * count))
+
+
+def farthest(draws: np.ndarray, cdf: Cdf) -> float:
+    """The largest distance between the empirical distribution and `cdf`; 1 where one is NaN."""
+    if np.isnan(draws).any():
+        return 1.0
+    values = np.unique(draws)
+    ordered = np.sort(draws)
+    upto = np.searchsorted(ordered, values, "right") / draws.size
+    below = np.searchsorted(ordered, values, "left") / draws.size
+    gaps = np.abs(upto - cdf(values)), np.abs(below - cdf(np.nextafter(values, -np.inf)))
+    return float(max(gap.max() for gap in gaps))
+
+
+def _cause(draws: np.ndarray, cdf: Cdf, mistakes: Mapping[str, Cdf]) -> Cause:
+    for words, mistaken in mistakes.items():
+        if farthest(draws, mistaken) <= widest(draws.size):
+            return diagnosis.named(words)
+    if np.isnan(draws).any():
+        return diagnosis.not_numbers()
+    if len(np.unique(draws)) == 1:
+        return diagnosis.one_number()
+    shift, scale = _moved(draws, cdf)
+    if farthest((draws - shift) / scale, cdf) <= 2 * widest(draws.size):
+        return diagnosis.moved(shift, scale)
+    return diagnosis.other_distribution()
+
+
+def _moved(draws: np.ndarray, cdf: Cdf) -> tuple[float, float]:
+    """The shift and the scale that take the wanted quartiles to those of `draws`; 0 and 1 at worst.
+
+    The wanted quartiles are looked for on the line that the draws span, widened.
+    """
+    reach = 20 * (np.abs(draws).max() + 1e-6)
+    line = np.sinh(np.linspace(-1, 1, 200_001) * np.arcsinh(reach * 1e3)) / 1e3
+    heights = cdf(line)
+    low, middle, high = (line[np.searchsorted(heights, p)] for p in (0.25, 0.5, 0.75))
+    quartiles = np.quantile(draws, (0.25, 0.5, 0.75))
+    if high <= low or quartiles[2] <= quartiles[0]:
+        return 0.0, 1.0
+    scale = (quartiles[2] - quartiles[0]) / (high - low)
+    return float(quartiles[1] - scale * middle), float(scale)

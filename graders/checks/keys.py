@@ -1,0 +1,125 @@
+"""Checks what a function does with its key."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from graders import describe
+from graders.checks.mechanics import at, check, reject, seen
+from graders.diagnosis import randomness as diagnosis
+from graders.plain import Key, Leaf, Plain, leaves, plain
+from graders.subject import Subject
+from graders.surroundings import same
+
+SEEDS = (101, 202, 303)
+FEWEST, FEWEST_ORDERED, FEWEST_DISCRETE = 4, 12, 20  # elements that can show a coincidence
+
+
+@check
+def check_keys(answer: Subject, *args: Any, key: int = 0, rows: bool = False) -> None:
+    """Checks that `answer` draws its random numbers from the typed key at position `key`.
+
+    For one key the result is always the same; for other keys every array that is drawn is another
+    one (constant arrays, and those that are an argument, are not drawn). JAX's reuse checker finds
+    no key that is used twice, the given key is not handed back, and no two arrays of one result
+    coincide: as draws from one key are equal, scaled and shifted, or in the same order. The checker
+    misses a key shared across vmap, legacy keys and a parent used after fold_in; the coincidence
+    shows them. With `rows=True` the rows along the first axis of each array count as arrays too.
+    Arrays of fewer than 4 floats, or 20 integers, are too short to tell.
+    """
+    others = [jax.random.key(seed) for seed in SEEDS]
+    observed = answer.observe("draws", *args, key=key, others=others)
+    facts = seen(observed, answer, args, "random numbers")
+    here = at(answer, args)
+    if facts["reused"]:
+        reject(diagnosis.reused(), at=here)
+    if not same(facts["first"], facts["again"]):
+        reject(diagnosis.not_reproducible(), "the same numbers for the same key", at=here)
+    if _holds_key(facts["first"], plain(args[key])):
+        reject(diagnosis.handed_back(), "a key that has not been used", "the given key", here)
+    fixed = list(_fixed(facts["first"], facts["others"], plain(args)))
+    if fixed:
+        path, leaf = fixed[0]
+        got = f"{path}: {describe.text(leaf)}" if path else describe.text(leaf)
+        reject(diagnosis.fixed(path), "other numbers for other keys", got, here)
+    for one, other, how in _coincidences(_drawn(facts["first"], rows)):
+        reject(diagnosis.coincide(one, other, how), "independent draws", at=here)
+
+
+def _holds_key(result: Plain, given: Plain) -> bool:
+    return any(isinstance(leaf, Key) and same(leaf, given) for _, leaf in leaves(result))
+
+
+def _fixed(first: Plain, others: list[Plain], given: Plain) -> Iterator[tuple[str, Plain]]:
+    """Leaves that are the same for every key although they are neither constant nor given."""
+    known = [leaf for _, leaf in leaves(given)]
+    everything = [dict(leaves(other)) for other in others]
+    paths = list(leaves(first))
+    alone = len(paths) == 1
+    for path, leaf in paths:
+        if isinstance(leaf, Leaf) and _is_constant(leaf.data) and not alone:
+            continue
+        if any(_same_numbers(leaf, other) for other in known):
+            continue
+        if all(same(leaf, other.get(path)) for other in everything):
+            yield path, leaf
+
+
+def _same_numbers(leaf: Plain, given: Plain) -> bool:
+    if isinstance(leaf, Leaf) and isinstance(given, Leaf):
+        return np.array_equal(leaf.data, given.data)
+    return same(leaf, given)
+
+
+def _is_constant(data: np.ndarray) -> bool:
+    return data.size == 0 or bool((data == data.flat[0]).all())
+
+
+def _drawn(result: Plain, rows: bool) -> dict[str, np.ndarray]:
+    """The arrays of a result by name, as flat arrays, without the constant ones."""
+    arrays: dict[str, np.ndarray] = {}
+    for path, leaf in leaves(result):
+        if isinstance(leaf, Leaf | Key):
+            name = path.strip(".") or "the result"
+            arrays[name] = leaf.data
+            if rows and leaf.data.ndim > 1:
+                del arrays[name]
+                arrays |= {f"{name}, row {i}": row for i, row in enumerate(leaf.data)}
+    return {name: data.ravel() for name, data in arrays.items() if not _is_constant(data)}
+
+
+def _coincidences(arrays: dict[str, np.ndarray]) -> Iterator[tuple[str, str, str]]:
+    for (one, a), (other, b) in itertools.combinations(arrays.items(), 2):
+        if how := _alike(a, b):
+            yield one, other, how
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> str:
+    """How two draws coincide, as far as both go; "" if they do not."""
+    n = min(a.size, b.size)
+    a, b = a[:n], b[:n]
+    if a.dtype.kind in "biu" or b.dtype.kind in "biu":
+        keys = a.dtype == b.dtype == np.uint32 and n > 1
+        return "equal" if (n >= FEWEST_DISCRETE or keys) and np.array_equal(a, b) else ""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    if n < FEWEST or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return ""
+    if np.array_equal(a, b):
+        return "equal"
+    if _correlation(a, b) > 1 - 1e-8:
+        return "the same numbers, scaled or shifted"
+    orders = [np.argsort(v, kind="stable") for v in (a, b, -b)]
+    distinct = len(np.unique(a)) == len(np.unique(b)) == n
+    ordered = any(np.array_equal(orders[0], order) for order in orders[1:])
+    return "in the same order" if n >= FEWEST_ORDERED and distinct and ordered else ""
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    norm = np.linalg.norm(a) * np.linalg.norm(b)
+    return float(abs(a @ b) / norm) if norm else 0.0

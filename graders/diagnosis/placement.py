@@ -1,0 +1,112 @@
+"""What is wrong with where a result lies, and with what is sent between devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graders.failure import Cause
+
+
+@dataclass(frozen=True)
+class Way:
+    """How an array lies: on how many devices, and in how many pieces along each axis."""
+
+    devices: int
+    pieces: tuple[int, ...]
+
+    @property
+    def cut(self) -> list[int]:
+        """The axes that are cut."""
+        return [axis for axis, count in enumerate(self.pieces) if count > 1]
+
+
+def told(way: Way) -> str:
+    """The way in words."""
+    if way.devices == 1:
+        return "whole, on one device"
+    if not way.cut:
+        return f"whole, on each of {way.devices} devices"
+    axes = " and ".join(f"axis {axis} in {way.pieces[axis]} parts" for axis in way.cut)
+    return f"{axes}, over {way.devices} devices"
+
+
+def wrong_place(got: Way, expected: Way) -> Cause:
+    return Cause(_wrong(got, expected), _next_step(got, expected))
+
+
+def _wrong(got: Way, expected: Way) -> str:
+    if got.devices == 1 < expected.devices:
+        return "the result lies on one device alone"
+    if not got.cut and expected.cut:
+        return (
+            "the result is replicated: every device holds all of it, where each should hold a part"
+        )
+    if got.cut and not expected.cut:
+        return f"the result is split along {_axes(got)}, where every device should hold all of it"
+    if got.cut != expected.cut:
+        return f"the result is split along {_axes(got)}, where {_axes(expected)} is meant"
+    if got.pieces != expected.pieces:
+        return f"the result is split into other parts: {told(got)}"
+    return "the right parts lie on the wrong devices"
+
+
+def _axes(way: Way) -> str:
+    return " and ".join(f"axis {axis}" for axis in way.cut)
+
+
+def _next_step(got: Way, expected: Way) -> str:
+    if got.devices == 1 < expected.devices:
+        return "Put the data on the mesh first: `jax.device_put(x, NamedSharding(mesh, P(...)))`."
+    if got.cut and not expected.cut:
+        return "Add the parts up over the mesh axis, or ask for `P()` in `out_specs`."
+    return (
+        "Look at `jax.typeof(x)` or `x.sharding`, and at the `PartitionSpec` that you gave: its "
+        "first entry names the mesh axis that cuts axis 0."
+    )
+
+
+def other_number(got: int, expected: int) -> Cause:
+    return Cause(
+        f"the result has {got} arrays, where {expected} are meant",
+        "Return the arrays in the structure that the docstring names.",
+    )
+
+
+def no_array(kind: str) -> Cause:
+    return Cause(
+        f"the result is no JAX array, but {kind}: it lies on no device",
+        "Stay in `jax.numpy`: `np.asarray` brings all parts back to the host.",
+    )
+
+
+def unfit(shape: str) -> Cause:
+    return Cause(
+        f"a result of shape {shape} cannot be split as is asked",
+        "Check the shape of what you return.",
+    )
+
+
+def lacks(kind: str, count: int, expected: int) -> Cause:
+    had = f"{count} of {expected}" if count else "no"
+    return Cause(
+        f"the program has {had} `{kind}`: each device works on its own part alone",
+        f"Look for the place where the devices must exchange their parts ({_MADE_BY[kind]}).",
+    )
+
+
+def too_many(kind: str, count: int, most: int) -> Cause:
+    where = f"where {most} would do" if most else "and needs none"
+    return Cause(
+        f"the program has `{kind}` {count} times, {where}",
+        f"Look for what asks for it: {_MADE_BY[kind]}, or a sharding that does not fit the next "
+        "operation.",
+    )
+
+
+_MADE_BY = {
+    "all-reduce": "`psum`, `pmean`, a sum over a split axis",
+    "all-gather": "`all_gather`, a result that every device must hold",
+    "reduce-scatter": "`psum_scatter`",
+    "collective-permute": "`ppermute`",
+    "all-to-all": "`all_to_all`, a change of the axis that is split",
+}

@@ -1,0 +1,105 @@
+"""check_distribution: a sample against a cumulative distribution function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from graders import check_distribution
+from graders.checks.distribution import FALSE_ALARM, farthest, widest
+from graders.tests.failing import failure
+
+KEY, N = jax.random.key(7), (200, 100)
+
+RIGHT: dict[str, tuple[Any, Any]] = {
+    "normal": (lambda key: 2 * jax.random.normal(key, N), stats.norm(0, 2).cdf),
+    "exponential": (lambda key: -jnp.log1p(-jax.random.uniform(key, N)), stats.expon.cdf),
+    "Bernoulli": (lambda key: jax.random.bernoulli(key, 0.3, N), stats.bernoulli(0.3).cdf),
+    "categories": (lambda key: jax.random.randint(key, N, 0, 6), stats.randint(0, 6).cdf),
+    "bfloat16": (lambda key: jax.random.normal(key, N).astype(jnp.bfloat16), stats.norm.cdf),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_sampler_passes(name: str) -> None:
+    f, cdf = RIGHT[name]
+    check_distribution(f, KEY, cdf=cdf)
+
+
+def with_a_hole(key):
+    return jnp.log(jax.random.normal(key, N))
+
+
+WRONG: dict[str, tuple[Any, Any, str]] = {
+    "standard deviation": (
+        lambda key: 4 * jax.random.normal(key, N),
+        stats.norm(0, 2).cdf,
+        "the right form and is about 2 times as wide as it should be",
+    ),
+    "mean": (
+        lambda key: 1 + jax.random.normal(key, N),
+        stats.norm.cdf,
+        "the right form and is shifted by about 1",
+    ),
+    "another distribution": (
+        lambda key: jax.random.uniform(key, N),
+        stats.norm.cdf,
+        "the numbers follow another distribution",
+    ),
+    "the other side of a coin": (
+        lambda key: jax.random.bernoulli(key, 0.7, N),
+        stats.bernoulli(0.3).cdf,
+        "the numbers follow another distribution",
+    ),
+    "one number": (
+        lambda key: jnp.full(N, jax.random.normal(key)),
+        stats.norm.cdf,
+        "all the draws are one number",
+    ),
+    "NaN": (with_a_hole, stats.norm.cdf, "some of the draws are NaN"),
+    "too few": (lambda key: jax.random.normal(key), stats.norm.cdf, "one array of draws"),
+    "a tuple": (lambda key: (key, key), stats.norm.cdf, ""),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_sampler_is_named(name: str) -> None:
+    f, cdf, says = WRONG[name]
+    failed = failure(check_distribution, f, KEY, cdf=cdf)
+    assert says in failed.diagnosis or says in failed.expected
+
+
+def test_a_mistake_that_is_given_is_named() -> None:
+    mistakes = {"the probability of dropping, where keeping is meant": stats.bernoulli(0.7).cdf}
+    f, cdf, _ = WRONG["the other side of a coin"]
+    failed = failure(check_distribution, f, KEY, cdf=cdf, mistakes=mistakes)
+    assert failed.diagnosis == "the probability of dropping, where keeping is meant"
+
+
+def test_the_words() -> None:
+    f, cdf, _ = WRONG["mean"]
+    failed = failure(check_distribution, f, KEY, cdf=cdf)
+    assert failed.requirement == "draws from the right distribution"
+    assert failed.expected == "at most 0.021 between the distributions, for 20000 draws"
+    assert "mean 0.988, standard deviation 1, from -3.37 to 5.05" in failed.got
+
+
+def test_right_samples_stay_well_within_the_bound() -> None:
+    """The bound is exceeded with a probability of 1e-7; the distances come near it in no sample."""
+    rng = np.random.default_rng(0)
+    ratios = [farthest(rng.normal(size=2000), stats.norm.cdf) / widest(2000) for _ in range(400)]
+    assert FALSE_ALARM == 1e-7
+    assert 0.2 < np.mean(ratios) < 0.4
+    assert max(ratios) < 0.85
+
+
+def test_small_errors_are_found_in_large_samples() -> None:
+    rng = np.random.default_rng(0)
+    for scale, shift in ((1.1, 0.0), (1.0, 0.1), (0.9, 0.0)):
+        draws = rng.normal(shift, scale, 40_000)
+        assert farthest(draws, stats.norm.cdf) > widest(draws.size)
