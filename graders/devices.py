@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import jax
 
@@ -11,7 +12,7 @@ class DevicesError(RuntimeError):
     """There is one device alone, and JAX has started; the message says what to do."""
 
 
-def lesson_devices(count: int = 8) -> list[jax.Device]:
+def lesson_devices(count: int = 8) -> list[Any]:
     """The accelerators, where there are two or more, and else `count` simulated CPU devices.
 
     CPU devices can be simulated only before JAX starts its backend, which the first array does.

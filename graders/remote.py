@@ -127,5 +127,5 @@ def _key(words: Any, impl: str) -> jax.Array:
     return jax.random.wrap_key_data(words, impl=impl)
 
 
-def _device(platform: str, number: int) -> jax.Device:
+def _device(platform: str, number: int) -> Any:
     return next(device for device in jax.devices(platform) if device.id == number)

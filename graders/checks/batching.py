@@ -91,11 +91,12 @@ def _compare(got: Plain, wanted: Plain, index: int, count: int, here: str) -> No
             reject(diagnosis.other_structure(), describe.text(alone), describe.text(batch), here)
         prefix, whole = f"{path}: " if path else "", (count, *alone.data.shape)
         if batch.data.shape != whole:
-            shapes = describe.dimensions(whole), describe.dimensions(batch.data.shape)
-            reject(diagnosis.shape(*shapes), *(f"{prefix}shape {shape}" for shape in shapes), here)
+            meant, got = map(describe.dimensions, (whole, batch.data.shape))
+            texts = f"{prefix}shape {meant}", f"{prefix}shape {got}"
+            reject(diagnosis.shape(meant, got), *texts, here)
         if not _near(batch.data[index], alone.data):
-            texts = describe.array(alone.data), describe.array(batch.data[index])
-            reject(diagnosis.differs(index), *(prefix + text for text in texts), here)
+            meant, got = map(describe.array, (alone.data, batch.data[index]))
+            reject(diagnosis.differs(index), prefix + meant, prefix + got, here)
 
 
 def _near(one: np.ndarray, other: np.ndarray) -> bool:

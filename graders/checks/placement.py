@@ -46,8 +46,8 @@ def _judge(array: dict, sharding: Any, here: str) -> None:
         reject(diagnosis.unfit(what), f"{prefix}{spec}", f"{prefix}shape {what}", here)
     if array["parts"] != wanted:
         ways = _way(array["parts"], shape), _way(wanted, shape)
-        texts = (f"{prefix}{diagnosis.told(way)}" for way in reversed(ways))
-        reject(diagnosis.wrong_place(*ways), *texts, here)
+        got, meant = (f"{prefix}{diagnosis.told(way)}" for way in ways)
+        reject(diagnosis.wrong_place(*ways), meant, got, here)
 
 
 def _way(parts: Parts, shape: tuple[int, ...]) -> diagnosis.Way:

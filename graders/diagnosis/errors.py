@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from graders.diagnosis import transformations
 from graders.failure import Cause
 from graders.observation import Error
 
@@ -78,7 +79,8 @@ def by_type(error: Error) -> Cause | None:
 
 def by_message(error: Error) -> Cause | None:
     message = error.message.casefold()
-    return next((cause for part, cause in BY_MESSAGE if part.casefold() in message), None)
+    known = (*BY_MESSAGE, *transformations.BY_MESSAGE)
+    return next((cause for part, cause in known if part.casefold() in message), None)
 
 
 BY_MESSAGE = [

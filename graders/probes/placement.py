@@ -53,5 +53,5 @@ def collectives(function: Callable, *args: Any) -> dict[str, int]:
     They are read after the partitioner, which adds those that the shardings of the arguments ask
     for.
     """
-    compiled = (function if hasattr(function, "lower") else jax.jit(function)).lower(*args)
-    return dict(Counter(_COLLECTIVE.findall(compiled.compile().as_text() or "")))
+    lower = getattr(function, "lower", None) or jax.jit(function).lower
+    return dict(Counter(_COLLECTIVE.findall(lower(*args).compile().as_text() or "")))

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from graders.inputs import copied
-from graders.plain import plain
+from graders.plain import is_key, plain
 
 
 def draws(function: Callable, *args: Any, key: int, others: Sequence[Any]) -> dict:
@@ -36,7 +36,7 @@ def _fresh(args: Sequence[Any]) -> Any:
 
 
 def _fresh_key(leaf: Any) -> Any:
-    if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if is_key(leaf):
         words, impl = jax.random.key_data(leaf), jax.random.key_impl(leaf)
         return jax.random.wrap_key_data(words, impl=impl)
     return leaf
