@@ -35,9 +35,12 @@ def copied(args: Any) -> Any:
 
 
 def _copied(leaf: Any) -> Any:
-    """A fresh array, without a compiled program for it as `leaf.copy()` would need."""
+    """A fresh array, without a compiled program for it as `leaf.copy()` would need.
+
+    It is committed to its devices only where `leaf` is: others may move it to theirs.
+    """
     if isinstance(leaf, jax.Array):
-        return jax.device_put(leaf, leaf.sharding, may_alias=False)
+        return jax.device_put(leaf, leaf.sharding if leaf.committed else None, may_alias=False)
     return leaf
 
 

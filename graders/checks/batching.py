@@ -91,12 +91,12 @@ def _compare(got: Plain, wanted: Plain, index: int, count: int, here: str) -> No
             reject(diagnosis.other_structure(), describe.text(alone), describe.text(batch), here)
         prefix, whole = f"{path}: " if path else "", (count, *alone.data.shape)
         if batch.data.shape != whole:
-            meant, got = map(describe.dimensions, (whole, batch.data.shape))
-            texts = f"{prefix}shape {meant}", f"{prefix}shape {got}"
-            reject(diagnosis.shape(meant, got), *texts, here)
+            wanted_shape, shape = map(describe.dimensions, (whole, batch.data.shape))
+            texts = f"{prefix}shape {wanted_shape}", f"{prefix}shape {shape}"
+            reject(diagnosis.shape(wanted_shape, shape), *texts, here)
         if not _near(batch.data[index], alone.data):
-            meant, got = map(describe.array, (alone.data, batch.data[index]))
-            reject(diagnosis.differs(index), prefix + meant, prefix + got, here)
+            one, mapped = map(describe.array, (alone.data, batch.data[index]))
+            reject(diagnosis.differs(index), prefix + one, prefix + mapped, here)
 
 
 def _near(one: np.ndarray, other: np.ndarray) -> bool:

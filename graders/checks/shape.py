@@ -61,7 +61,10 @@ def _judge_shape(
 def array_arguments(answer: Subject, args: Sequence[Any]) -> list[tuple[str, tuple[int, ...]]]:
     """The names and shapes of those arguments that are arrays."""
     named = zip(argument_names(answer, args), args, strict=True)
-    return [(name, np.shape(arg)) for name, arg in named if hasattr(arg, "shape")]
+    shaped = [(name, getattr(arg, "shape", None)) for name, arg in named]
+    return [
+        (name, shape) for name, shape in shaped if isinstance(shape, tuple)
+    ]  # a mesh has a dict
 
 
 @check

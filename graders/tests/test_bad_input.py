@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from graders import (
     CheckFailed,
@@ -253,3 +255,83 @@ def use_after(donating: Callable) -> Callable:
         return donating(x)
 
     return f
+
+
+KEY, MESH = jax.random.key(0), jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+SPLIT, COUNTS, KEPT = NamedSharding(MESH, P("data")), {"calls": 0}, []
+
+
+def recurses(x):
+    return recurses(x - 1)
+
+
+def loops_over_a_tracer(x):
+    return sum(i for i in range(x.sum().astype(int)))
+
+
+def loops_over_elements(x):
+    return sum(element for row in x for element in row)
+
+
+def keeps_a_tracer(x):
+    KEPT.append(x.sum())
+    return x
+
+
+def prints_a_megabyte(x):
+    print("a" * 1_000_000)
+    return x
+
+
+def counts_its_calls(x):
+    COUNTS["calls"] += 1
+    return x
+
+
+def closes_over_a_key(key):
+    return jax.random.normal(KEY, (5,))
+
+
+def reads_a_key_twice(key):
+    return [jax.random.normal(KEY, (5,)) + jax.random.normal(key, (5,)) for _ in range(2)]
+
+
+def lies_elsewhere(x):
+    return jax.device_put(x, NamedSharding(MESH, P()))
+
+
+NAMED: dict[str, tuple[Callable[[], None], str]] = {
+    "recursion": (
+        lambda: check_pure(recurses, X),
+        "the function calls itself without end",
+    ),
+    "a loop over a tracer": (
+        lambda: check_pure(loops_over_a_tracer, X),
+        "a traced value is used as a Python integer",
+    ),
+    "a loop over elements": (
+        lambda: check_primitives(loops_over_elements, X, same_size_for=[(np.ones((5, 2)),)]),
+        "the program grows with the input",
+    ),
+    "a tracer that is kept": (lambda: check_pure(keeps_a_tracer, X), "it keeps a tracer in 'KEPT'"),
+    "a megabyte": (lambda: check_pure(prints_a_megabyte, X), "it prints while it is traced ('aaa"),
+    "a global": (
+        lambda: check_pure(counts_its_calls, X),
+        "it changes the global or outer name 'COUNTS'",
+    ),
+    "a key of its own": (
+        lambda: check_keys(closes_over_a_key, KEY),
+        "the numbers do not depend on the key",
+    ),
+    "two draws of one key": (lambda: check_keys(reads_a_key_twice, KEY), "a key is used twice"),
+    "right numbers elsewhere": (
+        lambda: check_sharding(lies_elsewhere, np.ones(16), expected=SPLIT),
+        "the result is replicated: every device holds all of it, where each should hold a part",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_people_do_is_named(name: str) -> None:
+    check, says = NAMED[name]
+    assert says in failure(check).diagnosis

@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from graders import check_collectives, check_sharding
+from graders import check_collectives, check_keys, check_pure, check_sharding, check_values
 from graders.tests.failing import failure
 
 MESH = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
@@ -173,3 +173,22 @@ def test_the_words_of_collectives() -> None:
 def test_a_kind_that_there_is_not_is_an_error_of_the_check() -> None:
     with pytest.raises(ValueError, match="all_reduce"):
         check_collectives(total, SHARDED, exactly={"all_reduce": 1})
+
+
+def noisy(key, x, mesh):
+    def shard(key, x):
+        key = jax.random.fold_in(key, jax.lax.axis_index("data"))
+        return x + jax.random.normal(key, x.shape)
+
+    specs = (P(), P("data"))
+    return jax.jit(jax.shard_map(shard, mesh=mesh, in_specs=specs, out_specs=P("data")))(key, x)
+
+
+def test_arguments_that_lie_nowhere_in_particular_may_go_to_any_mesh() -> None:
+    check_keys(noisy, jax.random.key(3), X, MESH)
+    check_pure(jax.jit(mapped), X)
+
+
+def test_a_mesh_is_no_array() -> None:
+    failed = failure(check_values, lambda x, mesh: x.T, lambda x, mesh: x, [(X, MESH)])
+    assert failed.diagnosis == "the axes are transposed"
