@@ -45,13 +45,15 @@ def _copied(leaf: Any) -> Any:
 
 
 def as_numpy(args: Any) -> Any:
-    """`args` for an oracle: floats as float64 NumPy arrays, other arrays as NumPy arrays."""
+    """`args` for an oracle: floats as float64 NumPy arrays and scalars, other arrays as NumPy's."""
     return jax.tree.map(_numpy, args)
 
 
 def _numpy(leaf: Any) -> Any:
     if is_key(leaf):
         return leaf
+    if isinstance(leaf, np.generic) and jnp.issubdtype(leaf.dtype, jnp.floating):
+        return np.float64(leaf)
     if isinstance(leaf, np.ndarray | jax.Array):
         array = np.asarray(leaf)
         return array.astype(np.float64) if jnp.issubdtype(array.dtype, jnp.floating) else array

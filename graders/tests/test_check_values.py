@@ -216,3 +216,12 @@ def test_an_error_is_told_with_its_line_and_its_input() -> None:
     assert failed.diagnosis.endswith("in the line `return x + jnp.ones(x.shape[0] + 7)`")
     assert failed.got == "an exception, ValueError"
     assert failed.at.startswith("x = [[")
+
+
+@pytest.mark.parametrize("scalar", [np.float32(2.0), jnp.bfloat16(2.0), np.ones((), np.float16)])
+def test_oracles_get_floats_as_float64(scalar: Any) -> None:
+    def difference(x):
+        assert x.dtype == np.float64
+        return (np.square(x + 1e-6) - np.square(x)) / 1e-6
+
+    check_values(jax.grad(lambda x: x.astype(jnp.float32) ** 2), difference, [(scalar,)], rtol=1e-2)
