@@ -15,7 +15,8 @@ BY_TYPE = {
     "TracerBoolConversionError": Cause(
         "a Python `if` or `while` looks at a traced value: while JAX traces a function its "
         "arguments have a shape and a dtype, but no value to decide by",
-        "Choose with `jnp.where` (or `jax.lax.cond`), or compute the branch from shapes.",
+        "Choose with `jnp.where` or `jax.lax.cond`, repeat with `jax.lax.while_loop`, or decide by "
+        "shapes.",
     ),
     "TracerArrayConversionError": Cause(
         "a NumPy function was given a traced array: `np` needs the numbers, which are not there "
@@ -90,6 +91,14 @@ BY_MESSAGE = [
             "a slice whose ends depend on values: under tracing shapes are fixed, and so are "
             "slices (`jax.jit(f)(...)` shows the error)",
             "Keep the whole array and choose with a mask: `jnp.arange(n) < length`.",
+        ),
+    ),
+    (
+        "truth value of an array with more than one element is ambiguous",
+        Cause(
+            "a Python `if`, `while`, `and` or `or` asks a whole array whether it is true",
+            "Choose element by element with `jnp.where`; join conditions with `&` and `|`; or "
+            "reduce with `jnp.all` or `jnp.any`.",
         ),
     ),
     (

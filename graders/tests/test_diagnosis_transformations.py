@@ -30,6 +30,10 @@ def on(mesh, *spec):
 
 
 RAISING: dict[str, tuple[Any, str]] = {
+    "the truth of an array": (
+        lambda x: x if x > 0 else -x,
+        "a Python `if`, `while`, `and` or `or` asks a whole array whether it is true",
+    ),
     "carry": (
         lambda x: jax.lax.scan(lambda c, v: (jnp.ones(3), c), 0.0, x),
         "the carry changes its type",

@@ -1,4 +1,4 @@
-# %% wrong="hat" says="truth value"
+# %% wrong="hat" says="asks a whole array whether it is true"
 def hat(x):
     return jnp.exp(-1 / (1 - x * x)) if abs(x) < 1 else jnp.zeros_like(x)
 
