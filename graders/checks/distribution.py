@@ -26,7 +26,8 @@ def check_distribution(
 ) -> None:
     """Checks that the elements of the array `answer(*args)` are a sample of a distribution.
 
-    `cdf(x)` is the probability of a value <= x, elementwise; discrete distributions may be given.
+    `cdf(x)` is the probability of a value <= x, elementwise; discrete distributions may be given,
+    if their values are exact in the dtype of the draws.
     The empirical distribution of n independent draws lies farther than sqrt(log(2 / a) / (2 n))
     from it with a probability of at most a, here 1e-7 (the Dvoretzky-Kiefer-Wolfowitz inequality
     with Massart's constant, 1990). `mistakes` maps diagnoses to the distributions that they would

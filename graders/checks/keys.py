@@ -30,7 +30,8 @@ def check_keys(answer: Subject, *args: Any, key: int = 0, rows: bool = False) ->
     coincide: as draws from one key are equal, scaled and shifted, or in the same order. The checker
     misses a key shared across vmap, legacy keys and a parent used after fold_in; the coincidence
     shows them. With `rows=True` the rows along the first axis of each array count as arrays too.
-    Arrays of fewer than 4 floats, or 20 integers, are too short to tell.
+    Arrays of fewer than 4 floats, or 20 integers, are too short to tell. A function of ours in
+    between that calls the answer twice gives each call `jax.random.clone(key)`.
     """
     others = [jax.random.key(seed) for seed in SEEDS]
     observed = answer.observe("draws", *args, key=key, others=others)

@@ -6,6 +6,15 @@ from graders.failure import Cause
 
 BY_MESSAGE = [
     (
+        "was not hashable",
+        Cause(
+            "a size or another static parameter is made from a traced value: under tracing shapes "
+            "are fixed",
+            "Take the number from a shape or a Python argument, or use what accepts a traced "
+            "number, such as `jax.random.fold_in`.",
+        ),
+    ),
+    (
         "carry input and carry output must have equal types",
         Cause(
             "the carry changes its type from one step of the loop to the next: what the body "

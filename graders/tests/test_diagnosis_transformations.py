@@ -30,6 +30,10 @@ def on(mesh, *spec):
 
 
 RAISING: dict[str, tuple[Any, str]] = {
+    "a size from data": (
+        lambda x: jax.jit(lambda n: jax.random.split(jax.random.key(0), n))(3),
+        "a size or another static parameter is made from a traced value",
+    ),
     "the truth of an array": (
         lambda x: x if x > 0 else -x,
         "a Python `if`, `while`, `and` or `or` asks a whole array whether it is true",

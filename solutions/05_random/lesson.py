@@ -1,0 +1,1327 @@
+# %% [markdown]
+# # 5 · Random numbers
+#
+# In JAX nothing rolls dice behind your back: every random number is a function of a *key*, and you say which key goes where. That buys experiments that can be repeated, on any machine and under any transformation, and costs some bookkeeping. After this lesson you can hand keys through models, loops and ensembles, build samplers and test them, find the bug in which two random numbers are secretly one, and bring old code over.
+#
+# About 90 minutes. You need lessons 01 to 04.
+
+# %%
+import zlib
+from itertools import pairwise, permutations
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+from scipy.stats import expon, laplace, norm
+
+from graders import (
+    check_answer,
+    check_distribution,
+    check_keys,
+    check_primitives,
+    check_pure,
+    check_shape,
+    check_values,
+    normal,
+    sweep,
+    through,
+)
+
+key = jax.random.key(0)
+
+# %% [markdown]
+# ## 5.0 From last time
+#
+# Three questions about earlier lessons, one point each. Answer before you run anything.
+#
+# **Recall** · 1 minute · difficulty 2 of 5
+#
+# What is `jax.lax.scan(lambda total, x: (total + x, total), 0, jnp.array([1, 2, 3, 4]))[1]`?
+
+# %% exercise="running_totals" kind="recall"
+# A tuple of integers.
+### BEGIN SOLUTION
+running_totals = (0, 1, 3, 6)
+### END SOLUTION
+
+# %% check="running_totals" points=1
+check_answer(
+    running_totals,
+    lambda: jax.lax.scan(lambda total, x: (total + x, total), 0, jnp.array([1, 2, 3, 4]))[1],
+    because="The body returns the carry as it was before the step.",
+    mistakes={
+        (1, 3, 6, 10): "the second entry of the body's pair is the total *before* x is added",
+        10: "that is the final carry; [1] takes what was stacked",
+        (10, 0): "[1] takes what was stacked: one number for each step",
+    },
+)
+
+# %% [markdown]
+# **Recall** · 1 minute · difficulty 2 of 5
+#
+# `scale = 2.0`, `f = jax.jit(lambda x: scale * x)`. You call `f(1.0)`, then set `scale = 5.0`, then call `f(1.0)` again. What does the second call return?
+
+# %% exercise="stale_scale" kind="recall"
+# A number.
+### BEGIN SOLUTION
+stale_scale = 2.0
+### END SOLUTION
+
+# %% check="stale_scale" points=1
+def called_twice():
+    cell = {"scale": 2.0}
+    f = jax.jit(lambda x: cell["scale"] * x)
+    f(1.0)
+    cell["scale"] = 5.0
+    return f(1.0)
+
+
+check_answer(
+    stale_scale,
+    called_twice,
+    because="What is not an argument is a constant of the program that the first call made.",
+    mistakes={5.0: "Python does not run again: the program of the first call holds 2.0"},
+)
+
+# %% [markdown]
+# **Recall** · 1 minute · difficulty 1 of 5
+#
+# What is `jax.tree.leaves({"w": 1, "b": 2, "a": 3})`?
+
+# %% exercise="leaf_order" kind="recall"
+# A tuple of integers.
+### BEGIN SOLUTION
+leaf_order = (3, 2, 1)
+### END SOLUTION
+
+# %% check="leaf_order" points=1
+check_answer(
+    leaf_order,
+    lambda: tuple(jax.tree.leaves({"w": 1, "b": 2, "a": 3})),
+    because="A dict is flattened by its sorted keys. In 5.8 this will matter.",
+    mistakes={(1, 2, 3): "not in the order of writing: a dict is flattened by its sorted keys"},
+)
+
+# %% [markdown]
+# ## 5.1 A generator that remembers nothing
+#
+# NumPy's generator has a state: each draw changes it, and so the second draw differs from the first. A pure function cannot do that; in lesson 03 a die that tried was loaded. `jax.random.normal(key, shape)` takes everything it needs as arguments.
+#
+# **Prediction** · 2 minutes · difficulty 4 of 5
+#
+# `a = jax.random.normal(key, (3,))`, then `b = jax.random.normal(key, (5,))`. Among these eight numbers, how many different ones are there?
+
+# %% exercise="different_numbers" kind="prediction"
+# An integer.
+### BEGIN SOLUTION
+different_numbers = 5
+### END SOLUTION
+
+# %% check="different_numbers" points=1
+def count_different():
+    key = jax.random.key(0)
+    a, b = jax.random.normal(key, (3,)), jax.random.normal(key, (5,))
+    return len(set(a.tolist() + b.tolist()))
+
+
+check_answer(
+    different_numbers,
+    count_different,
+    because="Number i depends on the key and on i, so the three are the first of the five.",
+    mistakes={
+        8: "nothing is remembered between the two calls: the same key gives the same numbers",
+        1: "one key gives a whole array of different numbers, and the same ones again",
+        3: "the five have three numbers in common with the three, and two more",
+    },
+)
+
+# %%
+print(jax.random.normal(key, (3,)))
+print(jax.random.normal(key, (5,)))
+print(jax.jit(lambda key: jax.random.normal(key, (5,)))(key))
+print(repr(key), key.shape, key.dtype)
+
+# %% [markdown]
+# A key is a label of 64 bits (two `uint32` words) in an array with a dtype of its own. A draw scrambles the label together with the position of each number, by a hash function called Threefry. There is no sequence in which one number comes after another, only a huge table: give the row and the column, and read. So the random bits are the same under `jit`, inside a `scan`, under `vmap` (lesson 06), on a CPU and on a TPU, on one device or eight. (What is computed from the bits, such as a logarithm, may differ in its last digit between kinds of hardware. And that `a` begins `b` is how the default generator counts today: no promise, never rely on it.)
+#
+# Reading the table twice at one place gives the same numbers. From this follows the one rule of the lesson: **use each key once.** To *use* a key is to draw with it or to split it.
+#
+# ## 5.2 A tree of keys
+#
+# New labels come from old ones. `jax.random.split(key, n)` makes an array of `n` keys; `jax.random.fold_in(key, i)` makes one, from a key and an integer. Both are pure: `key` itself stays what it is. After a split it must not be used again; after a `fold_in` it may be folded with other integers. (You need not read the next cell, which draws.)
+
+# %%
+def words(key):
+    return "{:08x}\n{:08x}".format(*np.asarray(jax.random.key_data(key)).tolist())
+
+
+def draw_tree(key, left, right, depth=0):
+    half, last = (right - left) / 2, depth == 2
+    box = {"facecolor": "white", "edgecolor": "tab:blue" if last else "grey"}
+    style = {"ha": "center", "va": "center", "fontsize": 11}
+    plt.text(left + half, -depth, words(key), bbox=box, family="monospace", **style)
+    if last:
+        use = ("init", "dropout", "shuffle", "noise")[int(left)]
+        return plt.text(left + half, -depth - 0.4, use, color="tab:blue", **style)
+    for start, child in zip((left, left + half), jax.random.split(key)):
+        line = [left + half, start + half / 2], [-depth, -depth - 1]
+        plt.plot(*line, color="lightgrey", zorder=1)
+        draw_tree(child, start, start + half, depth + 1)
+
+# %%
+plt.figure(figsize=(8, 4))
+draw_tree(key, 0, 4)
+plt.xlim(0, 4), plt.ylim(-2.6, 0.3), plt.axis("off")
+plt.show()
+
+# %% [markdown]
+# *A tree of keys, each written as its two words. The root, `jax.random.key(0)`, is split into two keys and each of these into two more. The four leaves (blue) are used: one each for init, dropout, shuffle and noise. The three keys above them have been split, and are used up.*
+#
+# Children look nothing like their parents, nor their siblings. But they are determined by them, and two ways of making children need not be two families.
+#
+# **Prediction** · 2 minutes · difficulty 4 of 5
+#
+# Is `jax.random.fold_in(key, 1)` the same key as `jax.random.split(key, 3)[1]`?
+
+# %% exercise="fold_is_split" kind="prediction"
+# A boolean.
+### BEGIN SOLUTION
+fold_is_split = True
+### END SOLUTION
+
+# %% check="fold_is_split" points=1
+def fold_against_split():
+    key = jax.random.key(0)
+    return bool(jax.random.fold_in(key, 1) == jax.random.split(key, 3)[1])
+
+
+check_answer(
+    fold_is_split,
+    fold_against_split,
+    because="Today's default generator hashes the key with the number 1 in both: the same child.",
+    mistakes={False: "both hash the key with the number 1, and get the same child"},
+)
+
+# %% [markdown]
+# Another detail of today's generator, and the reason for a habit: with one key *either* split *or* fold in (distinct integers), and never draw with it besides.
+#
+# Now the first use of a key in any program. The network of this course had two layers; from here on it is a list of them, of any length.
+#
+# ### Initial weights
+# **Exercise** · 6 minutes · difficulty 2 of 5
+#
+# `init_mlp(key, sizes)` makes one dict `{"w", "b"}` for each pair of neighbouring sizes. Each `w`, of shape (inputs, outputs), has independent entries with mean 0 and *variance* 2 / inputs (He initialisation); each `b` is zero. Each layer has a key of its own.
+
+# %% exercise="init_mlp"
+def init_mlp(key: Key[Array, ""], sizes: tuple[int, ...]) -> list[dict[str, Array]]:
+    """Normal weights and zero biases for an MLP with `sizes` units, from inputs to outputs."""
+    ### BEGIN SOLUTION
+    keys = jax.random.split(key, len(sizes) - 1)
+    params = []
+    for layer_key, n_in, n_out in zip(keys, sizes, sizes[1:]):
+        w = jnp.sqrt(2 / n_in) * jax.random.normal(layer_key, (n_in, n_out))
+        params.append({"w": w, "b": jnp.zeros(n_out)})
+    return params
+    ### END SOLUTION
+
+# %% [markdown] hints="init_mlp"
+# <details><summary>Hint 1: the idea</summary>
+#
+# `len(sizes) - 1` layers need as many keys. Get them all in one split, before the loop.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# An array of keys can be iterated over and zipped. `zip(sizes, sizes[1:])` gives the pairs. A normal number times $s$ has variance $s^2$.
+# </details>
+# <details><summary>Hint 3: the skeleton</summary>
+#
+# ```
+# keys = jax.random.split(key, ...)
+# for layer_key, n_in, n_out in zip(keys, ..., ...):
+#     ...
+# ```
+# </details>
+
+# %% check="init_mlp" points=3
+def weights_of_layer(init, key, sizes, layer):
+    return init(key, sizes)[layer]["w"]
+
+
+def biases(init, key, sizes):
+    return [layer["b"] for layer in init(key, sizes)]
+
+
+check_shape(
+    init_mlp,
+    jax.random.key(1),
+    (3, 32, 1),
+    returns=[{"w": "3 32", "b": "32"}, {"w": "32 1", "b": "1"}],
+)
+check_keys(init_mlp, jax.random.key(2), (5, 5, 5, 5))
+check_distribution(
+    through(weights_of_layer, init_mlp),
+    jax.random.key(3),
+    (100, 300),
+    0,
+    cdf=norm(0, np.sqrt(2 / 100)).cdf,
+    mistakes={
+        "2 / inputs is used as the standard deviation, and is the variance": norm(0, 2 / 100).cdf,
+        "the variance is 2 / outputs": norm(0, np.sqrt(2 / 300)).cdf,
+        "the variance is 1 / inputs": norm(0, np.sqrt(1 / 100)).cdf,
+        "the variance is 2 / (inputs + outputs), Glorot's": norm(0, np.sqrt(2 / 400)).cdf,
+    },
+)
+check_values(
+    through(biases, init_mlp), [[np.zeros(32), np.zeros(1)]], [(jax.random.key(4), (3, 32, 1))]
+)
+### BEGIN HIDDEN TESTS
+check_distribution(
+    through(weights_of_layer, init_mlp),
+    jax.random.key(5),
+    (2, 100, 300),
+    1,
+    cdf=norm(0, np.sqrt(2 / 100)).cdf,
+    mistakes={"every layer is scaled by the size of the first": norm(0, np.sqrt(2 / 2)).cdf},
+    about="the second layer",
+)
+check_keys(init_mlp, jax.random.key(6), (5, 5, 5, 5, 5), about="four layers")
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5.3 Any distribution from one
+#
+# `jax.random` has more than thirty distributions, and one day you need another. The universal recipe: if $U$ is uniform on $[0, 1)$ and $F$ a cumulative distribution function, then $F^{-1}(U)$ has the distribution $F$.
+#
+# But how do you *test* a sampler? Its numbers cannot be compared with a table, and a right mean proves little. The Dvoretzky–Kiefer–Wolfowitz inequality gives a sharp answer: draw $n$ numbers, and let $F_n(x)$ be the fraction of them that is at most $x$. Then, whatever the distribution,
+#
+# $$P\left(\max_x |F_n(x) - F(x)| > \varepsilon\right) \le 2 e^{-2 n \varepsilon^2}.$$
+#
+# Choose a probability of a false alarm, solve for $\varepsilon$, and you have a band in which the whole curve must lie. The checks below do this, with $10^{-7}$. Here is a band for somebody's attempt at the arcsine distribution, $F(x) = \frac{2}{\pi} \arcsin \sqrt{x}$, and for a second attempt with the same mean:
+
+# %%
+n = 2000
+band = np.sqrt(np.log(2 / 1e-7) / (2 * n))
+u = jax.random.uniform(jax.random.key(1), (n,))
+attempts = {"sin(πu/2)²": jnp.sin(jnp.pi * u / 2) ** 2, "u itself": u}
+
+# %%
+line = np.linspace(0, 1, 400)
+density = 1 / (np.pi * np.sqrt(line[2:-2] * (1 - line[2:-2])))
+true = 2 / np.pi * np.arcsin(np.sqrt(line))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
+left.plot(line[2:-2], density, color="black", label="density of F")
+right.fill_between(line, true - band, true + band, color="lightgrey", label="F ± ε")
+for (name, draws), colour in zip(attempts.items(), ("tab:blue", "tab:orange")):
+    left.hist(np.asarray(draws), bins=30, density=True, alpha=0.4, color=colour, label=name)
+    right.plot(np.sort(draws), np.arange(1, n + 1) / n, color=colour, label=name)
+left.set(xlabel="x", ylabel="density", ylim=(0, 4)), left.legend()
+right.set(xlabel="x", ylabel="fraction at most x"), right.legend()
+plt.show()
+
+# %% [markdown]
+# *Left: two histograms of 2,000 draws. The blue one has the shape of a bathtub and follows the density; the orange one is flat. Right: the same draws as cumulative fractions. The blue curve stays in the grey band around F, which is 0.06 to either side; the orange one leaves it twice, by 0.04 or so. Both have mean 1/2.*
+#
+# ### Waiting times
+# **Exercise** · 7 minutes · difficulty 3 of 5
+#
+# Events that happen `rate` times a second on average, at moments independent of each other, have gaps with $F(t) = 1 - e^{-\text{rate} \cdot t}$. Write the sampler from `jax.random.uniform`. It may be asked for a billion numbers, and every one of them is finite: mind which values `uniform` can return.
+
+# %% exercise="waiting_times"
+def waiting_times(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> Array:
+    """Independent exponential numbers with mean 1 / `rate`, all finite."""
+    ### BEGIN SOLUTION
+    u = jax.random.uniform(key, shape)
+    return -jnp.log1p(-u) / rate
+    ### END SOLUTION
+
+# %% [markdown] hints="waiting_times"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Set $u = 1 - e^{-\text{rate} \cdot t}$ and solve for $t$.
+# </details>
+# <details><summary>Hint 2: the ends of the interval</summary>
+#
+# `uniform` returns numbers from 0 to 1 with 0 in and 1 out. In float32 it hits 0 once in about eight million. Which end may go into your logarithm?
+# </details>
+
+# %% check="waiting_times" points=3
+def all_finite(sample, key, shape, rate):
+    return jnp.isfinite(sample(key, shape, rate)).all()
+
+
+mistaken = {
+    "multiplied by the rate where it should be divided": lambda t: expon.cdf(t, scale=2.5),
+    "the rate makes no difference": expon.cdf,
+    "the sign is lost: these are minus the waiting times": lambda t: expon.sf(-t, scale=0.4),
+}
+check_distribution(
+    waiting_times,
+    jax.random.key(0),
+    (20_000,),
+    2.5,
+    cdf=expon(scale=0.4).cdf,
+    mistakes=mistaken,
+)
+check_shape(waiting_times, jax.random.key(0), (40, 5), 1.0, returns="40 5")
+check_keys(waiting_times, jax.random.key(0), (40, 5), 1.0, rows=True)
+check_values(
+    through(all_finite, waiting_times),
+    [np.array(True)],
+    [(jax.random.key(7), (2**18,), 1.0)],
+    mistakes={"infinite where `uniform` returned 0": lambda *args: False},
+    about="a key whose uniform numbers include 0",
+)
+### BEGIN HIDDEN TESTS
+check_distribution(
+    waiting_times,
+    jax.random.key(3),
+    (20_000,),
+    0.05,
+    cdf=expon(scale=20).cdf,
+    about="rare events",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ### Drawing without putting back
+#
+# A distribution over a few choices is given by *logits*: $p_i \propto e^{\text{logit}_i}$. There is a surprising way to draw from it. Add to each logit an independent number from the Gumbel distribution (`jax.random.gumbel`) and take the place of the largest sum: it is $i$ with probability exactly $p_i$. This is how `jax.random.categorical` works. Better: the places of the $k$ largest sums, in falling order, are $k$ *different* choices, drawn one after another, each with probability proportional to $p$ among those that are left.
+#
+# **Exercise** · 7 minutes · difficulty 3 of 5
+#
+# `draw_distinct(key, logits, n, k)` makes `n` such draws, each of `k` different choices in the order in which they were drawn. Only differences between logits matter, so they may be as large as they like.
+
+# %% exercise="draw_distinct"
+def draw_distinct(
+    key: Key[Array, ""], logits: Float[Array, "choices"], n: int, k: int
+) -> Int[Array, "n k"]:
+    """`n` independent draws of `k` different choices each, without putting back."""
+    ### BEGIN SOLUTION
+    sums = logits + jax.random.gumbel(key, (n, logits.size))
+    return jax.lax.top_k(sums, k)[1]
+    ### END SOLUTION
+
+# %% [markdown] hints="draw_distinct"
+# <details><summary>Hint 1: the idea</summary>
+#
+# One table of noise with a row for each draw, then each row is ranked.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.lax.top_k(x, k)` gives the `k` largest values of each row, largest first, and their places.
+# </details>
+
+# %% check="draw_distinct" points=3
+def in_one_number(draw, key, logits, n, k):
+    """Each draw as a number whose digits are the choices."""
+    return draw(key, logits, n, k) @ (logits.size ** jnp.arange(k)[::-1])
+
+
+def one_after_another(weights, k, read=lambda order, k: order[:k]):
+    """The distribution of those numbers, by listing every order in which all could be drawn."""
+    m = len(weights)
+    chances = np.zeros(m**k)
+    for order in permutations(range(m)):
+        left = [sum(weights[j] for j in order[i:]) for i in range(m)]
+        place = sum(j * m**e for e, j in enumerate(reversed(read(order, k))))
+        chances[place] += np.prod([weights[j] / total for j, total in zip(order, left)])
+    return chances
+
+
+def steps(chances):
+    heights = np.concatenate([[0.0], np.cumsum(chances) / np.sum(chances)])
+    return lambda x: heights[np.clip(np.floor(x) + 1, 0, len(chances)).astype(int)]
+
+
+logits = np.log(np.array([0.1, 0.2, 0.3, 0.4]))
+p = np.exp(logits)
+check_shape(draw_distinct, jax.random.key(0), logits, 30, 2, returns="30 2")
+check_distribution(
+    through(in_one_number, draw_distinct),
+    jax.random.key(0),
+    logits,
+    20_000,
+    2,
+    cdf=steps(one_after_another(p, 2)),
+    mistakes={
+        "each choice is put back: it can come twice": steps(np.outer(p, p).ravel()),
+        "the noise is added to the probabilities, not to the logits": steps(
+            one_after_another(np.exp(p), 2)
+        ),
+        "the smallest sums are taken": steps(
+            one_after_another(p, 2, lambda order, k: order[::-1][:k])
+        ),
+        "the last of the k stands first": steps(
+            one_after_another(p, 2, lambda order, k: order[:k][::-1])
+        ),
+        "the choices of a draw are sorted, not in the order of drawing": steps(
+            one_after_another(p, 2, lambda order, k: sorted(order[:k]))
+        ),
+    },
+    about="two of four",
+)
+check_keys(draw_distinct, jax.random.key(1), logits, 30, 2)
+check_distribution(
+    through(in_one_number, draw_distinct),
+    jax.random.key(2),
+    logits + 300,
+    20_000,
+    2,
+    cdf=steps(one_after_another(p, 2)),
+    mistakes={"infinite weights: the exponential of large logits overflows": steps(np.eye(16)[1])},
+    about="large logits",
+)
+### BEGIN HIDDEN TESTS
+check_distribution(
+    through(in_one_number, draw_distinct),
+    jax.random.key(3),
+    np.array([0.0, 1.0, -1.0, 0.5, 0.0]),
+    20_000,
+    3,
+    cdf=steps(one_after_another(np.exp([0.0, 1.0, -1.0, 0.5, 0.0]), 3)),
+    about="three of five",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5.4 When two random numbers are one
+#
+# ### Bug hunt: the noise that darkens
+#
+# A denoising autoencoder is trained on spoilt inputs: Gaussian noise is added, and some of the pixels are set to zero. The author noticed that the spoilt images are darker than they should be.
+
+# %%
+def corrupt_broken(key, x, sigma, drop):
+    noise = sigma * jax.random.normal(key, x.shape)
+    kept = jax.random.bernoulli(key, 1 - drop, x.shape)
+    return jnp.where(kept, x + noise, 0.0)
+
+
+grey = jnp.full(20_000, 3.0)
+spoilt = corrupt_broken(key, grey, 1.0, 0.25)
+print("mean of the pixels that were kept:", spoilt[spoilt != 0].mean(), "instead of 3")
+
+# %%
+figure, panes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
+for pane, other, title in zip(panes, (key, jax.random.key(1)), ("one key", "two keys")):
+    u, z = jax.random.uniform(key, (1000,)), jax.random.normal(other, (1000,))
+    kept = u < 0.75
+    pane.scatter(u[kept], z[kept], s=6, color="tab:blue", label="kept")
+    pane.scatter(u[~kept], z[~kept], s=6, color="tab:orange", label="set to zero")
+    pane.set(xlabel="the uniform number that decides", title=title), pane.legend()
+panes[0].set_ylabel("the noise")
+plt.show()
+
+# %% [markdown]
+# *Left, drawn with one key: the noise is a rising curve over the uniform number that decides whether the pixel is kept, and exactly the pixels with the largest noise are set to zero. Right, drawn with two keys: a cloud, in which kept and dropped pixels have the same spread of noise.*
+#
+# `normal` and `bernoulli` both start from the same uniform numbers: two functions of one random number. A pixel is kept where that number is small, and there the noise is small too. No error, no warning; each of the two distributions, tested alone, is perfect. JAX has a checker that follows keys instead of numbers:
+#
+# **Prediction** · 1 minute · difficulty 2 of 5
+#
+# Under `jax.debug_key_reuse(True)` you write `first, second = jax.random.split(key)` and then `jax.random.normal(key)`. Does the second line raise a `KeyReuseError`, or nothing?
+
+# %% exercise="after_split" kind="prediction"
+# "KeyReuseError" or "none".
+### BEGIN SOLUTION
+after_split = "KeyReuseError"
+### END SOLUTION
+
+# %% check="after_split" points=1
+def parent_after_split():
+    key = jax.random.key(0)
+    try:
+        with jax.debug_key_reuse(True):
+            jax.random.split(key)
+            jax.random.normal(key)
+    except Exception as error:
+        return type(error).__name__
+    return "none"
+
+
+check_answer(
+    after_split,
+    parent_after_split,
+    because="Splitting uses a key up, as drawing does.",
+    mistakes={
+        "none": "without the checker nothing happens; with it, a key that was split is used up"
+    },
+)
+
+# %% tags=["raises-exception"]
+with jax.debug_key_reuse(True):
+    corrupt_broken(jax.random.key(0), grey, 1.0, 0.25)
+
+# %% [markdown]
+# Switch it on in your tests. It costs time, and it knows only what it can follow.
+#
+# **Prediction** · 3 minutes · difficulty 4 of 5
+#
+# Which of these three does the checker catch?
+#
+# 1. A scan of three steps whose body draws with a key from outside the scan.
+# 2. `jax.random.normal(jax.random.key(0))` and `jax.random.uniform(jax.random.key(0))`.
+# 3. `child = jax.random.fold_in(key, 1)`, then a draw with `key` and one with `child`.
+
+# %% exercise="caught" kind="prediction"
+# A tuple of three booleans.
+### BEGIN SOLUTION
+caught = (True, False, False)
+### END SOLUTION
+
+# %% check="caught" points=1
+def closed_over():
+    key = jax.random.key(0)
+    jax.lax.scan(lambda c, _: (c + jax.random.normal(key), None), 0.0, None, length=3)
+
+
+def made_twice():
+    jax.random.normal(jax.random.key(0))
+    jax.random.uniform(jax.random.key(0))
+
+
+def parent_of_fold():
+    key = jax.random.key(0)
+    child = jax.random.fold_in(key, 1)
+    jax.random.normal(key), jax.random.normal(child)
+
+
+def is_caught(f):
+    try:
+        with jax.debug_key_reuse(True):
+            f()
+    except jax.errors.KeyReuseError:
+        return True
+    return False
+
+
+check_answer(
+    caught,
+    lambda: tuple(map(is_caught, (closed_over, made_twice, parent_of_fold))),
+    because="It follows each key from where it was made: two equal keys are strangers to it, and "
+    "fold_in uses nothing up, or no loop could fold in its counter.",
+    mistakes={
+        (True, True, False): "it does not compare bits: the two equal keys are two keys to it",
+        (True, False, True): "fold_in uses nothing up: loops fold in number after number",
+        (True, True, True): "it follows keys, not bits, and fold_in uses nothing up",
+        (False, False, False): "it does look into scan: a body that is repeated repeats its draws",
+    },
+)
+
+# %% [markdown]
+# (Nor does it follow legacy keys, section 5.9.) So a test has a second leg: do any two arrays in a result coincide? `check_keys` below runs on both.
+#
+# ### Noise and mask
+# **Exercise** · 4 minutes · difficulty 2 of 5
+#
+# Mend it: `corrupt` adds normal noise of standard deviation `sigma`, then sets each pixel to zero with probability `drop`, independently of the noise and of the other pixels. Both depend on `key`, for `x` of any shape.
+
+# %% exercise="corrupt"
+def corrupt(
+    key: Key[Array, ""], x: Float[Array, "..."], sigma: float, drop: float
+) -> Float[Array, "..."]:
+    """`x` with independent noise and independent zeros."""
+    ### BEGIN SOLUTION
+    noise_key, mask_key = jax.random.split(key)
+    noise = sigma * jax.random.normal(noise_key, x.shape)
+    kept = jax.random.bernoulli(mask_key, 1 - drop, x.shape)
+    return jnp.where(kept, x + noise, 0.0)
+    ### END SOLUTION
+
+# %% [markdown] hints="corrupt"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Two draws need two keys, and the one that came in is then no longer for drawing.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `noise_key, mask_key = jax.random.split(key)`; the default is two.
+# </details>
+
+# %% check="corrupt" points=3
+def with_zeros(mean, sigma, drop):
+    return lambda v: (1 - drop) * norm.cdf(v, mean, sigma) + drop * (v >= 0)
+
+
+def zeros_in(corrupt, key, x):
+    return corrupt(key, x, 1.0, 0.5) == 0
+
+
+check_distribution(
+    corrupt,
+    jax.random.key(0),
+    np.full(20_000, 3.0),
+    2.0,
+    0.25,
+    cdf=with_zeros(3.0, 2.0, 0.25),
+    mistakes={
+        "where the noise is largest the pixel is set to zero: both come from one key": lambda v: (
+            np.minimum(norm.cdf(v, 3.0, 2.0), 0.75) + 0.25 * (v >= 0)
+        ),
+        "the pixels with probability `drop` are the ones that are kept": with_zeros(3.0, 2.0, 0.75),
+        "sigma is taken for the variance": with_zeros(3.0, np.sqrt(2.0), 0.25),
+        "dropped pixels lose their noise and keep their value": lambda v: (
+            0.75 * norm.cdf(v, 3.0, 2.0) + 0.25 * (v >= 3)
+        ),
+        "dropped pixels keep their noise": lambda v: (
+            0.75 * norm.cdf(v, 3.0, 2.0) + 0.25 * norm.cdf(v, 0.0, 2.0)
+        ),
+    },
+)
+check_keys(corrupt, jax.random.key(1), np.ones((4, 50)), 1.0, 0.25, about="the whole")
+check_keys(
+    through(zeros_in, corrupt), jax.random.key(1), np.ones((4, 50)), rows=True, about="the zeros"
+)
+### BEGIN HIDDEN TESTS
+check_keys(
+    corrupt, jax.random.key(3), np.zeros((4, 50)), 2.0, 0.0, rows=True, about="noise in rows"
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5.5 Dropout with a threaded key
+#
+# Dropout sets each hidden activation to zero with probability 1 - `keep` while training, and divides the others by `keep`, so that each keeps its expectation. PyTorch finds its random numbers in a global, and its mode in `model.train()`. Here both are arguments. The mode is a Python boolean, static: training and evaluation are two programs.
+#
+# ### An MLP with dropout
+# **Exercise** · 8 minutes · difficulty 3 of 5
+#
+# `params` is a list of `{"w", "b"}` of any length. After each hidden layer's ReLU comes dropout, with a fresh mask for each layer, example and unit; the output layer has neither. With `train=False` nothing is random, and `key` may be `None`.
+
+# %% exercise="mlp_dropout"
+def mlp_dropout(
+    key: Key[Array, ""] | None,
+    params: list,
+    x: Float[Array, "batch inputs"],
+    keep: float,
+    train: bool,
+) -> Float[Array, "batch outputs"]:
+    """The output of the MLP, with dropout after each hidden layer if `train`."""
+    ### BEGIN SOLUTION
+    for layer in params[:-1]:
+        x = jax.nn.relu(x @ layer["w"] + layer["b"])
+        if train:
+            key, mask_key = jax.random.split(key)
+            kept = jax.random.bernoulli(mask_key, keep, x.shape)
+            x = jnp.where(kept, x / keep, 0.0)
+    return x @ params[-1]["w"] + params[-1]["b"]
+    ### END SOLUTION
+
+# %% [markdown] hints="mlp_dropout"
+# <details><summary>Hint 1: the idea</summary>
+#
+# In a loop over layers, `key, layer_key = jax.random.split(key)` hands the first on to the next round and uses the second. Or split for all layers beforehand.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.random.bernoulli(key, keep, shape)` is true with probability `keep`. What is the shape of a mask that differs for each example?
+# </details>
+# <details><summary>Hint 3: the skeleton</summary>
+#
+# ```
+# for layer in params[:-1]:
+#     x = jax.nn.relu(...)
+#     if train:
+#         key, mask_key = ...
+#         x = ...
+# return ...
+# ```
+# </details>
+
+# %% check="mlp_dropout" points=3
+def layer_by_layer(key, params, x, keep, train, relu_last=False, scale=1.0):
+    for i, layer in enumerate(params):
+        x = x @ layer["w"] + layer["b"]
+        if i < len(params) - 1 or relu_last:
+            x = np.maximum(x, 0) * scale
+    return x
+
+
+def through_identities(layers, width):
+    """Parameters with which the hidden layers hand a positive input on unchanged."""
+    return [{"w": np.eye(width), "b": np.zeros(width)} for _ in range(layers)]
+
+
+def unit_by_unit(apply, key, params, x):
+    return apply(key, params, x, 0.5, True).T
+
+
+def zero_or(value, chance):
+    return lambda v: (1 - chance) * (v >= 0) + chance * (v >= value)
+
+
+def layers(*sizes):
+    return [{"w": f"{n} {m}", "b": f"{m}"} for n, m in pairwise(sizes)]
+
+
+check_values(
+    mlp_dropout,
+    layer_by_layer,
+    sweep(None, layers(3, 4, 5, 2), "6 3", 0.5, False, count=1),
+    mistakes={
+        "at evaluation everything is multiplied by keep": lambda *args: layer_by_layer(
+            *args, scale=0.5
+        ),
+        "a ReLU after the last layer": lambda *args: layer_by_layer(*args, relu_last=True),
+    },
+    about="evaluation, without a key",
+)
+check_distribution(
+    mlp_dropout,
+    jax.random.key(0),
+    through_identities(3, 10),
+    np.ones((2000, 10)),
+    0.25,
+    True,
+    cdf=zero_or(16.0, 1 / 16),
+    mistakes={
+        "both hidden layers lose the same units: one key for two masks": zero_or(16.0, 1 / 4),
+        "the output layer has dropout too": zero_or(64.0, 1 / 64),
+        "what is kept is not divided by keep": zero_or(1.0, 1 / 16),
+        "only one of the two hidden layers has dropout": zero_or(4.0, 1 / 4),
+        "nothing is dropped": zero_or(1.0, 1.0),
+    },
+    about="two hidden layers",
+)
+check_keys(
+    through(unit_by_unit, mlp_dropout),
+    jax.random.key(1),
+    through_identities(3, 6),
+    np.ones((200, 6)),
+    rows=True,
+    about="the units of one layer",
+)
+### BEGIN HIDDEN TESTS
+check_distribution(
+    mlp_dropout,
+    jax.random.key(2),
+    through_identities(4, 10),
+    np.ones((2000, 10)),
+    0.5,
+    True,
+    cdf=zero_or(8.0, 1 / 8),
+    mistakes={"layers that are not neighbours share their mask": zero_or(8.0, 1 / 4)},
+    about="three hidden layers",
+)
+check_values(
+    mlp_dropout,
+    layer_by_layer,
+    sweep(None, layers(4, 3), "5 4", 0.5, False, count=1, seed=2),
+    about="no hidden layer",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5.6 A key for every turn of a loop
+#
+# Inside `scan` there are two good ways. Split beforehand and scan over the keys, or carry the key and split it in each step:
+#
+# ```
+# jax.lax.scan(step, start, jax.random.split(key, steps))      # step(x, key)
+# jax.lax.scan(step, (start, key), length=steps)               # step((x, key), _)
+# ```
+#
+# And one bad way: a key from outside, which is the same at each turn.
+
+# %%
+def walk(key, steps):
+    def step(x, step_key):
+        x = x + jax.random.normal(step_key)
+        return x, x
+
+    return jax.lax.scan(step, 0.0, jax.random.split(key, steps))[1]
+
+
+def walk_broken(key, steps):
+    def step(x, _):
+        x = x + jax.random.normal(key)
+        return x, x
+
+    return jax.lax.scan(step, 0.0, length=steps)[1]
+
+
+print(walk(key, 5))
+print(walk_broken(key, 5))
+
+# %% [markdown]
+# The broken walk marches on in equal steps. Now a use of such a loop that is worth knowing: drawing from a density $p$ of which you can compute only the logarithm, and that up to a constant. The **Metropolis** algorithm starts anywhere and repeats: propose $x' = x + \text{width} \cdot z$ with a standard normal $z$; move to $x'$ with probability $\min(1, p(x') / p(x))$, else stay. After enough steps $x$ has the distribution $p$.
+#
+# ### Metropolis
+# **Exercise** · 10 minutes · difficulty 4 of 5
+#
+# Run it for many independent walkers at once: `start` has one number for each, `log_density` works elementwise. Row $i$ of the result holds the positions after step $i + 1$. The program does not grow with `steps`.
+
+# %% exercise="metropolis"
+def metropolis(
+    key: Key[Array, ""], log_density, start: Float[Array, "walkers"], steps: int, width: float
+) -> Float[Array, "steps walkers"]:
+    """The positions of all walkers after each of `steps` Metropolis steps."""
+
+    ### BEGIN SOLUTION
+    def step(x, step_key):
+        move_key, accept_key = jax.random.split(step_key)
+        proposed = x + width * jax.random.normal(move_key, x.shape)
+        threshold = jnp.log(jax.random.uniform(accept_key, x.shape))
+        x = jnp.where(threshold < log_density(proposed) - log_density(x), proposed, x)
+        return x, x
+
+    return jax.lax.scan(step, start, jax.random.split(key, steps))[1]
+    ### END SOLUTION
+
+# %% [markdown] hints="metropolis"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Each step draws twice: where to go, and whether to go. Both are drawn for every walker.
+# </details>
+# <details><summary>Hint 2: whether to go</summary>
+#
+# Something happens with probability $q$ if a uniform number is below $q$. Take logarithms on both sides, and the minimum with 1 takes care of itself.
+# </details>
+# <details><summary>Hint 3: the skeleton</summary>
+#
+# ```
+# def step(x, step_key):
+#     move_key, accept_key = ...
+#     proposed = ...
+#     x = jnp.where(..., proposed, x)
+#     return x, x
+#
+# return jax.lax.scan(step, start, ...)[1]
+# ```
+# </details>
+
+# %% check="metropolis" points=3
+def row(run, key, log_density, start, steps, width, which):
+    return run(key, log_density, start, steps, width)[which]
+
+
+def log_gumbel(x):
+    return -x - jnp.exp(-x)
+
+
+def gumbel(v):
+    return np.exp(-np.exp(-np.maximum(v, -50.0)))
+
+
+def simulated(log_density, start, steps, width, accept, moves="standard_normal"):
+    """The distribution after the last step in NumPy, where `accept` decides."""
+    rng = np.random.default_rng(0)
+    x = np.array(start)
+    for _ in range(steps):
+        z, u = getattr(rng, moves)(x.shape), rng.random(x.shape)
+        proposed = x + width * z
+        gain = np.asarray(log_density(proposed) - log_density(x))
+        x = np.where(accept(u, gain, z), proposed, x)
+    x = np.sort(x)
+    return lambda v: np.searchsorted(x, v, "right") / x.size
+
+
+many = np.full(20_000, 2.0)
+check_shape(metropolis, jax.random.key(0), log_gumbel, np.zeros(6), 4, 1.0, returns="4 6")
+check_distribution(
+    through(row, metropolis),
+    jax.random.key(0),
+    log_gumbel,
+    many,
+    50,
+    2.0,
+    -1,
+    cdf=gumbel,
+    mistakes={
+        "the proposal and the decision come from one key": simulated(
+            log_gumbel, many, 50, 2.0, lambda u, gain, z: np.log(norm.cdf(z)) < gain
+        ),
+        "every proposal is accepted": norm(2, 2 * np.sqrt(50)).cdf,
+        "only moves uphill are made": simulated(
+            log_gumbel, many, 50, 2.0, lambda u, gain, z: gain > 0
+        ),
+        "the difference of logarithms is taken for the ratio": simulated(
+            log_gumbel, many, 50, 2.0, lambda u, gain, z: u < gain
+        ),
+        "the proposals are uniform and not normal": simulated(
+            log_gumbel, many, 50, 2.0, lambda u, gain, z: np.log(u) < gain, moves="random"
+        ),
+    },
+    about="the last step",
+)
+check_distribution(
+    through(row, metropolis),
+    jax.random.key(1),
+    log_gumbel,
+    many,
+    3,
+    0.5,
+    0,
+    cdf=simulated(log_gumbel, many, 1, 0.5, lambda u, gain, z: np.log(u) < gain),
+    mistakes={
+        "the first row is the start": lambda v: 1.0 * (v >= 2),
+        "the variance of the move is `width`": simulated(
+            log_gumbel, many, 1, 0.5**0.5, lambda u, gain, z: np.log(u) < gain
+        ),
+    },
+    about="the first step",
+)
+check_keys(metropolis, jax.random.key(2), log_gumbel, np.zeros(20), 5, 2.0)
+check_primitives(
+    metropolis,
+    jax.random.key(0),
+    log_gumbel,
+    np.zeros(3),
+    4,
+    1.0,
+    same_size_for=[(jax.random.key(0), log_gumbel, np.zeros(3), 9, 1.0)],
+    static_argnums=(3,),
+)
+### BEGIN HIDDEN TESTS
+check_distribution(
+    through(row, metropolis),
+    jax.random.key(4),
+    lambda x: -2 * jnp.abs(x - 1),
+    np.full(20_000, 60.0),
+    200,
+    2.0,
+    -1,
+    cdf=laplace(1, 0.5).cdf,
+    mistakes={
+        "where the density itself is too small for float32, nothing moves": lambda v: (
+            1.0 * (v >= 60)
+        )
+    },
+    about="another density, a start far out",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5.7 An order for every epoch
+#
+# Training visits the examples in a new random order in each epoch. A sequence of keys, split one from another, would do; but after a crash in epoch 57 you want *that* epoch's order without replaying those before it. `fold_in(key, epoch)` goes there directly, and the number may be traced: an epoch counter in a scan, the step of an optimizer, the index of a device.
+#
+# ### Shuffled batches
+# **Exercise** · 6 minutes · difficulty 3 of 5
+#
+# `epoch_batches(key, epoch, n, batch_size)` arranges the examples 0 to `n - 1` in random order and cuts them into batches, one a row. No example comes twice in an epoch; those that do not fill a batch are left out, others in each epoch. `epoch` may be traced.
+
+# %% exercise="epoch_batches"
+def epoch_batches(
+    key: Key[Array, ""], epoch: int | Int[Array, ""], n: int, batch_size: int
+) -> Int[Array, "batches batch_size"]:
+    """The indices of the examples in each batch of one epoch."""
+    ### BEGIN SOLUTION
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
+    batches = n // batch_size
+    return order[: batches * batch_size].reshape(batches, batch_size)
+    ### END SOLUTION
+
+# %% [markdown] hints="epoch_batches"
+# <details><summary>Hint 1: the idea</summary>
+#
+# First a key for the epoch, then one random order of all examples, then cut off what is too much, then reshape.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.random.permutation(key, n)` with an integer gives the numbers below `n` in random order. `order[:m]` needs a Python integer `m`, and `n` and `batch_size` are.
+# </details>
+
+# %% check="epoch_batches" points=3
+def times_seen(batches_of, key, epoch, n, batch_size):
+    return jnp.bincount(batches_of(key, epoch, n, batch_size).ravel(), length=n)
+
+
+def ever_seen(batches_of, key, n, batch_size):
+    counts = sum(times_seen(batches_of, key, epoch, n, batch_size) for epoch in range(20))
+    return counts > 0
+
+
+def three_epochs(batches_of, key, first, n, batch_size):
+    return [batches_of(jax.random.clone(key), first + i, n, batch_size) for i in range(3)]
+
+
+def gaps_in_a_batch(batches_of, key, n):
+    first, second = batches_of(key, 0, n, 2).T
+    return (second - first) / n
+
+
+check_shape(epoch_batches, jax.random.key(0), 0, 11, 4, returns="2 4")
+check_values(
+    through(times_seen, epoch_batches),
+    [np.ones(12, int)],
+    [(jax.random.key(0), 3, 12, 4)],
+    about="how often each example comes in an epoch",
+)
+check_keys(through(three_epochs, epoch_batches), jax.random.key(0), 0, 40, 5, about="three epochs")
+check_values(
+    through(ever_seen, epoch_batches),
+    [np.ones(10, bool)],
+    [(jax.random.key(0), 10, 4)],
+    mistakes={"the last examples are left out in every epoch": lambda *args: np.arange(10) < 8},
+    about="which examples come in 20 epochs",
+)
+check_distribution(
+    through(gaps_in_a_batch, epoch_batches),
+    jax.random.key(0),
+    20_000,
+    cdf=lambda v: np.where(v < 0, (1 + v) ** 2 / 2, 1 - (1 - np.minimum(v, 1)) ** 2 / 2) * (v > -1),
+    mistakes={
+        "neighbours stay together: whole batches were shuffled": lambda v: (
+            1.0 * (v >= np.float32(1 / 20_000))
+        )
+    },
+    about="how far apart two examples of a batch are",
+)
+check_pure(epoch_batches, jax.random.key(0), 3, 10, 4, static_argnums=(2, 3))
+### BEGIN HIDDEN TESTS
+check_keys(
+    through(three_epochs, epoch_batches), jax.random.key(8), 70_000, 33, 8, about="late epochs"
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5.8 Keys by name
+#
+# Ten networks from ten keys, trained alike, say together what they are sure of: an ensemble. Next week you add five members, and a layer `"a_norm"`, and want the old numbers to stay as they were, so that runs can be compared. With `split` over all leaves the new name comes first in the sorted order, and every leaf behind it gets another key.
+#
+# The cure is to derive each key from what it is *for*: `fold_in` the member's number, then a number made from the name. Python's `hash(name)` will not do: it is salted, and differs from one process to the next. `zlib.crc32(name.encode())` gives the same 32-bit number everywhere, and `fold_in` takes it. (Flax Linen finds its keys much like this.)
+#
+# ### A growing ensemble
+# **Exercise** · 8 minutes · difficulty 4 of 5
+#
+# `init_ensemble(key, members, shapes)` returns a list with one dict for each member: standard normal arrays under the names and in the shapes of `shapes`. Each array depends on `key`, on the member's number, on its own name and shape, and on nothing else: not on how many members there are, nor on which other names, nor on the process.
+
+# %% exercise="init_ensemble"
+def init_ensemble(
+    key: Key[Array, ""], members: int, shapes: dict[str, tuple[int, ...]]
+) -> list[dict[str, Array]]:
+    """Standard normal parameters, which stay what they are when members or names are added."""
+
+    ### BEGIN SOLUTION
+    def draw(member_key, name):
+        name_key = jax.random.fold_in(member_key, zlib.crc32(name.encode()))
+        return jax.random.normal(name_key, shapes[name])
+
+    keys = [jax.random.fold_in(key, i) for i in range(members)]
+    return [{name: draw(member_key, name) for name in shapes} for member_key in keys]
+    ### END SOLUTION
+
+# %% [markdown] hints="init_ensemble"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Two levels: a key for the member, made from `key` and its number; a key for the array, made from the member's key and the name.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.random.fold_in(key, number)` twice. Adding the two numbers first would let different pairs collide.
+# </details>
+
+# %% check="init_ensemble" points=3
+two = {"w": (4, 5), "out": (5, 4)}
+
+
+def values_of(init, key, members, shapes):
+    return jnp.stack([member["w"] for member in init(key, members, shapes)])
+
+
+def alike(some, others):
+    return jnp.stack([jnp.array_equal(a, b) for a, b in zip(some, others)])
+
+
+def with_more_members(init, key):
+    few, more = init(key, 2, two), init(key, 5, two)
+    return alike(jax.tree.leaves(few), jax.tree.leaves(more[:2]))
+
+
+def with_more_names(init, key):
+    few, more = init(key, 2, two), init(key, 2, {"a_norm": (3,), **two, "z": (2,)})
+    return alike([m[name] for m in few for name in two], [m[name] for m in more for name in two])
+
+
+class Name(str):
+    """A name whose `hash` is what chance could make it in some process: that of all others."""
+
+    def __hash__(self):
+        return 7
+
+
+def with_unlucky_hashes(init, key):
+    shapes = {Name(name): shape for name, shape in two.items()}
+    return [{str(name): w for name, w in member.items()} for member in init(key, 2, shapes)]
+
+
+check_shape(init_ensemble, jax.random.key(0), 2, two, returns=[{"w": "4 5", "out": "5 4"}] * 2)
+check_keys(init_ensemble, jax.random.key(0), 3, two)
+check_values(
+    through(with_more_members, init_ensemble),
+    [np.ones(4, bool)],
+    [(jax.random.key(0),)],
+    mistakes={"with more members, those that were there are others": lambda key: np.zeros(4)},
+    about="after members were added",
+)
+check_values(
+    through(with_more_names, init_ensemble),
+    [np.ones(4, bool)],
+    [(jax.random.key(0),)],
+    mistakes={"with more names, the arrays that were there are others": lambda key: np.zeros(4)},
+    about="after names were added",
+)
+check_keys(
+    through(with_unlucky_hashes, init_ensemble),
+    jax.random.key(0),
+    about="names whose Python hashes are equal",
+)
+check_distribution(
+    through(values_of, init_ensemble), jax.random.key(0), 2, {"w": (100, 100)}, cdf=norm.cdf
+)
+### BEGIN HIDDEN TESTS
+check_keys(
+    init_ensemble,
+    jax.random.key(0),
+    2,
+    {"dense_12": (4, 5), "dense_21": (5, 4), "d": (20,)},
+    about="other names",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5.9 Reading old code
+#
+# Most JAX code on the net says `jax.random.PRNGKey(0)`, and calls its keys `rng`. That is the legacy form: the two words as a plain `uint32` array. It draws the same numbers, but nothing marks it as a key: it can be added to, averaged, or mistaken for data.
+#
+# **Prediction** · 1 minute · difficulty 2 of 5
+#
+# What are the shapes of `jax.random.split(jax.random.PRNGKey(0), 3)` and of `jax.random.split(jax.random.key(0), 3)`?
+
+# %% exercise="split_shapes" kind="prediction"
+# A tuple of two tuples.
+### BEGIN SOLUTION
+split_shapes = ((3, 2), (3,))
+### END SOLUTION
+
+# %% check="split_shapes" points=1
+check_answer(
+    split_shapes,
+    lambda: (
+        jax.random.split(jax.random.PRNGKey(0), 3).shape,
+        jax.random.split(jax.random.key(0), 3).shape,
+    ),
+    because="The words of a legacy key are an axis of the array; a typed key is one element.",
+    mistakes={
+        ((3,), (3,)): "the two words of each legacy key show, as an axis of their own",
+        ((3, 2), (3, 2)): "a typed key is one element: its words do not show",
+        ((3,), (3, 2)): "the other way round",
+    },
+)
+
+# %%
+old, new = jax.random.PRNGKey(42), jax.random.key(42)
+print(old, old.dtype, "  ", new.dtype)
+print(jax.random.normal(old, (2,)), jax.random.normal(new, (2,)))
+print(jax.random.wrap_key_data(old) == new, jax.random.key_data(new))
+
+# %% [markdown]
+# | you find | you write |
+# |---|---|
+# | `np.random.seed(0)` | `key = jax.random.key(0)`, once, at the top |
+# | `np.random.normal(0, s, shape)` inside `f(x)` | `s * jax.random.normal(key, shape)` inside `f(key, x)` |
+# | `np.random.shuffle(x)` | `x = jax.random.permutation(key, x)` |
+# | `np.random.randint(1, 7)` | `jax.random.randint(key, (), 1, 7)`: 1 to 6, as in NumPy |
+# | `jax.random.PRNGKey(seed)` | `jax.random.key(seed)`: same numbers |
+# | legacy words from a file | `jax.random.wrap_key_data(words)` |
+# | `np.save(file, rng)` | `np.save(file, jax.random.key_data(key))` |
+#
+# A library that must live with both worlds has a small door through which everything passes:
+#
+# ### The door
+# **Exercise** · 7 minutes · difficulty 3 of 5
+#
+# `as_key` returns a typed key, whatever it is given: a typed key, or an array of them, as it is; a seed, which is a Python integer or an integer array of shape `()`, as `jax.random.key` of it; legacy words of shape `(2,)`, or an array of shape `(..., 2)` of them, as the typed keys of shape `(...)` that draw the same numbers.
+
+# %% exercise="as_key"
+def as_key(given) -> Key[Array, "..."]:
+    """Typed keys from typed keys, from a seed, or from legacy words."""
+    ### BEGIN SOLUTION
+    if not jnp.shape(given):
+        is_typed = hasattr(given, "dtype") and jnp.issubdtype(given.dtype, jax.dtypes.prng_key)
+        return given if is_typed else jax.random.key(given)
+    if jnp.issubdtype(given.dtype, jax.dtypes.prng_key):
+        return given
+    return jax.random.wrap_key_data(given)
+    ### END SOLUTION
+
+# %% [markdown] hints="as_key"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Dtype and shape decide, and both are known while tracing, so Python's `if` will do. A Python integer has no dtype.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jnp.issubdtype(a.dtype, jax.dtypes.prng_key)` is true for typed keys. `jnp.shape(3)` is `()`.
+# </details>
+
+# %% check="as_key" points=3
+def typed_words(as_key, given):
+    key = as_key(given)
+    return jnp.issubdtype(key.dtype, jax.dtypes.prng_key), jax.random.key_data(key)
+
+
+def its_words(given):
+    if hasattr(given, "dtype") and jnp.issubdtype(given.dtype, jax.dtypes.prng_key):
+        found = np.asarray(jax.random.key_data(given))
+    else:
+        found = np.array([0, given], np.uint32) if np.ndim(given) == 0 else np.asarray(given)
+    return np.array(True), found
+
+
+legacy = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(3), 4)))
+check_values(
+    through(typed_words, as_key),
+    its_words,
+    [(7,), (np.int32(8),)],
+    mistakes={"a seed becomes a legacy key": lambda given: (np.array(False), 0)},
+    about="seeds",
+)
+check_values(
+    through(typed_words, as_key),
+    its_words,
+    [(jax.random.key(5),), (jax.random.split(jax.random.key(5), 3),)],
+    about="typed keys",
+)
+check_values(
+    through(typed_words, as_key),
+    its_words,
+    [(np.array([0, 42], np.uint32),), (legacy[1],), (legacy,)],
+    mistakes={
+        "legacy words come back as legacy words": lambda given: (np.array(False), given),
+        "the last word is taken for the seed": lambda given: (
+            np.array(True),
+            given if given.ndim == 2 else np.array([0, given[1]]),
+        ),
+    },
+    about="legacy words",
+)
+check_pure(as_key, legacy[0])
+### BEGIN HIDDEN TESTS
+check_values(
+    through(typed_words, as_key),
+    its_words,
+    [(np.uint32(9),), (legacy.reshape(2, 2, 2),), (legacy[:2],)],
+    about="other shapes",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 5.10 What to remember
+#
+# 1. A random number is a function of a key and a position. The same key gives the same numbers: under `jit`, in a loop, on any device.
+# 2. Use each key once, for one draw or one split. Return the one that goes on, or split beforehand.
+# 3. A reused key raises nothing and ruins independence. `jax.debug_key_reuse(True)` finds most cases, not all.
+# 4. `split` for a known number of children, `fold_in` for counters and names, never both on one key. What a key is for should decide which it is.
+# 5. Test a sampler by its whole distribution function, against a bound that you have computed.
+#
+# ## Further reading
+#
+# The JAX documentation: *Pseudorandom numbers*, the page of `jax.random`, *JEP 263: JAX PRNG design* and *JEP 9263: Typed keys and pluggable RNGs*; *Key reuse checking*. Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3* (2011), is Threefry. Massart, *The tight constant in the Dvoretzky–Kiefer–Wolfowitz inequality* (1990). Kool, van Hoof and Welling, *Stochastic beams and where to find them* (2019), on the Gumbel trick for k.
+#
+# ## Next
+#
+# The members of your ensemble are still made in a Python loop, and your walkers needed a density that works elementwise. Lesson 06 turns a function of one thing into a function of many.
