@@ -155,7 +155,7 @@ def _ratio(pair: Pair) -> float | None:
 
 def _sizes(args: Any) -> set[int]:
     """Every size of an axis, and every product of neighbouring axes, in the arguments."""
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(args) if hasattr(leaf, "shape")]
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(args) if hasattr(leaf, "dtype")]
     runs = (s[i:j] for s in shapes for i in range(len(s)) for j in range(i + 1, len(s) + 1))
     return {int(np.prod(run)) for run in runs} - {0, 1}
 

@@ -192,3 +192,5 @@ def test_arguments_that_lie_nowhere_in_particular_may_go_to_any_mesh() -> None:
 def test_a_mesh_is_no_array() -> None:
     failed = failure(check_values, lambda x, mesh: x.T, lambda x, mesh: x, [(X, MESH)])
     assert failed.diagnosis == "the axes are transposed"
+    failed = failure(check_values, lambda x, mesh: 2 * x, lambda x, mesh: x, [(X, MESH)])
+    assert "factor" in failed.diagnosis
