@@ -23,10 +23,10 @@ Habit = Callable[[Draft], None]
 
 # Who does what, in which lessons (by number; a course with fewer lessons counts round).
 CLASS: dict[str, tuple[Habit, tuple[int, ...]]] = {
-    "perfect": (habits.perfect, (0, 1, 2)),
-    "right": (habits.right, (0, 1, 2)),
+    "perfect": (habits.perfect, (0, 1, 2, 7, 8)),
+    "right": (habits.right, (0, 1, 2, 4, 6)),
     "right-at-first": (habits.right_at_first, (1,)),
-    "half-wrong": (habits.half_wrong, (0, 1)),
+    "half-wrong": (habits.half_wrong, (0, 1, 5, 7)),
     "other-half-wrong": (habits.other_half_wrong, (0, 2)),
     "all-wrong": (habits.all_wrong, (0,)),
     "untouched": (habits.untouched, (0, 1)),
