@@ -110,5 +110,5 @@ def inputs(names: Sequence[str], args: Sequence[Any]) -> str:
 
 def _given(arg: Any) -> Any:
     if callable(arg) and not isinstance(arg, jax.Array):
-        return Opaque("a function")
+        return Opaque("a mesh" if isinstance(arg, jax.sharding.Mesh) else "a function")
     return plain(arg)

@@ -151,6 +151,29 @@ BY_MESSAGE = [
         ),
     ),
     (
+        "incompatible with its sharding annotation",
+        Cause(
+            "an array is to be cut along an axis that it does not have",
+            "A scalar has no axis, and stays whole: `P()`. Elsewhere the spec may have no more "
+            "entries than the array has axes.",
+        ),
+    ),
+    (
+        "out sharding could not be resolved",
+        Cause(
+            "an operation on a mesh with explicit axes does not say how its result is split: the "
+            "index and what is indexed leave it open",
+            "Say it: `table.at[index].get(out_sharding=...)`, with a `NamedSharding`.",
+        ),
+    ),
+    (
+        "not under a mesh context",
+        Cause(
+            "a `PartitionSpec` alone does not say which mesh is meant",
+            "Give a `NamedSharding(mesh, P(...))`, or work inside `with jax.set_mesh(mesh):`.",
+        ),
+    ),
+    (
         "Received incompatible devices",
         Cause(
             "arrays on different sets of devices meet in one operation",

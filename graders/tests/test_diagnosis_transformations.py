@@ -100,6 +100,18 @@ RAISING: dict[str, tuple[Any, str]] = {
         lambda x: on(AUTO, "data") + jax.device_put(jnp.ones((8, 8)), jax.devices()[3]),
         "arrays on different sets of devices",
     ),
+    "a scalar in parts": (
+        lambda x: jax.device_put(x[0], NamedSharding(AUTO, P("data"))),
+        "an array is to be cut along an axis that it does not have",
+    ),
+    "an index": (
+        lambda x: on(EXPLICIT, "data")[jnp.zeros(3, int)],
+        "the index and what is indexed leave it open",
+    ),
+    "no mesh": (
+        lambda x: on(EXPLICIT, "data").at[jnp.zeros(3, int)].get(out_sharding=P("data")),
+        "a `PartitionSpec` alone does not say which mesh is meant",
+    ),
     "another mesh": (lambda x: on(AUTO, "model"), "names an axis that the mesh does not have"),
     "a key as a number": (lambda x: jax.random.key(0) + 1, "a key is used as a number"),
     "no key": (lambda x: jax.random.normal((3,)), "not given a key as its first argument"),
