@@ -15,7 +15,7 @@ BY_MESSAGE = [
         ),
     ),
     (
-        "carry input and carry output must have equal types",
+        "carry input and carry output must have",
         Cause(
             "the carry changes its type from one step of the loop to the next: what the body "
             "returns as carry must have the structure, shapes and dtypes of the carry it was given",

@@ -88,6 +88,11 @@ def test_a_run_that_does_not_learn_is_named(name: str) -> None:
     assert says in failure(check_training, f, KEY, X, **DEMANDS).diagnosis
 
 
+def test_one_run_may_be_enough() -> None:
+    f, _ = WRONG["host random numbers"]
+    check_training(f, KEY, X, **DEMANDS, twice=False)
+
+
 def test_the_words() -> None:
     failed = failure(check_training, WRONG["half trained"][0], KEY, X, **DEMANDS)
     assert failed.requirement == "learns, and the same each time"

@@ -46,6 +46,10 @@ RAISING: dict[str, tuple[Any, str]] = {
         lambda x: jax.lax.while_loop(lambda c: c < 3, lambda c: c + 0.5, jnp.int32(0)),
         "the carry changes its type",
     ),
+    "structure of the carry": (
+        lambda x: jax.lax.while_loop(lambda c: c[0] < 3, lambda c: [c[0] + 1.0], (0.0,)),
+        "the carry changes its type",
+    ),
     "no pair": (lambda x: jax.lax.scan(lambda c, v: c + v, 0.0, x), "does not return a pair"),
     "no boolean": (
         lambda x: jax.lax.while_loop(lambda c: c, lambda c: c + 1.0, 0.0),

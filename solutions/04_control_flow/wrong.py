@@ -107,6 +107,33 @@ def newton(f, x, tolerance, most):
 
     return jax.lax.while_loop(go_on, body, body((x, 0)))
 
+# %% wrong="newton" says="it goes on where |f(x)| equals the tolerance"
+def newton(f, x, tolerance, most):
+    def go_on(state):
+        return (jnp.abs(f(state[0])) >= tolerance) & (state[1] < most)
+
+    return jax.lax.while_loop(go_on, lambda s: (s[0] - f(s[0]) / jax.grad(f)(s[0]), s[1] + 1), (x, 0))
+
+# %% wrong="newton" says="right for the visible inputs, wrong on hidden ones: "
+def newton(f, x, tolerance, most):
+    def turn(state, _):
+        x, steps = state
+        going = (jnp.abs(f(x)) > tolerance) & (steps < most)
+        return (jnp.where(going, x - f(x) / jax.grad(f)(x), x), steps + going), None
+
+    return lax.scan(turn, (x, 0), length=30)[0]
+
+# %% wrong="running_stats" says="S grows by the square of delta"
+def running_stats(x):
+    def body(carry, row):
+        n, mean, total = carry
+        delta = row - mean
+        mean = mean + delta / (n + 1)
+        total = total + delta**2
+        return (n + 1, mean, total), (mean, total / (n + 1))
+
+    return lax.scan(body, (0, 0 * x[0], 0 * x[0]), x)[1]
+
 # %% wrong="running_stats" says="divided by n - 1"
 def running_stats(x):
     def body(carry, row):
@@ -250,6 +277,23 @@ def calculate(codes, numbers, x):
     (display, _), history = lax.scan(body, (x, jnp.zeros_like(x)), (codes, numbers))
     return display, history
 
+# %% wrong="calculate" says="a negative code counts as 0"
+def calculate(codes, numbers, x):
+    operations = [
+        lambda display, memory, number: (display + number, memory),
+        lambda display, memory, number: (display * number, memory),
+        lambda display, memory, number: (display, display),
+        lambda display, memory, number: (display + memory, memory),
+        lambda display, memory, number: (display, memory),
+    ]
+
+    def body(carry, instruction):
+        carry = lax.switch(instruction[0], operations, *carry, instruction[1])
+        return carry, carry[0]
+
+    (display, _), history = lax.scan(body, (x, jnp.zeros_like(x)), (codes, numbers))
+    return display, history
+
 # %% wrong="calculate" says="the history holds the display before each instruction"
 def calculate(codes, numbers, x):
     def body(carry, instruction):
@@ -336,6 +380,24 @@ def rnn(params, x):
 
     return lax.scan(body, jnp.zeros_like(params["hidden"]["b"]), x)
 
+# %% wrong="rnn" says="W_hid is transposed, as PyTorch keeps its weights"
+def rnn(params, x):
+    def body(h, x):
+        recalled = params["hidden"]["w"] @ h + params["hidden"]["b"]
+        h = jnp.tanh(x @ params["input"]["w"] + recalled)
+        return h, h @ params["output"]["w"] + params["output"]["b"]
+
+    return lax.scan(body, jnp.zeros_like(params["hidden"]["b"]), x)
+
+# %% wrong="rnn" says="W_in and W_hid are exchanged"
+def rnn(params, x):
+    def body(x, h):
+        recalled = h @ params["hidden"]["w"] + params["hidden"]["b"]
+        h = jnp.tanh(x @ params["input"]["w"] + recalled)
+        return h, h @ params["output"]["w"] + params["output"]["b"]
+
+    return lax.scan(body, jnp.zeros_like(params["hidden"]["b"]), x)
+
 # %% wrong="rnn" says="ReLU instead of tanh"
 def rnn(params, x):
     def body(h, x):
@@ -391,6 +453,14 @@ def train_epoch(loss_fn, params, batches, learning_rate):
         return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
 
     return lax.scan(step, params, length=len(batches[0]))
+
+# %% wrong="train_epoch" says="every gradient is taken at the first parameters"
+def train_epoch(loss_fn, params, batches, learning_rate):
+    def step(state, batch):
+        loss, grads = jax.value_and_grad(loss_fn)(params, *batch)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, state, grads), loss
+
+    return lax.scan(step, params, batches)
 
 # %% wrong="train_epoch" says="uphill"
 def train_epoch(loss_fn, params, batches, learning_rate):

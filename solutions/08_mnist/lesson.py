@@ -1,0 +1,1805 @@
+# %% [markdown]
+# # 8 · MNIST, from pixels to 97 per cent
+#
+# All that you have learnt, on one table: sixty thousand handwritten digits, a network of 235,146 numbers, and fewer than ten seconds of training. Then the questions that come after the training: which images pull hardest, how a digit is made to look like another, what `jit` has bought, what to clip, warm up, freeze, and share among devices. Everything is written as functions of functions, so that it serves your next model too.
+#
+# About 110 minutes; a good place for a break stands after 8.5. You need lessons 01 to 07.
+
+# %%
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int, Key
+
+from graders import (
+    check_answer,
+    check_collectives,
+    check_distribution,
+    check_keys,
+    check_primitives,
+    check_shape,
+    check_traces,
+    check_training,
+    check_values,
+    integers,
+    lesson_devices,
+    load_mnist,
+    result_of,
+    sweep,
+    through,
+    uniform,
+)
+
+devices = lesson_devices()
+
+# %% [markdown]
+# ## 8.0 From last time
+#
+# **Recall** · 1 minute · difficulty 2 of 5
+#
+# Inside `jax.shard_map` over 8 devices (`check_vma` as it comes) you take `jax.grad` of a loss on the *local* part of the batch, by parameters that are replicated. Is the result the "local" gradient of each device, their "mean", or their "sum"?
+
+# %% exercise="replicated_gradient" kind="recall"
+# One of the three words.
+### BEGIN SOLUTION
+replicated_gradient = "sum"
+### END SOLUTION
+
+# %% check="replicated_gradient" points=1
+check_answer(
+    replicated_gradient,
+    "sum",
+    because="A replicated number enters every device's loss, so its gradient is summed: lesson 07.",
+    mistakes={
+        "local": "so it is with `check_vma=False`; by default JAX knows that they are replicated",
+        "mean": "nobody has divided by 8; you must, or average the loss before you differentiate",
+    },
+)
+
+# %% [markdown]
+# **Recall** · 1 minute · difficulty 2 of 5
+#
+# `w` has shape (784, 10), `loss` takes `w`, one image of shape (784,) and one label. Which shape has `jax.vmap(jax.grad(loss), (None, 0, 0))(w, x, y)` for 32 images?
+
+# %% exercise="stacked_gradients" kind="recall"
+# A tuple of integers.
+### BEGIN SOLUTION
+stacked_gradients = (32, 784, 10)
+### END SOLUTION
+
+# %% check="stacked_gradients" points=1
+def stacked():
+    grads = jax.grad(lambda w, x, y: (x @ w)[y])
+    return jax.vmap(grads, (None, 0, 0))(
+        jnp.ones((784, 10)), jnp.ones((32, 784)), jnp.arange(32)
+    ).shape
+
+
+check_answer(
+    stacked_gradients,
+    stacked,
+    because="One whole gradient for each image, along a new first axis.",
+    mistakes={
+        (784, 10): "that is one gradient; vmap gives one for each image",
+        (784, 10, 32): "`out_axes` is 0 unless you say otherwise",
+    },
+)
+
+# %% [markdown]
+# **Recall** · 1 minute · difficulty 2 of 5
+#
+# `key` is a typed key. What is `jax.random.split(key, 3).shape`?
+
+# %% exercise="split_shape" kind="recall"
+# A tuple of integers.
+### BEGIN SOLUTION
+split_shape = (3,)
+### END SOLUTION
+
+# %% check="split_shape" points=1
+check_answer(
+    split_shape,
+    lambda: jax.random.split(jax.random.key(0), 3).shape,
+    because="A typed key is a scalar; only legacy keys show their two words as an axis.",
+    mistakes={(3, 2): "legacy keys show their words; a typed key has shape ()"},
+)
+
+# %% [markdown]
+# ## 8.1 The digits
+
+# %%
+mnist = load_mnist()
+x_train = jnp.asarray(mnist.x_train, jnp.float32).reshape(-1, 784) / 255
+x_test = jnp.asarray(mnist.x_test, jnp.float32).reshape(-1, 784) / 255
+y_train, y_test = jnp.asarray(mnist.y_train), jnp.asarray(mnist.y_test)
+print(mnist.x_train.shape, mnist.x_train.dtype, "->", jax.typeof(x_train), jax.typeof(y_train))
+
+
+def show(images, titles, columns=8):
+    rows = -(-len(images) // columns)
+    _, axes = plt.subplots(rows, columns, figsize=(9, 1.4 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles):
+        axis.imshow(np.reshape(image, (28, 28)), cmap="gray_r", vmin=0, vmax=1)
+        axis.set_title(title, fontsize=9)
+    plt.tight_layout()
+    plt.show()
+
+
+show(mnist.x_train[:16] / 255, [f"label {digit}" for digit in mnist.y_train[:16]])
+
+# %% [markdown]
+# *Sixteen handwritten digits, dark on white, with the labels 5, 0, 4, 1, 9, 2, 1, 3, 1, 4, 3, 5, 3, 6, 1, 7.*
+#
+# Divide before you train, and cast before you count: the file holds bytes, and `jnp.uint8(200) + jnp.uint8(100)` is 44, without a warning. The labels still are bytes. Remember it at 8.5.
+#
+# The model of the course grows: 784 inputs, layers of 256 and 128 units, 10 outputs. A layer is still `{"w": ..., "b": ...}`; the dict around the layers becomes a list, because nobody wants to name ten of them.
+#
+# ### He's initialisation
+# **Exercise** · 5 minutes · difficulty 2 of 5
+#
+# `init_mlp(key, sizes)` has a layer for each pair of neighbours in `sizes`: `w` of shape (inputs, outputs), normal with mean 0 and *standard deviation* $\sqrt{2/\text{inputs}}$, so that a ReLU layer passes signals on neither louder nor fainter; `b` zero. No two layers share random numbers.
+
+# %% exercise="init_mlp"
+def init_mlp(key: Key[Array, ""], sizes: tuple[int, ...]) -> list[dict]:
+    """`[{"w": ..., "b": ...}, ...]` for layers of these sizes, after He et al. (2015)."""
+    ### BEGIN SOLUTION
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [
+        {"w": jax.random.normal(k, (n, m)) * jnp.sqrt(2 / n), "b": jnp.zeros(m)}
+        for k, n, m in zip(keys, sizes, sizes[1:])
+    ]
+    ### END SOLUTION
+
+# %% [markdown] hints="init_mlp"
+# <details><summary>Hint 1: the idea</summary>
+#
+# `zip(sizes, sizes[1:])` gives the pairs. How many keys are needed?
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.random.split(key, count)` gives `count` keys; `jax.random.normal(key, shape)` has standard deviation 1.
+# </details>
+
+# %% check="init_mlp" points=2
+from scipy.stats import norm
+
+
+def first_weights(init, key, sizes):
+    return init(key, sizes)[0]["w"]
+
+
+def all_biases(init, key, sizes):
+    return [layer["b"] for layer in init(key, sizes)]
+
+
+def standardised(init, key, sizes):
+    layers = init(key, sizes)
+    return jnp.concatenate(
+        [(layer["w"] * (n / 2) ** 0.5).ravel() for layer, n in zip(layers, sizes)]
+    )
+
+
+key = jax.random.key(8)
+shapes = [{"w": "6 5", "b": "5"}, {"w": "5 4", "b": "4"}, {"w": "4 3", "b": "3"}]
+check_shape(init_mlp, key, (6, 5, 4, 3), returns=shapes)
+check_keys(init_mlp, key, (5, 5, 5, 5))
+check_distribution(
+    through(first_weights, init_mlp),
+    key,
+    (400, 100),
+    cdf=norm(0, (2 / 400) ** 0.5).cdf,
+    mistakes={
+        "the variance is taken for the standard deviation": norm(0, 2 / 400).cdf,
+        "the outputs are counted and not the inputs": norm(0, (2 / 100) ** 0.5).cdf,
+        "the weights are not scaled": norm(0, 1).cdf,
+    },
+)
+check_values(
+    through(all_biases, init_mlp),
+    [[np.zeros(5), np.zeros(4)]],
+    [(key, (3, 5, 4))],
+    about="the biases",
+)
+### BEGIN HIDDEN TESTS
+check_distribution(
+    through(standardised, init_mlp), key, (50, 100, 200), cdf=norm(0, 1).cdf, about="every layer"
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ### Forward, at any depth
+# **Exercise** · 5 minutes · difficulty 2 of 5
+#
+# `mlp_forward(params, x)` gives the logits of an MLP of any depth, one layer included: ReLU after every layer but the last. `x` is one image, or has any number of batch axes before its features.
+
+# %% exercise="mlp_forward"
+def mlp_forward(
+    params: list[dict], x: Float[Array, "*batch features"]
+) -> Float[Array, "*batch classes"]:
+    """The logits: layer after layer, with a ReLU between two layers and none at the end."""
+    ### BEGIN SOLUTION
+    *hidden, last = params
+    for layer in hidden:
+        x = jax.nn.relu(x @ layer["w"] + layer["b"])
+    return x @ last["w"] + last["b"]
+    ### END SOLUTION
+
+# %% [markdown] hints="mlp_forward"
+# <details><summary>Hint 1: the idea</summary>
+#
+# A Python loop over the list is right here: it runs at trace time, once for each layer, and layers have different shapes.
+# </details>
+# <details><summary>Hint 2: the axes</summary>
+#
+# What does `x @ w` do where `x` has one axis, or three?
+# </details>
+
+# %% check="mlp_forward" points=2
+def layer_by_layer(params, x, until=-1):
+    for i, layer in enumerate(params):
+        x = x @ layer["w"] + layer["b"]
+        x = np.maximum(x, 0) if i < len(params) + until else x
+    return x
+
+
+def stack_of(*sizes):
+    return [{"w": f"{n} {m}", "b": f"{m}"} for n, m in zip(sizes, sizes[1:])]
+
+
+check_values(
+    mlp_forward,
+    layer_by_layer,
+    sweep(stack_of(4, 6, 5, 3), "7 4", count=1) + sweep(stack_of(4, 3), "7 4", count=1),
+    mistakes={
+        "the logits go through a ReLU too": lambda params, x: layer_by_layer(params, x, until=0),
+        "there is no ReLU at all": lambda params, x: layer_by_layer(params, x, until=-9),
+    },
+    about="three layers, and one",
+)
+check_values(mlp_forward, layer_by_layer, sweep(stack_of(4, 6, 3), "4", count=1), about="one image")
+### BEGIN HIDDEN TESTS
+check_values(
+    mlp_forward,
+    layer_by_layer,
+    sweep(stack_of(3, 4, 5, 4, 6, 2), "2 1 3", count=1, seed=5)
+    + sweep(stack_of(3, 5, 2), "1 3", count=1, seed=6),
+    about="five layers and more axes; a batch of one",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Ten logits say nothing about probabilities until softmax makes them positive and sum to one. The loss of an image is minus the logarithm of what its true digit was given.
+#
+# **Prediction** · 1 minute · difficulty 2 of 5
+#
+# A network that knows nothing gives all ten digits the same logit. What is its mean loss, to one decimal?
+
+# %% exercise="knows_nothing" kind="prediction"
+# A number such as 1.5.
+### BEGIN SOLUTION
+knows_nothing = 2.3
+### END SOLUTION
+
+# %% check="knows_nothing" points=1
+check_answer(
+    knows_nothing,
+    lambda: round(float(-jax.nn.log_softmax(jnp.zeros(10))[0]), 1),
+    because="-log(1/10) = log 10 = 2.303. A first loss far above it means that the start is bad.",
+    mistakes={
+        1.0: "the logarithm is the natural one; in base 10 it would be 1",
+        0.1: "that is the probability; the loss is minus its logarithm",
+        0.9: "that is the share of errors; the loss is minus the logarithm of 1/10",
+    },
+)
+
+# %% [markdown]
+# ### Cross entropy
+# **Exercise** · 4 minutes · difficulty 2 of 5
+#
+# The mean of $-\log \mathrm{softmax}(\text{logits})_y$ over the batch, by `jax.nn.log_softmax`; logits of a thousand do it no harm.
+
+# %% exercise="cross_entropy"
+def cross_entropy(
+    logits: Float[Array, "batch classes"], y: Int[Array, "batch"]
+) -> Float[Array, ""]:
+    """Mean over the batch of minus the log-probability of the true class."""
+    ### BEGIN SOLUTION
+    log_p = jax.nn.log_softmax(logits)
+    return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], axis=1))
+    ### END SOLUTION
+
+# %% [markdown] hints="cross_entropy"
+# <details><summary>Hint 1: the idea</summary>
+#
+# `log_softmax` gives a matrix; of each row you want one entry, the one at `y`.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jnp.take_along_axis` with `y[:, None]`, or an index with `jnp.arange`, or a product with `jax.nn.one_hot`, summed over the classes.
+# </details>
+
+# %% check="cross_entropy" points=2
+def example_by_example(logits, y):
+    losses = [np.logaddexp.reduce(row) - row[label] for row, label in zip(logits, y)]
+    return np.mean(losses)
+
+
+check_values(
+    cross_entropy,
+    example_by_example,
+    sweep("batch 10", integers("batch", 0, 10), count=2),
+    mistakes={
+        "the mean runs over the classes too": lambda a, y: example_by_example(a, y) / 10,
+        "the logits themselves, without the softmax": lambda a, y: (
+            -np.mean(a[np.arange(len(y)), y])
+        ),
+    },
+)
+check_values(
+    cross_entropy,
+    example_by_example,
+    [(np.array([[1000.0, 0, 0, 0, 0, 0, 0, 0, 0, -1000]]), np.array([9]))],
+    about="logits of a thousand",
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    cross_entropy,
+    example_by_example,
+    sweep("batch 12", integers("batch", 10, 12), count=1, seed=3),
+    about="another number of classes",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# From here on the notebook uses a model of its own, written another way, so that nothing below hangs on your three functions. (Optax has the loss too, and JAX the initialisation, cut off at two standard deviations.)
+
+# %%
+sizes = (784, 256, 128, 10)
+
+
+def new_params(key, sizes):
+    he = jax.nn.initializers.he_normal()
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [{"w": he(k, (n, m)), "b": jnp.zeros(m)} for k, n, m in zip(keys, sizes, sizes[1:])]
+
+
+def forward(params, x):
+    for layer in params[:-1]:
+        x = jax.nn.relu(x @ layer["w"] + layer["b"])
+    return x @ params[-1]["w"] + params[-1]["b"]
+
+
+def loss_fn(params, x, y):
+    return optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y).mean()
+
+
+@jax.jit
+def accuracy(params, x, y):
+    return jnp.mean(jnp.argmax(forward(params, x), axis=-1) == y)
+
+# %%
+params = new_params(jax.random.key(0), sizes)
+print(sum(leaf.size for leaf in jax.tree.leaves(params)), "parameters")
+print("loss", jax.jit(loss_fn)(params, x_test, y_test))
+print("accuracy", accuracy(params, x_test, y_test))
+
+# %% [markdown]
+# The checks want a second opinion: loss, gradient and Adam by hand, in NumPy, as in lesson 02. You need not read this cell.
+
+# %%
+def by_hand(params, x, y):
+    """The mean loss, its gradient by the parameters, and its gradient by `x`."""
+    inputs = [x]
+    for layer in params:
+        before = inputs[-1] @ layer["w"] + layer["b"]
+        inputs.append(np.maximum(before, 0))
+    p = np.exp(before - before.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    truth = np.eye(p.shape[1])[y]
+    behind, grads = (p - truth) / len(x), []
+    for i in reversed(range(len(params))):
+        grads.insert(0, {"w": inputs[i].T @ behind, "b": behind.sum(axis=0)})
+        behind = behind @ params[i]["w"].T * (inputs[i] > 0 if i else 1)
+    return -np.mean(np.log(p[truth == 1])), grads, behind
+
+
+def adam_by_hand(params, moments, grads, t, rate):
+    """Parameters and both moments after Adam's step number `t`, counted from 1."""
+    m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, moments[0], grads)
+    v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, moments[1], grads)
+    move = jax.tree.map(
+        lambda m, v: rate * m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), m, v
+    )
+    return jax.tree.map(np.subtract, params, move), (m, v)
+
+# %% [markdown]
+# ## 8.2 A step
+#
+# An Optax optimizer is two pure functions: `optimizer.init(params)` makes its state, `optimizer.update(grads, opt_state, params)` gives `(updates, opt_state)`, and `optax.apply_updates(params, updates)` *adds* them. Nothing is mutated; what you do not carry on is forgotten. The third argument is optional, until the day when an optimizer needs it.
+#
+# ### A step for any loss
+# **Exercise** · 6 minutes · difficulty 3 of 5
+#
+# `make_step(loss_fn, optimizer)` returns a compiled function `step(params, opt_state, x, y)` that gives `(params, opt_state, loss)`: the new parameters, the new state, the loss *before* the step. It works for every Optax optimizer.
+
+# %% exercise="make_step"
+def make_step(loss_fn, optimizer: optax.GradientTransformation):
+    """A jitted `step(params, opt_state, x, y)` that returns `(params, opt_state, loss)`."""
+    ### BEGIN SOLUTION
+    @jax.jit
+    def step(params, opt_state, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+    ### END SOLUTION
+
+# %% [markdown] hints="make_step"
+# <details><summary>Hint 1: the idea</summary>
+#
+# A function inside a function, and `@jax.jit` above the inner one. Four calls: value and gradient, update, apply, return.
+# </details>
+# <details><summary>Hint 2: every optimizer</summary>
+#
+# `optax.adamw` shrinks the parameters, so it must see them. Which argument of `update` is that?
+# </details>
+
+# %% check="make_step" points=3
+def squares(params, x, y):
+    return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
+
+
+def slopes(params, x, y):
+    error = x @ params["w"] + params["b"] - y
+    return np.mean(error**2), {"w": 2 * x.T @ error / len(x), "b": 2 * np.mean(error)}
+
+
+def three_steps(make, optimizer, params, x, y):
+    step, opt_state, losses = make(squares, optimizer), optimizer.init(params), []
+    for _ in range(3):
+        params, opt_state, loss = step(params, opt_state, x, y)
+        losses.append(loss)
+    return params, jnp.stack(losses)
+
+
+def by_numpy(optimizer, params, x, y, decay=0.0, way=1, forget=False, late=0):
+    zeros, losses = jax.tree.map(np.zeros_like, params), []
+    moments = (zeros, zeros)
+    for t in (1, 2, 3):
+        loss, grads = slopes(params, x, y)
+        shrunk = jax.tree.map(lambda p: way * 0.1 * decay * p, params)
+        fresh = (zeros, zeros) if forget else moments
+        stepped, moments = adam_by_hand(params, fresh, grads, 1 if forget else t, way * 0.1)
+        params = jax.tree.map(np.subtract, stepped, shrunk)
+        losses.append(slopes(params, x, y)[0] if late else loss)
+    return params, np.array(losses)
+
+
+some = sweep(optax.adam(0.1), {"w": "3", "b": ""}, "6 3", "6", count=2)
+check_values(
+    through(three_steps, make_step),
+    by_numpy,
+    some,
+    mistakes={
+        "uphill: the updates are subtracted, and they hold the minus already": partial(
+            by_numpy, way=-1
+        ),
+        "the optimizer's state is not carried on": partial(by_numpy, forget=True),
+        "the loss after the step": partial(by_numpy, late=1),
+    },
+    atol=1e-4,
+    about="three steps of Adam",
+)
+_, start, x, y = some[0]
+state = optax.adam(0.1).init(start)
+check_traces(
+    result_of(make_step, squares, optax.adam(0.1)), [(start, state, x, y), (start, state, -x, y)]
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(three_steps, make_step),
+    partial(by_numpy, decay=0.5),
+    sweep(optax.adamw(0.1, weight_decay=0.5), {"w": "3", "b": ""}, "6 3", "6", count=1, seed=4),
+    atol=1e-4,
+    about="another optimizer",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# **Prediction** · 1 minute · difficulty 3 of 5
+#
+# Someone writes the *sum* of the losses over a batch of 128 where you write the mean, so that all gradients are 128 times as large. How many times as large is Adam's first step, to the nearest whole number?
+
+# %% exercise="times_as_far" kind="prediction"
+# An integer.
+### BEGIN SOLUTION
+times_as_far = 1
+### END SOLUTION
+
+# %% check="times_as_far" points=1
+def adam_ratio():
+    optimizer = optax.adam(1e-3)
+    moves = [
+        optimizer.update(g, optimizer.init(g))[0] for g in (jnp.float32(0.3), jnp.float32(38.4))
+    ]
+    return round(float(moves[1] / moves[0]))
+
+
+check_answer(
+    times_as_far,
+    adam_ratio,
+    because="Adam divides by the size of the gradients that it has seen: a common factor cancels.",
+    mistakes={128: "so it would be with SGD; Adam divides by the root of the mean square"},
+)
+
+# %% [markdown]
+# A wrong factor in the loss is invisible under Adam; it comes to light where someone changes the optimizer, clips, or adds weight decay.
+#
+# ## 8.3 An epoch, a run
+#
+# An epoch visits every image once, in a new order. As one `scan` it is one program: Python is left once an epoch, not 468 times.
+#
+# ### One scan an epoch
+# **Exercise** · 6 minutes · difficulty 3 of 5
+#
+# `order` holds a batch of row numbers in each of its rows. `run_epoch` takes one `step` (as in 8.2, with the same results) for each row of `order`, on those rows of `x` and `y`, in one `jax.lax.scan`; it returns `(params, opt_state, losses)`.
+
+# %% exercise="run_epoch"
+def run_epoch(
+    step, params, opt_state, x: Float[Array, "n ..."], y, order: Int[Array, "steps batch"]
+):
+    """`(params, opt_state, losses)` after `len(order)` steps, with one loss for each."""
+    ### BEGIN SOLUTION
+    def body(carry, rows):
+        params, opt_state, loss = step(*carry, x[rows], y[rows])
+        return (params, opt_state), loss
+
+    (params, opt_state), losses = jax.lax.scan(body, (params, opt_state), order)
+    return params, opt_state, losses
+    ### END SOLUTION
+
+# %% [markdown] hints="run_epoch"
+# <details><summary>Hint 1: the idea</summary>
+#
+# What changes from step to step is the carry; what is used up row by row is `order`; what you keep of each step is the loss.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.lax.scan(body, carry, order)`, with `body(carry, rows)` returning `(carry, loss)`. `x[rows]` gathers a batch.
+# </details>
+
+# %% check="run_epoch" points=2
+def rolling(params, opt_state, x, y):
+    error = x @ params - y
+    opt_state = 0.9 * opt_state + 2 * x.T @ error / len(x)
+    return params - 0.05 * opt_state, opt_state, (error**2).mean()
+
+
+def epoch_of(run, params, opt_state, x, y, order):
+    return run(rolling, params, opt_state, x, y, order)
+
+
+def one_by_one(params, opt_state, x, y, order, keep=True):
+    losses, start = [], opt_state
+    for rows in order:
+        params, opt_state, loss = rolling(params, opt_state if keep else start, x[rows], y[rows])
+        losses.append(loss)
+    return params, opt_state, np.array(losses)
+
+
+def one_row_each(params, opt_state, x, y, order):
+    return one_by_one(params, opt_state, x, y, order.reshape(-1, 1))
+
+
+def in_a_row(params, opt_state, x, y, order):
+    rows = np.arange(order.size).reshape(order.shape)
+    return one_by_one(params, opt_state, x, y, rows)
+
+
+epochs = sweep("3", "3", "8 3", "8", integers("4 2", 0, 8), count=2)
+check_values(
+    through(epoch_of, run_epoch),
+    one_by_one,
+    epochs,
+    mistakes={
+        "the batches are taken in the order of the file": in_a_row,
+        "the optimizer's state is the first one at every step": partial(one_by_one, keep=False),
+        "each image makes a step of its own, not each batch": one_row_each,
+    },
+)
+check_primitives(
+    through(epoch_of, run_epoch),
+    *epochs[0],
+    requires=["scan"],
+    same_size_for=sweep("3", "3", "8 3", "8", integers("9 2", 0, 8), count=1),
+)
+
+# %% [markdown]
+# ### The whole training
+# **Exercise** · 12 minutes · difficulty 4 of 5
+#
+# `train(key, params, x, y, optimizer, epochs, batch_size)` minimises the given `loss_fn` and returns `(params, losses)`; `losses` has a row for each epoch and a column for each step. Each epoch visits the images in another random order that `key` decides, each at most once; the few that do not fill a last batch are left out of that epoch. The optimizer's state lives through all epochs. The check trains on the real images, two epochs with batches of 256, and wants 96 per cent on the test images (the worst of eight runs of ours reached 96.8); it takes a few seconds. One of its lines trains with a learning rate of zero. Why?
+
+# %% exercise="train"
+def train(
+    key: Key[Array, ""], params, x: Float[Array, "n features"], y: Int[Array, "n"],
+    optimizer, epochs: int, batch_size: int,
+):  # fmt: skip
+    """`(params, losses)`; `losses` is Float[Array, "epochs steps"]."""
+    ### BEGIN SOLUTION
+    steps = len(x) // batch_size
+
+    @jax.jit
+    def epoch(carry, key, x, y):
+        def step(carry, rows):
+            params, opt_state = carry
+            loss, grads = jax.value_and_grad(loss_fn)(params, x[rows], y[rows])
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        order = jax.random.permutation(key, len(x))[: steps * batch_size]
+        return jax.lax.scan(step, carry, order.reshape(steps, batch_size))
+
+    carry, losses = (params, optimizer.init(params)), []
+    for subkey in jax.random.split(key, epochs):
+        carry, some = epoch(carry, subkey, x, y)
+        losses.append(some)
+    return carry[0], jnp.stack(losses)
+    ### END SOLUTION
+
+# %% [markdown] hints="train"
+# <details><summary>Hint 1: the idea</summary>
+#
+# A step, a scan of steps in a jitted epoch, and around it a Python loop over epochs. Each epoch has its own key and shuffles row numbers. Hand the images to the epoch as arguments: as constants they take seconds to compile.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.random.permutation(key, n)[: steps * batch_size].reshape(steps, batch_size)` is an epoch's order.
+# </details>
+# <details><summary>Hint 3: the learning rate of zero</summary>
+#
+# With it the parameters stay, and the losses tell which images were in which batch. What must their mean be?
+# </details>
+
+# %% check="train" points=4
+def with_adam(train, key, params, x, y):
+    return train(key, params, x, y, optax.adam(0.05), 4, len(x))
+
+
+def adam_of_all(key, params, x, y, forget=False, way=1):
+    zeros, losses = jax.tree.map(np.zeros_like, params), []
+    moments = (zeros, zeros)
+    for t in (1, 2, 3, 4):
+        loss, grads, _ = by_hand(params, x, y)
+        fresh = (zeros, zeros) if forget else moments
+        params, moments = adam_by_hand(params, fresh, grads, 1 if forget else t, way * 0.05)
+        losses.append([loss])
+    return params, np.array(losses)
+
+
+def losses_at_rest(train, key, params, x, y, epochs, batch_size):
+    return train(key, params, x, y, optax.sgd(0.0), epochs, batch_size)[1]
+
+
+def mean_is_that_of_all(train, expected, *args):
+    return jnp.abs(jnp.mean(losses_at_rest(train, *args), axis=1) - expected) < 1e-4
+
+
+def of_shape(train, key, params, x, y, epochs, batch_size):
+    return jnp.array(losses_at_rest(train, key, params, x, y, epochs, batch_size).shape)
+
+
+def on_mnist(train, key, params, pixels, digits):
+    x = jnp.asarray(pixels, jnp.float32).reshape(-1, 784) / 255
+    return train(key, params, x, digits, optax.adam(2e-3), 2, 256)
+
+
+def right_digits(result):
+    x = mnist.x_test.reshape(-1, 784) / np.float32(255)
+    for layer in result[0][:-1]:
+        x = np.maximum(x @ layer["w"] + layer["b"], 0)
+    logits = x @ result[0][-1]["w"] + result[0][-1]["b"]
+    return np.mean(np.argmax(logits, axis=1) == mnist.y_test)
+
+
+key = jax.random.key(3)
+small = [{"w": "3 5", "b": "5"}, {"w": "5 4", "b": "4"}]
+((start, x, y),) = sweep(small, "24 3", integers("24", 0, 4), count=1)
+check_values(
+    through(with_adam, train),
+    adam_of_all,
+    [(key, start, x, y)],
+    mistakes={
+        "the optimizer's state begins anew with each epoch": partial(adam_of_all, forget=True),
+        "uphill: the updates are subtracted, and they hold the minus already": partial(
+            adam_of_all, way=-1
+        ),
+    },
+    atol=1e-3,
+    rtol=1e-3,
+    about="one batch an epoch",
+)
+check_values(
+    through(mean_is_that_of_all, train),
+    [np.full(3, True)],
+    [(by_hand(start, x, y)[0], key, start, x, y, 3, 4)],
+    mistakes={
+        "with a learning rate of zero an epoch's mean loss is not the loss of all images: some are "
+        "seen twice, or never": lambda *args: np.full(3, False)
+    },
+    about="learning rate 0",
+)
+check_keys(through(losses_at_rest, train), key, start, x[:23], y[:23], 3, 4, rows=True)
+check_training(
+    through(on_mnist, train),
+    key,
+    new_params(jax.random.key(1), sizes),
+    mnist.x_train,
+    mnist.y_train,
+    losses=lambda result: result[1].ravel(),
+    falls_to=0.3,
+    score=right_digits,
+    at_least=0.96,
+    twice=False,  # the line above has tried it
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(of_shape, train),
+    [np.array([1, 4]), np.array([2, 1])],
+    [(key, start, x[:9], y[:9], 1, 2), (key, start, x[:9], y[:9], 2, 5)],
+    about="one epoch, and one step",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 8.4 Watch it learn
+#
+# The run of this notebook keeps the norm of every gradient too, and looks up after each epoch. Leaving the program once an epoch costs nothing; leaving it at each step would double the time.
+
+# %%
+optimizer = optax.adam(1e-3)
+
+
+@jax.jit
+def epoch_with_norms(params, opt_state, x, y, key):
+    def body(carry, rows):
+        params, opt_state = carry
+        loss, grads = jax.value_and_grad(loss_fn)(params, x[rows], y[rows])
+        updates, opt_state = optimizer.update(grads, opt_state)
+        return (optax.apply_updates(params, updates), opt_state), (loss, optax.global_norm(grads))
+
+    order = jax.random.permutation(key, len(x))[: 468 * 128].reshape(468, 128)
+    return jax.lax.scan(body, (params, opt_state), order)
+
+# %%
+opt_state, history = optimizer.init(params), []
+for epoch, key in enumerate(jax.random.split(jax.random.key(1), 4), start=1):
+    start = time.perf_counter()
+    (params, opt_state), curves = epoch_with_norms(params, opt_state, x_train, y_train, key)
+    history.append(jax.tree.map(np.asarray, curves))
+    reached = (
+        f"loss {history[-1][0].mean():.4f}  test accuracy {accuracy(params, x_test, y_test):.4f}"
+    )
+    print(f"epoch {epoch}  {reached}  {time.perf_counter() - start:.1f} s")
+
+# %%
+losses, norms = map(np.concatenate, zip(*history))
+_, axes = plt.subplots(1, 2, figsize=(9, 3))
+axes[0].semilogy(losses, color="lightgrey")
+axes[0].semilogy(np.convolve(losses, np.ones(100) / 100, "valid"), color="tab:blue")
+axes[0].set(xlabel="step", ylabel="loss of a batch")
+axes[1].plot(norms, color="tab:red", linewidth=0.5)
+axes[1].set(xlabel="step", ylabel="norm of the gradient")
+plt.tight_layout()
+plt.show()
+
+# %% [markdown]
+# *Left, on a logarithmic scale: the loss of each batch (grey) and its mean over 100 steps (blue) fall from above 2 to about 0.03. Right: the norm of the gradient is largest in the first steps, sinks below 1, and keeps spikes to the end, from single batches with an image that the network gets wrong.*
+#
+# More than 97 per cent, after four epochs. (The images are arguments. A program that closes over them has 188 MB of constants, and took five seconds longer to compile when this was written.)
+#
+# ## 8.5 Which digits are taken for which?
+#
+# ### A confusion matrix without a loop
+# **Exercise** · 6 minutes · difficulty 3 of 5
+#
+# Entry $(i, j)$ of `confusion_matrix(y, predicted, classes)` is the number of examples of class $i$ that were taken for $j$, as an integer. No Python loop, no `scan`. Labels may come as bytes, as they do in MNIST; counts go beyond 255.
+
+# %% exercise="confusion_matrix"
+def confusion_matrix(y, predicted, classes: int) -> Int[Array, "classes classes"]:
+    """How often class i (row) was taken for class j (column); `y` and `predicted` are integers."""
+    ### BEGIN SOLUTION
+    return jnp.zeros((classes, classes), int).at[y, predicted].add(1)
+    ### END SOLUTION
+
+# %% [markdown] hints="confusion_matrix"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Each example adds one to one place of a matrix of zeros; several may add to the same place.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `.at[rows, columns].add(1)`, or two one-hot matrices and a product, or `jnp.bincount` on one number for each pair.
+# </details>
+
+# %% check="confusion_matrix" points=2
+def counted(y, predicted, classes, turned=False, once=False):
+    table = np.zeros((classes, classes), int)
+    for pair in zip(y, predicted):
+        table[tuple(int(i) for i in (pair[::-1] if turned else pair))] += 1
+    return np.minimum(table, 1) if once else table
+
+
+guesses = sweep(integers("30", 0, 4), integers("30", 0, 4), 4, count=2)
+many = (np.full(700, 2, np.uint8), np.full(700, 1, np.uint8), 4)
+check_values(
+    confusion_matrix,
+    counted,
+    guesses,
+    mistakes={
+        "predictions in the rows, where the true classes belong": partial(counted, turned=True),
+        "each pair counts once, however often it occurs": partial(counted, once=True),
+    },
+)
+check_values(
+    confusion_matrix,
+    counted,
+    [many],
+    mistakes={"counts beyond 255 start again at 0": lambda *args: counted(*args) % 256},
+    about="bytes, and counts beyond 255",
+)
+check_primitives(
+    confusion_matrix,
+    *guesses[0],
+    forbids=["scan", "while"],
+    same_size_for=sweep(integers("50", 0, 6), integers("50", 0, 6), 6, count=1),
+    static_argnums=(2,),
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    confusion_matrix,
+    counted,
+    [(np.arange(30, dtype=np.uint8), np.arange(30, dtype=np.uint8)[::-1], 30)],
+    about="thirty classes, as bytes",
+)
+### END HIDDEN TESTS
+
+# %%
+predicted = np.argmax(jax.jit(forward)(params, x_test), axis=1)
+table = np.histogram2d(mnist.y_test, predicted, bins=10)[0].astype(int)
+plt.figure(figsize=(5, 4.5))
+plt.imshow(np.log1p(table), cmap="Blues")
+for i, j in np.argwhere(table > 0):
+    plt.text(j, i, table[i, j], ha="center", va="center", fontsize=7, color="w" if i == j else "k")
+plt.xticks(range(10)), plt.yticks(range(10))
+plt.xlabel("predicted digit"), plt.ylabel("true digit")
+plt.show()
+
+# %% [markdown]
+# *Ten rows for the true digits, ten columns for the predicted ones, the count in each square. Nearly all of the 10,000 lie on the diagonal, about a thousand for each digit; among the largest counts beside it are pairs that people confuse too, such as 4 and 9, or 3 and 5.*
+#
+# ## 8.6 Dropout
+#
+# Dropout silences each hidden activation with probability `rate` while training, and multiplies the survivors by $1/(1-\text{rate})$, so that the expectation stays. At test time it does nothing. There is no `model.eval()`: both are arguments.
+#
+# ### With and without
+# **Exercise** · 8 minutes · difficulty 4 of 5
+#
+# `mlp_dropout` is the forward pass of 8.1 on a batch with dropout after each hidden ReLU, never on the logits. Each layer and each image has a mask of its own. With `train=False` nothing is dropped.
+
+# %% exercise="mlp_dropout"
+def mlp_dropout(
+    params: list[dict],
+    x: Float[Array, "batch features"],
+    key: Key[Array, ""],
+    rate: float,
+    train: bool,
+) -> Float[Array, "batch classes"]:
+    """The logits; while training, hidden units are dropped with probability `rate`."""
+    ### BEGIN SOLUTION
+    for layer in params[:-1]:
+        x = jax.nn.relu(x @ layer["w"] + layer["b"])
+        if train:
+            key, subkey = jax.random.split(key)
+            kept = jax.random.bernoulli(subkey, 1 - rate, x.shape)
+            x = jnp.where(kept, x / (1 - rate), 0)
+    return x @ params[-1]["w"] + params[-1]["b"]
+    ### END SOLUTION
+
+# %% [markdown] hints="mlp_dropout"
+# <details><summary>Hint 1: the idea</summary>
+#
+# After each ReLU: a key for this layer, a mask of the shape of the activations, a choice. `train` is a Python boolean, known at trace time.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.random.bernoulli(key, p, shape)` is true with probability `p`. Does `p` mean kept or dropped?
+# </details>
+
+# %% check="mlp_dropout" points=3
+def without(params, x, key, rate, train):
+    for layer in params[:-1]:
+        x = np.maximum(x @ layer["w"] + layer["b"], 0)
+    return x @ params[-1]["w"] + params[-1]["b"]
+
+
+def ones_through(apply, key, rate, batch):
+    """The logits of two hidden layers that hand on their input, in units of what is right."""
+    layer = {"w": jnp.eye(40), "b": jnp.zeros(40)}
+    logits = apply([layer] * 3, jnp.ones((batch, 40)), key, rate, True)
+    return jnp.round(logits * (1 - rate) ** 2 * 64) / 64
+
+
+def share(kept, value):
+    """The distribution of a number that is `value` with probability `kept`, and else 0."""
+    return lambda z: np.where(z < 0, 0.0, np.where(z < value, 1 - kept, 1.0))
+
+
+key = jax.random.key(4)
+check_values(
+    mlp_dropout,
+    without,
+    sweep([{"w": "3 6", "b": "6"}, {"w": "6 2", "b": "2"}], "5 3", key, 0.5, False, count=1),
+    about="train=False",
+)
+check_keys(through(ones_through, mlp_dropout), key, 0.5, 6, rows=True)
+check_distribution(
+    through(ones_through, mlp_dropout),
+    key,
+    0.5,
+    500,
+    cdf=share(0.25, 1),
+    mistakes={
+        "the survivors are not scaled up: the expectation shrinks": share(0.25, 0.25),
+        "the logits are dropped too": share(0.125, 2),
+        "nothing is dropped": share(1.0, 0.25),
+        "the first hidden layer alone drops": share(0.5, 0.5),
+    },
+)
+### BEGIN HIDDEN TESTS
+check_distribution(
+    through(ones_through, mlp_dropout),
+    key,
+    0.2,
+    500,
+    cdf=share(0.64, 1),
+    mistakes={"`rate` is taken for the probability to stay": share(0.04, 16)},
+    about="another rate",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 8.7 Who pulls hardest?
+#
+# The gradient of a batch is the mean of its images' gradients. Singly they tell more.
+#
+# ### Gradient norms of single images
+# **Exercise** · 8 minutes · difficulty 3 of 5
+#
+# `gradient_norms(loss_fn, params, x, y)` is, for each image, the norm of the gradient that this image alone would give: $\sqrt{\sum g^2}$ over *all* parameters. `loss_fn` wants a batch. No Python loop over images; any tree of parameters.
+
+# %% exercise="gradient_norms"
+def gradient_norms(loss_fn, params, x: Float[Array, "batch features"], y: Int[Array, "batch"]):
+    """Float[Array, "batch"]: the norm of each example's own gradient by all parameters."""
+    ### BEGIN SOLUTION
+    def one(x, y):
+        return optax.global_norm(jax.grad(loss_fn)(params, x[None], y[None]))
+
+    return jax.vmap(one)(x, y)
+    ### END SOLUTION
+
+# %% [markdown] hints="gradient_norms"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Write the norm for one image, then `jax.vmap`. What makes one image a batch?
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `x[None]` adds an axis; `optax.global_norm(tree)` is the norm over all leaves.
+# </details>
+
+# %% check="gradient_norms" points=3
+def through_mlp(norms, params, x, y):
+    return jax.jit(partial(norms, loss_fn))(params, x, y)
+
+
+def norms_by_hand(params, x, y, parts=("w", "b"), total=np.linalg.norm, share=1):
+    norms = []
+    for i in range(len(x)):
+        grads = by_hand(params, x[i : i + 1], y[i : i + 1])[1]
+        leaves = [np.linalg.norm(layer[name]) for layer in grads for name in parts]
+        norms.append(total(leaves) / (len(x) if share != 1 else 1))
+    return np.array(norms)
+
+
+def mlp_batch(batch, *sizes, seed=0):
+    layers = [{"w": f"{n} {m}", "b": f"{m}"} for n, m in zip(sizes, sizes[1:])]
+    return sweep(
+        layers, f"{batch} {sizes[0]}", integers(f"{batch}", 0, sizes[-1]), count=1, seed=seed
+    )
+
+
+check_values(
+    through(through_mlp, gradient_norms),
+    norms_by_hand,
+    mlp_batch(6, 3, 5, 4, 3) + mlp_batch(4, 3, 5, 4, 3, seed=1),
+    mistakes={
+        "the biases are left out": partial(norms_by_hand, parts=("w",)),
+        "the norms of the leaves are added, not their squares": partial(
+            norms_by_hand, total=np.sum
+        ),
+        "each gradient is divided by the size of the batch": partial(norms_by_hand, share=None),
+    },
+)
+check_primitives(
+    through(through_mlp, gradient_norms),
+    *mlp_batch(3, 3, 5, 4)[0],
+    same_size_for=mlp_batch(7, 3, 5, 4),
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(through_mlp, gradient_norms),
+    norms_by_hand,
+    mlp_batch(32, 4, 3, seed=2) + mlp_batch(5, 3, 4, 3, 4, 3, seed=3),
+    about="32 images, and other depths",
+)
+### END HIDDEN TESTS
+
+# %%
+few = slice(0, 32)
+each = jax.jit(jax.vmap(jax.grad(loss_fn), (None, 0, 0)))(
+    params, x_test[few, None], y_test[few, None]
+)
+squares = [np.sum(np.square(leaf).reshape(32, -1), axis=1) for leaf in jax.tree.leaves(each)]
+sizes_of_gradients = np.sqrt(sum(squares))
+largest = np.argsort(-sizes_of_gradients)[:8]
+probabilities = jax.jit(lambda params, x: jax.nn.softmax(forward(params, x)))
+p_true = np.asarray(probabilities(params, x_test[few]))[np.arange(32), mnist.y_test[few]]
+show(
+    x_test[largest],
+    [f"{mnist.y_test[i]}: p {p_true[i]:.3f}\n{sizes_of_gradients[i]:.2g}" for i in largest],
+)
+print("median of the 32:", np.median(sizes_of_gradients), "largest:", sizes_of_gradients.max())
+
+# %% [markdown]
+# *Of the first 32 test images the eight with the largest gradients, with label, probability of the true digit and norm. In front are a 6 with an open head, a 3 with a long tail and a 9 leaning over, to which the network gives the least probability; the median norm is hundreds of times smaller.*
+#
+# Why those? The slope of the loss by the logits is softmax minus one-hot, and all other gradients are products with it: an image recognised with certainty pulls at nothing, a doubtful one pulls hard. This is what focal losses, hard-example mining and a search for wrong labels go by.
+#
+# ## 8.8 A five that is none
+#
+# A gradient by the *input* says which pixels to change so that the loss rises.
+#
+# ### The fast gradient sign
+# **Exercise** · 5 minutes · difficulty 3 of 5
+#
+# Move each pixel by `epsilon` along the *sign* of the loss's gradient by it (a slope of exactly zero moves nothing), then cut to the range of an image, 0 to 1.
+
+# %% exercise="adversarial"
+def adversarial(loss_fn, params, x: Float[Array, "batch features"], y, epsilon: float):
+    """Images of the shape of `x`, each pixel at most `epsilon` away, with a higher loss."""
+    ### BEGIN SOLUTION
+    slope = jax.grad(loss_fn, argnums=1)(params, x, y)
+    return jnp.clip(x + epsilon * jnp.sign(slope), 0, 1)
+    ### END SOLUTION
+
+# %% [markdown] hints="adversarial"
+# <details><summary>Hint 1: the idea</summary>
+#
+# The same loss, differentiated by another argument. Uphill this time.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.grad(..., argnums=...)`, `jnp.sign`, `jnp.clip`.
+# </details>
+
+# %% check="adversarial" points=2
+def fooled(attack, params, x, y, epsilon):
+    return attack(loss_fn, params, x, y, epsilon)
+
+
+def signs_by_hand(params, x, y, epsilon, way=np.sign, cut=1.0):
+    moved = x + epsilon * way(by_hand(params, x, y)[2])
+    return np.clip(moved, 1 - cut, cut)
+
+
+layers = [{"w": "6 5", "b": "5"}, {"w": "5 3", "b": "3"}]
+check_values(
+    through(fooled, adversarial),
+    signs_by_hand,
+    sweep(layers, uniform("4 6", 0.3, 0.7), integers("4", 0, 3), 0.1, count=2),
+    mistakes={
+        "downhill: the image becomes a better example": lambda *a: signs_by_hand(
+            *a, way=lambda g: -np.sign(g)
+        ),
+        "a step along the gradient and not its sign": lambda *a: signs_by_hand(*a, way=lambda g: g),
+        "the step of one, whatever epsilon": lambda p, x, y, e: signs_by_hand(p, x, y, 1.0),
+    },
+    about="grey images",
+)
+check_values(
+    through(fooled, adversarial),
+    signs_by_hand,
+    sweep(layers, uniform("4 6"), integers("4", 0, 3), 0.4, count=1, seed=1),
+    mistakes={"pixels beyond black and white": partial(signs_by_hand, cut=99.0)},
+    about="pixels near black and white",
+)
+### BEGIN HIDDEN TESTS
+((deaf, x, y, epsilon),) = sweep(layers, uniform("4 6"), integers("4", 0, 3), 0.2, count=1, seed=2)
+deaf[0]["w"][2:4] = 0
+check_values(
+    through(fooled, adversarial),
+    signs_by_hand,
+    [(deaf, x, y, epsilon)],
+    about="pixels that the network does not look at",
+)
+### END HIDDEN TESTS
+
+# %%
+image, label = x_test[15:16], y_test[15:16]
+slope_by_pixel = jax.jit(jax.grad(loss_fn, argnums=1))
+slope = slope_by_pixel(params, image, label)
+pictures, titles = [], []
+for epsilon in (0.0, 0.05, 0.1, 0.15, 0.2):
+    moved = jnp.clip(image + epsilon * jnp.sign(slope), 0, 1)
+    p = probabilities(params, moved)[0]
+    pictures.append(moved)
+    titles.append(f"by {epsilon}: {jnp.argmax(p)}\np {p.max():.2f}")
+show(pictures, titles, columns=5)
+moved = jnp.clip(x_test + 0.1 * jnp.sign(slope_by_pixel(params, x_test, y_test)), 0, 1)
+print("test accuracy, all pixels moved by 0.1 or less:", accuracy(params, moved, y_test))
+
+# %% [markdown]
+# *One test image, a 5, five times: as it is, and with each pixel moved by 0.05, 0.1, 0.15 and 0.2. For the eye it stays a 5 on a dirtier and dirtier ground; above each stands what the network reads, and how sure it is: first a 5, then, from 0.1 on, a 3.*
+#
+# More than 97 per cent falls to about 15. A hundred small steps in the right directions add up in 784 dimensions, although none of them is large.
+#
+# ## 8.9 A hundred steps, with and without
+#
+# ### Time a hundred steps
+# **Exercise** · 8 minutes · difficulty 3 of 5
+#
+# `hundred_steps` takes exactly 100 steps, each from the parameters and the state of the one before, with `step` as it is or, where `jit` is true, compiled once. It waits for the result of each call before it reads the clock or goes on. It returns `(params, opt_state, first, rest)`: the seconds of the first call, and the *mean* seconds of the 99 others.
+
+# %% exercise="hundred_steps"
+def hundred_steps(step, params, opt_state, x, y, jit: bool, clock=time.perf_counter):
+    """`(params, opt_state, first, rest)` after 100 steps `step(params, opt_state, x, y)`."""
+    ### BEGIN SOLUTION
+    step, seconds = jax.jit(step) if jit else step, []
+    for _ in range(100):
+        start = clock()
+        params, opt_state, loss = jax.block_until_ready(step(params, opt_state, x, y))
+        seconds.append(clock() - start)
+    return params, opt_state, seconds[0], sum(seconds[1:]) / 99
+    ### END SOLUTION
+
+# %% [markdown] hints="hundred_steps"
+# <details><summary>Hint 1: the idea</summary>
+#
+# A Python loop, with a list of a hundred durations. Compile before the loop.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.block_until_ready` takes a whole tree and returns it. `step` returns `(params, opt_state, loss)`.
+# </details>
+
+# %% check="hundred_steps" points=3
+def on_a_fake_device(run, first, costs):
+    """Seconds and the number of steps on a device whose costs are known."""
+    now, free, calls = [0.0], [0.0], []
+
+    class Promise:
+        def __init__(self, steps, ready):
+            self.steps, self.ready = steps, ready
+
+        def block_until_ready(self):
+            now[0] = max(now[0], self.ready)
+            return self
+
+    def step(params, opt_state, x, y):
+        cost = costs[len(calls) % len(costs)] if calls else first
+        calls.append(x)
+        now[0] += 1.0
+        free[0] = max(now[0], free[0]) + cost - 1.0
+        return Promise(params.steps + 1, free[0]), Promise(opt_state.steps + 1, free[0]), now[0]
+
+    params, opt_state, *seconds = run(
+        step, Promise(0, 0.0), Promise(0, 0.0), None, None, False, lambda: now[0]
+    )
+    return jnp.array([*seconds, len(calls), params.steps, opt_state.steps])
+
+
+def true_costs(first, costs, of=lambda first, rest: (first, np.mean(rest))):
+    rest = [costs[i % len(costs)] for i in range(1, 100)]
+    return np.array([*of(first, rest), 100, 100, 100])
+
+
+def runs_of_python(run, jit):
+    calls = []
+
+    def step(params, opt_state, x, y):
+        calls.append(x)
+        return params + 1, opt_state + x, y
+
+    state = jnp.zeros(()), jnp.zeros(())
+    params, opt_state, *_ = run(step, *state, jnp.ones(()), jnp.ones(()), jit)
+    return jnp.array([params, opt_state, len(calls)])
+
+
+check_values(
+    through(on_a_fake_device, hundred_steps),
+    true_costs,
+    [(20.0, (3.0,)), (5.0, (4.0,))],
+    mistakes={
+        "only the dispatch is timed: nobody waits for the result": partial(
+            true_costs, of=lambda *_: (1, 1)
+        ),
+        "the 99 other calls together, not their mean": partial(
+            true_costs, of=lambda first, rest: (first, sum(rest))
+        ),
+        "the first call is counted in the mean": partial(
+            true_costs, of=lambda first, rest: (first, np.mean([first, *rest]))
+        ),
+        "there is one call too many": lambda *a: (
+            true_costs(*a, of=lambda first, rest: (rest[0], rest[0])) + np.array([0, 0, 1, 0, 0])
+        ),
+        "each step starts from the first parameters": lambda *a: (
+            true_costs(*a) - np.array([0, 0, 0, 99, 99])
+        ),
+    },
+    about="seconds, calls and steps on a fake device",
+)
+check_values(
+    through(runs_of_python, hundred_steps),
+    [np.array([100.0, 100.0, 1.0]), np.array([100.0, 100.0, 100.0])],
+    [(True,), (False,)],
+    mistakes={
+        "`jit` makes no difference: it is never compiled": lambda jit: np.array(
+            [100.0, 100.0, 100.0]
+        ),
+        "`jit` makes no difference: it is always compiled": lambda jit: np.array(
+            [100.0, 100.0, 1.0]
+        ),
+    },
+    about="how often Python runs the step",
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(on_a_fake_device, hundred_steps),
+    true_costs,
+    [(9.0, (2.0, 2.0, 2.0, 8.0))],
+    mistakes={
+        "the median, not the mean": partial(
+            true_costs, of=lambda first, rest: (first, np.median(rest))
+        )
+    },
+    about="calls that differ",
+)
+### END HIDDEN TESTS
+
+# %%
+def plain_step(params, opt_state, x, y):
+    loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+    updates, opt_state = optimizer.update(grads, opt_state)
+    return optax.apply_updates(params, updates), opt_state, loss
+
+
+batch = x_train[:128], y_train[:128]
+for name, f in {"without jit": plain_step, "with jit": jax.jit(plain_step)}.items():
+    carry, milliseconds = (params, opt_state), []
+    for _ in range(100):
+        start = time.perf_counter()
+        *carry, loss = jax.block_until_ready(f(*carry, *batch))
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+    plt.semilogy(range(1, 101), milliseconds, ".", label=name)
+    print(
+        f"{name:12} first {milliseconds[0]:7.1f} ms, the others {np.mean(milliseconds[1:]):.2f} ms"
+    )
+plt.xlabel("step"), plt.ylabel("milliseconds"), plt.legend()
+plt.show()
+
+# %% [markdown]
+# *One dot a step, on a logarithmic scale. With `jit` the first dot is far above the others of its colour: compilation. The others lie some ten times lower than those without `jit`, whose first step is slow as well, from a fresh kernel even slower: there each operation is compiled for itself.*
+#
+# ## 8.10 Clip, warm up
+#
+# The spikes in 8.4 are single batches that would throw the parameters far. If the norm $n$ of the whole gradient is above a limit $c$, *clipping by the global norm* scales all of it by $c/n$: shorter, in the same direction.
+#
+# ### Clip, and keep the norm
+# **Exercise** · 8 minutes · difficulty 3 of 5
+#
+# `make_clipped_step` returns a compiled `step(params, opt_state, x, y)` that gives `(params, opt_state, loss, norm)`: the optimizer sees the clipped gradient, and `norm` is what it was *before* clipping, for the plot.
+
+# %% exercise="make_clipped_step"
+def make_clipped_step(loss_fn, optimizer, max_norm: float):
+    """A jitted step that clips by the global norm and returns that norm, unclipped, last."""
+    ### BEGIN SOLUTION
+    @jax.jit
+    def step(params, opt_state, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        norm = optax.global_norm(grads)
+        factor = max_norm / jnp.maximum(norm, max_norm)
+        grads = jax.tree.map(lambda g: factor * g, grads)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss, norm
+
+    return step
+    ### END SOLUTION
+
+# %% [markdown] hints="make_clipped_step"
+# <details><summary>Hint 1: the idea</summary>
+#
+# One number for the whole tree: the factor is $c/n$ or 1, whichever is smaller. What happens at $n = 0$?
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `optax.global_norm(grads)` and `jax.tree.map`; or `optax.clip_by_global_norm(max_norm)`, which is an optimizer itself, with `init` and `update`.
+# </details>
+
+# %% check="make_clipped_step" points=3
+def squares(params, x, y):
+    return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
+
+
+def two_steps(make, max_norm, params, x, y):
+    step, opt_state, norms = (
+        make(squares, optax.sgd(0.1), max_norm),
+        optax.sgd(0.1).init(params),
+        [],
+    )
+    for _ in range(2):
+        params, opt_state, _, norm = step(params, opt_state, x, y)
+        norms.append(norm)
+    return params, jnp.stack(norms)
+
+
+def two_by_hand(max_norm, params, x, y, clip=None, after=False):
+    norms = []
+    for _ in range(2):
+        error = x @ params["w"] + params["b"] - y
+        grads = {"w": 2 * x.T @ error / error.size, "b": 2 * error.sum(axis=0) / error.size}
+        norm = np.hypot(np.linalg.norm(grads["w"]), np.linalg.norm(grads["b"]))
+        norms.append(min(norm, max_norm) if after else norm)
+        grads = (clip or whole)(grads, norm, max_norm)
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+    return params, np.array(norms)
+
+
+def whole(grads, norm, limit):
+    return jax.tree.map(lambda g: g if norm <= limit else g * limit / norm, grads)
+
+
+def each_number(grads, norm, limit):
+    return jax.tree.map(lambda g: np.clip(g, -limit, limit), grads)
+
+
+def each_leaf(grads, norm, limit):
+    return jax.tree.map(lambda g: g * min(1, limit / np.linalg.norm(g)), grads)
+
+
+def always(grads, norm, limit):
+    return jax.tree.map(lambda g: g * limit / norm, grads)
+
+
+steep = sweep(0.5, {"w": "3 2", "b": "2"}, "6 3", "6 2", count=2)
+check_values(
+    through(two_steps, make_clipped_step),
+    two_by_hand,
+    steep,
+    mistakes={
+        "each number is clipped by itself: the direction changes": partial(
+            two_by_hand, clip=each_number
+        ),
+        "each leaf is clipped by its own norm: the direction changes": partial(
+            two_by_hand, clip=each_leaf
+        ),
+        "the norm after clipping": partial(two_by_hand, after=True),
+        "the gradient is not clipped": partial(two_by_hand, clip=lambda grads, *_: grads),
+    },
+    about="steep slopes",
+)
+check_values(
+    through(two_steps, make_clipped_step),
+    two_by_hand,
+    sweep(50.0, {"w": "3 2", "b": "2"}, "6 3", "6 2", count=1),
+    mistakes={"a gradient below the limit is stretched": partial(two_by_hand, clip=always)},
+    about="gentle slopes",
+)
+_, start, x, y = steep[0]
+state = optax.sgd(0.1).init(start)
+check_traces(
+    result_of(make_clipped_step, squares, optax.sgd(0.1), 0.5),
+    [(start, state, x, y), (start, state, x, -y)],
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(two_steps, make_clipped_step),
+    two_by_hand,
+    [(0.5, {"w": np.zeros((3, 2)), "b": np.zeros(2)}, np.ones((4, 3)), np.zeros((4, 2)))],
+    about="a slope of zero",
+)
+### END HIDDEN TESTS
+
+# %%
+plt.figure(figsize=(7, 3))
+plt.hist(norms, bins=np.geomspace(norms.min(), norms.max(), 60), color="tab:red")
+plt.axvline(1.0, color="black", label=f"limit 1: {np.mean(norms > 1):.0%} of the steps are clipped")
+(
+    plt.xscale("log"),
+    plt.xlabel("norm of the gradient before clipping"),
+    plt.ylabel("steps"),
+    plt.legend(),
+)
+plt.tight_layout()
+plt.show()
+
+# %% [markdown]
+# *A histogram of the norms of the run above, on a logarithmic axis: a broad hill below 1 and a tail beyond the line at 1, the steps that clipping would shorten.*
+#
+# That is how a limit is chosen: from the recorded norms, in the tail. A limit far below *all* norms would scale every gradient to one length, and Adam hardly cares about lengths (8.2).
+#
+# ### Warm up, cool down
+# **Exercise** · 8 minutes · difficulty 4 of 5
+#
+# `scheduled_adamw(peak, warmup, total, weight_decay)` is AdamW whose learning rate at update $t = 0, 1, 2, \ldots$ is
+#
+# $$\eta_t = \text{peak}\cdot\begin{cases} t/\text{warmup} & t < \text{warmup}\\ \tfrac12\left(1+\cos\left(\pi\,\frac{t-\text{warmup}}{\text{total}-\text{warmup}}\right)\right) & \text{warmup}\le t\le\text{total}\\ 0 & t > \text{total.}\end{cases}$$
+#
+# Adam's early estimates rest on few gradients, hence the small first steps. The decay is AdamW's: the parameters shrink by $\eta_t\cdot\text{weight\_decay}$ of themselves, past Adam's division.
+
+# %% exercise="scheduled_adamw"
+def scheduled_adamw(peak: float, warmup: int, total: int, weight_decay: float):
+    """`optax.adamw` with a linear warm-up and a cosine from `peak` down to 0 at `total`."""
+    ### BEGIN SOLUTION
+    schedule = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, total)
+    return optax.adamw(schedule, weight_decay=weight_decay)
+    ### END SOLUTION
+
+# %% [markdown] hints="scheduled_adamw"
+# <details><summary>Hint 1: the idea</summary>
+#
+# An Optax learning rate is a number or a function of the step count. Write the function, or find it.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `optax.warmup_cosine_decay_schedule`; read what its `decay_steps` counts. Or `jnp.where` and `jnp.cos`: the count is traced.
+# </details>
+
+# %% check="scheduled_adamw" points=3
+def walk(make, peak, warmup, total, weight_decay, params):
+    optimizer = make(peak, warmup, total, weight_decay)
+    opt_state, path = optimizer.init(params), []
+    for _ in range(total + 3):
+        updates, opt_state = optimizer.update(jnp.ones_like(params), opt_state, params)
+        params = params + updates
+        path.append(params)
+    return jnp.stack(path)
+
+
+def walk_by_hand(peak, warmup, total, weight_decay, params, length=None, rate=None, coupled=False):
+    path, length = [], length(warmup, total) if length else total - warmup
+    m = v = np.zeros_like(params)
+    for t in range(total + 3):
+        cosine = 0.5 * (1 + np.cos(np.pi * min(1, max(0, t - warmup) / length)))
+        eta = rate(peak, t) if rate else peak * (t / warmup if t < warmup else cosine)
+        g = np.ones_like(params) + (weight_decay * params if coupled else 0)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        adam = m / (1 - 0.9 ** (t + 1)) / np.sqrt(v / (1 - 0.999 ** (t + 1)))
+        params = params - eta * (adam + (0 if coupled else weight_decay * params))
+        path.append(params)
+    return np.array(path)
+
+
+check_values(
+    through(walk, scheduled_adamw),
+    walk_by_hand,
+    [(0.1, 4, 10, 0.0, np.array([5.0, -5.0]))],
+    mistakes={
+        "the cosine takes `total` steps, and comes on top of the warm-up": partial(
+            walk_by_hand, length=lambda warmup, total: total
+        ),
+        "the cosine ends too early: the warm-up is subtracted twice": partial(
+            walk_by_hand, length=lambda warmup, total: total - 2 * warmup
+        ),
+        "the rate is constant": partial(walk_by_hand, rate=lambda peak, t: peak),
+    },
+    rtol=1e-3,
+    atol=1e-4,
+    about="the schedule",
+)
+check_values(
+    through(walk, scheduled_adamw),
+    walk_by_hand,
+    [(0.1, 4, 10, 0.5, np.array([5.0, -5.0]))],
+    mistakes={
+        "the decay goes through Adam's division: that is L2, not AdamW": partial(
+            walk_by_hand, coupled=True
+        ),
+        "`weight_decay` makes no difference": lambda a, b, c, d, e: walk_by_hand(a, b, c, 1e-4, e),
+    },
+    rtol=1e-3,
+    atol=1e-4,
+    about="the decay",
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(walk, scheduled_adamw),
+    walk_by_hand,
+    [(0.3, 0, 7, 0.1, np.array([2.0])), (0.2, 6, 8, 0.1, np.array([2.0]))],
+    rtol=1e-3,
+    atol=1e-4,
+    about="no warm-up, and a long one",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 8.11 Frozen layers
+#
+# To fine-tune, one keeps the lower layers. Optax has `optax.masked(optimizer, mask)`, which applies an optimizer to the leaves that the mask marks. It sounds right.
+#
+# **Prediction** · 2 minutes · difficulty 4 of 5
+#
+# `b` is 1.0, its gradient 3.0, and the mask says `{"a": True, "b": False}`. What is `b` after one step of `optax.masked(optax.sgd(0.1), mask)` and `apply_updates`?
+
+# %% exercise="masked_b" kind="prediction"
+# A number.
+### BEGIN SOLUTION
+masked_b = 4.0
+### END SOLUTION
+
+# %% check="masked_b" points=1
+def after_masked():
+    params, grads = {"a": 1.0, "b": 1.0}, {"a": 3.0, "b": 3.0}
+    optimizer = optax.masked(optax.sgd(0.1), {"a": True, "b": False})
+    updates, _ = optimizer.update(grads, optimizer.init(params))
+    return round(float(optax.apply_updates(params, updates)["b"]), 4)
+
+
+check_answer(
+    masked_b,
+    after_masked,
+    because="What the mask leaves out is handed on as it is: the raw gradient is added.",
+    mistakes={
+        1.0: "so it is meant; run it, and print the updates",
+        0.7: "that is `a`, which the mask marks",
+        -2.0: "the gradient is added, not subtracted",
+    },
+)
+
+# %% [markdown]
+# ### Bug hunt: frozen, and it moves
+#
+# Only the last layer is to be trained here. A hundredth of a step later the frozen ones are somewhere else:
+
+# %%
+mask = [False, False, True]
+broken_optimizer = optax.masked(optax.sgd(0.01), mask)
+grads = jax.grad(loss_fn)(params, *batch)
+updates, _ = broken_optimizer.update(grads, broken_optimizer.init(params))
+for i, layer in enumerate(updates):
+    print("layer", i, "moves by", optax.global_norm(layer), "of", optax.global_norm(grads[i]))
+
+# %% [markdown]
+# The frozen layers move by the whole gradient, a hundred times as far as the free one, and uphill.
+#
+# ### Train only the last layer
+# **Exercise** · 6 minutes · difficulty 3 of 5
+#
+# `train_only_last(optimizer)` is an Optax optimizer for a list of layers of any length: the last layer gets the updates of `optimizer`; all others stay as they are to the bit, whatever `optimizer` is (AdamW moves even where the gradient is zero).
+
+# %% exercise="train_only_last"
+def train_only_last(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`optimizer` for the last layer of a list; the other layers do not move."""
+    ### BEGIN SOLUTION
+    def labels(params):
+        return ["frozen"] * (len(params) - 1) + ["trained"]
+
+    return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
+    ### END SOLUTION
+
+# %% [markdown] hints="train_only_last"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Each part of the tree gets an optimizer of its own; the frozen part one whose updates are zero.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `optax.partition({label: optimizer, ...}, labels)`, where `labels` is a tree of labels or a function that makes it of the parameters; a label may stand for a whole subtree. `optax.set_to_zero()`.
+# </details>
+
+# %% check="train_only_last" points=3
+def two_updates(freeze, optimizer, params, grads):
+    optimizer = freeze(optimizer)
+    opt_state = optimizer.init(params)
+    for _ in range(2):
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def last_by_hand(optimizer, params, grads, rest=lambda p, g: p, rate=0.1):
+    step = lambda p, g: p - 2 * rate * g
+    return jax.tree.map(rest, params[:-1], grads[:-1]) + jax.tree.map(step, params[-1:], grads[-1:])
+
+
+def last_by_adamw(optimizer, params, grads, decay=0.5):
+    def step(p, g):
+        for _ in range(2):
+            p = p - 0.1 * (np.sign(g) + decay * p)
+        return p
+
+    return params[:-1] + jax.tree.map(step, params[-1:], grads[-1:])
+
+
+three = [{"w": "3 5", "b": "5"}, {"w": "5 4", "b": "4"}, {"w": "4 2", "b": "2"}]
+check_values(
+    through(two_updates, train_only_last),
+    last_by_hand,
+    sweep(optax.sgd(0.1), three, three, count=1),
+    mistakes={
+        "the frozen layers move by their raw gradients": partial(
+            last_by_hand, rest=lambda p, g: p + 2 * g
+        ),
+        "nothing is frozen": partial(last_by_hand, rest=lambda p, g: p - 0.2 * g),
+    },
+    about="SGD",
+)
+check_values(
+    through(two_updates, train_only_last),
+    last_by_adamw,
+    sweep(optax.adamw(0.1, weight_decay=0.5), three, three, count=1),
+    mistakes={
+        "the frozen layers shrink": lambda optimizer, params, grads: jax.tree.map(
+            lambda p: 0.95**2 * p, params
+        )
+    },
+    atol=1e-4,
+    about="AdamW, which shrinks the parameters",
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(two_updates, train_only_last),
+    last_by_hand,
+    sweep(optax.sgd(0.1), three[1:], three[1:], count=1, seed=2)
+    + sweep(optax.sgd(0.1), three[:1], three[:1], count=1, seed=3),
+    about="two layers, and one",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 8.12 The step on all devices
+#
+# The data-parallel step of lesson 07, with an optimizer: parameters and state on every device, the batch cut along its first axis. (Where you have one processor, eight are simulated; it gets no faster.)
+
+# %%
+mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,))
+image, label = jax.device_put(batch, NamedSharding(mesh, P("data")))
+jax.debug.visualize_array_sharding(image)
+
+# %% [markdown]
+# *A table of the batch of 128 images, cut into one stripe of rows for each device.*
+#
+# ### Data-parallel
+# **Exercise** · 10 minutes · difficulty 4 of 5
+#
+# `make_parallel_step(loss_fn, optimizer, mesh)` returns a compiled `step(params, opt_state, x, y)` with the results of `make_step`, which shares the batch among the devices of the mesh's one axis, `"data"`. It equals the single-device step, on any number of devices; the loss is that of the whole batch. The devices exchange gradients and losses, at most six times, and nothing else.
+
+# %% exercise="make_parallel_step"
+def make_parallel_step(loss_fn, optimizer, mesh: jax.sharding.Mesh):
+    """A jitted data-parallel `step(params, opt_state, x, y)`: `(params, opt_state, loss)`."""
+    ### BEGIN SOLUTION
+    def mean_loss(params, x, y):
+        return jax.lax.pmean(loss_fn(params, x, y), "data")
+
+    @jax.jit
+    @partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(), P("data"), P("data")), out_specs=P())
+    def step(params, opt_state, x, y):
+        loss, grads = jax.value_and_grad(mean_loss)(params, x, y)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+    ### END SOLUTION
+
+# %% [markdown] hints="make_parallel_step"
+# <details><summary>Hint 1: the idea</summary>
+#
+# The mean over the batch is the mean over devices of their local means. Average before you differentiate, and remember the first recall question.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax.shard_map` with `in_specs=(P(), P(), P("data"), P("data"))`, and `jax.lax.pmean(loss, "data")`. Or no `shard_map` at all: `jax.jit` with `in_shardings`, and the compiler does the rest.
+# </details>
+
+# %% check="make_parallel_step" points=3
+def line_loss(params, x, y):
+    return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
+
+
+def parallel_steps(mesh, make, params, x, y):
+    optimizer, losses = optax.sgd(0.05), []
+    step, opt_state = make(line_loss, optimizer, mesh), optimizer.init(params)
+    for _ in range(2):
+        params, opt_state, loss = step(params, opt_state, x, y)
+        losses.append(loss)
+    return params, jnp.stack(losses)
+
+
+def on_all(make, params, x, y):
+    return parallel_steps(mesh, make, params, x, y)
+
+
+def single_steps(params, x, y, factor=1.0):
+    losses = []
+    for _ in range(2):
+        error = x @ params["w"] + params["b"] - y
+        grads = {"w": 2 * x.T @ error / len(x), "b": 2 * np.mean(error)}
+        params = jax.tree.map(lambda p, g: p - 0.05 * factor * g, params, grads)
+        losses.append(np.mean(error**2))
+    return params, np.array(losses)
+
+
+count = len(jax.devices())
+((start, x, y),) = sweep({"w": "3", "b": ""}, f"{4 * count} 3", f"{4 * count}", count=1)
+check_values(
+    through(on_all, make_parallel_step),
+    single_steps,
+    [(start, x, y)],
+    mistakes={
+        "the gradients are summed over the devices": partial(single_steps, factor=float(count)),
+        "the devices exchange nothing: each takes a step of its own": lambda params, x, y: (
+            single_steps(params, x[:4], y[:4])
+        ),
+    },
+    about="equal to the single-device step",
+)
+check_collectives(
+    result_of(make_parallel_step, line_loss, optax.sgd(0.05), mesh),
+    start,
+    optax.sgd(0.05).init(start),
+    x,
+    y,
+    at_most={"all-reduce": 6},
+)
+### BEGIN HIDDEN TESTS
+pair = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2], axis_types=(AxisType.Auto,))
+
+
+def on_pair(make, params, x, y):
+    return parallel_steps(pair, make, params, x, y)
+
+
+check_values(
+    through(on_pair, make_parallel_step),
+    single_steps,
+    [(start, x[:6], y[:6])],
+    about="two devices",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## What to remember
+#
+# 1. A model is a list of layers, a loss, a step, a scan: each a function, each testable alone. A learning rate of zero, or one batch an epoch, turns a random training into one that you can check by hand.
+# 2. Carry on everything that changes: parameters, optimizer state, key. What is not returned is lost.
+# 3. Adam forgives a wrong factor in the loss; clipping, decay and other optimizers do not.
+# 4. The gradient has more uses than the step: by example it finds the doubtful images, by pixel it makes them.
+# 5. Frozen means that the *update* is zero: `partition` with `set_to_zero`; `masked` hands the raw gradient on.
+#
+# ## Further reading
+#
+# The Optax documentation, *Getting started* and *Freezing parameters*. He, Zhang, Ren and Sun, *Delving deep into rectifiers* (2015). Srivastava and others, *Dropout* (2014). Goodfellow, Shlens and Szegedy, *Explaining and harnessing adversarial examples* (2015). Loshchilov and Hutter, *Decoupled weight decay regularization* (2019). Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural networks* (2013), for clipping.
+#
+# ## Next
+#
+# Parameters, state and key went through your hands at each call. Lesson 09 rebuilds this very network in Flax, where modules hold them for you, and proves that the numbers are the same.

@@ -1,0 +1,160 @@
+# %% right="init_mlp"
+def init_mlp(key, sizes):
+    layers = []
+    for n, m in zip(sizes[:-1], sizes[1:]):
+        key, subkey = jax.random.split(key)
+        w = jax.random.normal(subkey, (n, m), jnp.float32) / np.float32((n / 2) ** 0.5)
+        layers.append({"b": jnp.zeros((m,), jnp.float32), "w": w})
+    return layers
+
+# %% right="mlp_forward"
+@jax.jit
+def mlp_forward(params, x):
+    for i, layer in enumerate(params):
+        before = jnp.einsum("...i,ij->...j", x, layer["w"]) + layer["b"]
+        x = before if i == len(params) - 1 else jnp.maximum(before, 0)
+    return x
+
+# %% right="cross_entropy"
+@jax.jit
+def cross_entropy(logits, y):
+    truth = jax.nn.one_hot(y, logits.shape[-1], dtype=jnp.float32)
+    return jnp.mean(-jnp.einsum("ij,ij->i", truth, jax.nn.log_softmax(logits)))
+
+# %% right="make_step"
+def make_step(loss_fn, optimizer):
+    def step(params, opt_state, x, y):
+        loss, pull = jax.vjp(lambda params: loss_fn(params, x, y), params)
+        (grads,) = pull(jnp.float32(1))
+        updates, opt_state = optimizer.update(grads, opt_state, params=params)
+        return jax.tree.map(jnp.add, params, updates), opt_state, loss
+
+    return jax.jit(step)
+
+# %% right="run_epoch"
+@partial(jax.jit, static_argnums=0)
+def run_epoch(step, params, opt_state, x, y, order):
+    def body(carry, batch):
+        *carry, loss = step(*carry, *batch)
+        return tuple(carry), loss
+
+    carry, losses = jax.lax.scan(body, (params, opt_state), (x[order], y[order]))
+    return *carry, losses
+
+# %% right="train"
+def train(key, params, x, y, optimizer, epochs, batch_size):
+    count = len(x) - len(x) % batch_size
+
+    @jax.jit
+    def epoch(carry, key, x, y):
+        order = jnp.argsort(jax.random.uniform(key, len(x)))[:count].reshape(-1, batch_size)
+
+        def step(carry, batch):
+            loss, grads = jax.value_and_grad(loss_fn)(carry[0], *batch)
+            updates, opt_state = optimizer.update(grads, carry[1], carry[0])
+            return (optax.apply_updates(carry[0], updates), opt_state), loss
+
+        return jax.lax.scan(step, carry, (x[order], y[order]))
+
+    carry, losses = (params, optimizer.init(params)), []
+    for _ in range(epochs):
+        key, subkey = jax.random.split(key)
+        carry, some = epoch(carry, subkey, x, y)
+        losses.append(some)
+    return carry[0], jnp.stack(losses)
+
+# %% right="confusion_matrix"
+def confusion_matrix(y, predicted, classes):
+    rows, columns = (jax.nn.one_hot(labels, classes, dtype=jnp.int32) for labels in (y, predicted))
+    return jnp.einsum("ni,nj->ij", rows, columns)
+
+# %% right="confusion_matrix"
+@partial(jax.jit, static_argnums=2)
+def confusion_matrix(y, predicted, classes):
+    pairs = jnp.int32(y) * classes + predicted
+    return jnp.bincount(pairs, length=classes**2).reshape(classes, classes)
+
+# %% right="mlp_dropout"
+@partial(jax.jit, static_argnames=("rate", "train"))
+def mlp_dropout(params, x, key, rate, train):
+    keys = jax.random.split(key, len(params))
+    for layer, layer_key in zip(params[:-1], keys):
+        x = jnp.maximum(x @ layer["w"] + layer["b"], 0)
+        dropped = jax.random.uniform(layer_key, x.shape) < (rate if train else 0.0)
+        x = x * ~dropped / jnp.float32(1 - rate if train else 1)
+    return x @ params[-1]["w"] + params[-1]["b"]
+
+# %% right="gradient_norms"
+def gradient_norms(loss_fn, params, x, y):
+    grads = jax.vmap(jax.grad(loss_fn), (None, 0, 0))(params, x[:, None], y[:, None])
+    squares = [jnp.sum(leaf.reshape(len(x), -1) ** 2, axis=1) for leaf in jax.tree.leaves(grads)]
+    return jnp.sqrt(sum(squares))
+
+# %% right="adversarial"
+@partial(jax.jit, static_argnums=0)
+def adversarial(loss_fn, params, x, y, epsilon):
+    _, pull = jax.vjp(lambda x: loss_fn(params, x, y), x)
+    (slope,) = pull(jnp.float32(1))
+    up, down = jnp.minimum(x + epsilon, 1), jnp.maximum(x - epsilon, 0)
+    return jnp.where(slope > 0, up, jnp.where(slope < 0, down, x))
+
+# %% right="hundred_steps"
+def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
+    f = jax.jit(step) if jit else step
+    ends = [clock()]
+    for _ in range(100):
+        params, opt_state, loss = f(params, opt_state, x, y)
+        jax.block_until_ready((params, opt_state, loss))
+        ends.append(clock())
+    return params, opt_state, ends[1] - ends[0], (ends[-1] - ends[1]) / 99
+
+# %% right="make_clipped_step"
+def make_clipped_step(loss_fn, optimizer, max_norm):
+    clip = optax.clip_by_global_norm(max_norm)
+
+    def step(params, opt_state, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(grads)))
+        clipped, _ = clip.update(grads, clip.init(params))
+        updates, opt_state = optimizer.update(clipped, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss, norm
+
+    return jax.jit(step)
+
+# %% right="scheduled_adamw"
+def scheduled_adamw(peak, warmup, total, weight_decay):
+    def rate(t):
+        part = jnp.clip((t - warmup) / (total - warmup), 0, 1)
+        return jnp.where(
+            t < warmup, peak * t / max(warmup, 1), peak * jnp.cos(jnp.pi * part / 2) ** 2
+        )
+
+    return optax.chain(
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(rate),
+    )
+
+# %% right="train_only_last"
+def train_only_last(optimizer):
+    def init(params):
+        return optimizer.init(params[-1])
+
+    def update(grads, opt_state, params=None):
+        last = None if params is None else params[-1]
+        updates, opt_state = optimizer.update(grads[-1], opt_state, last)
+        return jax.tree.map(jnp.zeros_like, grads[:-1]) + [updates], opt_state
+
+    return optax.GradientTransformation(init, update)
+
+# %% right="make_parallel_step"
+def make_parallel_step(loss_fn, optimizer, mesh):
+    whole, cut = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+
+    @partial(jax.jit, in_shardings=(whole, whole, cut, cut), out_shardings=whole)
+    def step(params, opt_state, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
