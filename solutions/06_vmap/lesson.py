@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 6 · Vectorisation
 #
-# You write a function of *one* example, one particle, one pixel, and `jax.vmap` makes of it the function of a thousand: no loop, no extra axis in your formulas, and no slower than what you would have written with the extra axis. After this lesson you can choose which axis of which argument is mapped, take a gradient for each example and clip it, start an ensemble that is not ten copies of one network, push a whole loop over a crowd, and let the examples of a batch talk to each other. You will also know what becomes of a branch and of a `while_loop`, which is where vectorising bites.
+# You write a function of *one* example, one particle, one pixel, and `jax.vmap` makes of it the function of a thousand: no loop, no extra axis in your formulas, and no slower than what you would have written with the extra axis. After this lesson you can choose which axis of which argument is mapped, take a gradient for each example and clip it, start an ensemble that is not ten copies of one network, map a function that has a loop in it, and let the examples of a batch exchange numbers. You will also know what becomes of a branch and of a `while_loop`, where vectorising has its price.
 #
 # About 90 minutes. You need lessons 01 to 05.
 
@@ -131,7 +131,7 @@ print(jax.make_jaxpr(jax.vmap(lambda x: w @ x))(xs))
 # ### One question, one sentence
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# Attention, for one query $q$ and one sentence: word $i$ has the score $s_i = k_i \cdot q / \sqrt{d}$, where $d$ is the number of features, and the result is $\sum_i p_i v_i$ with $p$ the softmax of $s$. Only the first `length` words count ($1 \le$ `length` $\le$ `words`); the rest is padding, and may hold anything finite. Write it for one query. Others will map it, over any of its arguments. Scores may be in the hundreds.
+# Attention, for one query $q$ and one sentence: word $i$ has the score $s_i = k_i \cdot q / \sqrt{d}$, where $d$ is the number of features, and the result is $\sum_i p_i v_i$ with $p$ the softmax of $s$. Only the first `length` words count ($1 \le$ `length` $\le$ `words`); the rest is padding, and may hold anything finite. Write it for one query. Others will map it, over any of its arguments. Scores may be in the hundreds, of either sign.
 
 
 # %% exercise="attend"
@@ -195,6 +195,14 @@ attention_mistakes = {
     "the padding counts": everything,
     "a score of zero is not a weight of zero": lambda *args: word_by_word(*args, filling=0.0),
     "masked after the softmax, so the weights no longer add up to one": not_normalised,
+    "one word too many: the words are counted from zero": lambda query, keys, values, length: (
+        word_by_word(query, keys, values, min(length + 1, len(keys)))
+    ),
+    "divided by the root of the number of words, where the features are meant": (
+        lambda query, keys, *rest: word_by_word(
+            query * np.sqrt(len(query) / len(keys)), keys, *rest
+        )
+    ),
 }
 check_values(attend, word_by_word, sentences(4, 6, 1), mistakes=attention_mistakes)
 check_batched(attend, sentences(2, 5, 6, seed=1))
@@ -205,9 +213,23 @@ check_values(
     mistakes={"the exponential overflows": lambda query, keys, values, length: values[0] * np.nan},
     about="scores in the hundreds",
 )
+query, keys, values, length = sentences(3, seed=2)[0]
+litter = 1e12 * np.array([0.0, 0.0, 0.0, 1.0, -1.0, 1.0])[:, None]
+check_values(
+    attend,
+    word_by_word,
+    [(query, keys + litter * np.sign(query), values + litter, length)],
+    mistakes={
+        "the padding takes part in the maximum, and every other exponential is zero": (
+            lambda query, keys, values, length: values[0] * np.nan
+        ),
+        "a number is added to the scores of the padding, where they should be replaced": everything,
+    },
+    about="large numbers in the padding",
+)
 ### BEGIN HIDDEN TESTS
 words = np.linspace(19.99, 20.01, 5)[:, None] * np.ones(4)
-low = np.full(4, -30.0), words, np.arange(10.0).reshape(5, 2) ** 2, np.int32(2)
+low = np.full(4, -24.95), words, np.arange(10.0).reshape(5, 2) ** 2, np.int32(2)
 check_values(
     attend,
     word_by_word,
@@ -401,7 +423,7 @@ losses = jax.vmap(loss_fn, in_axes=(None, 0, 0))(params, x, y)
 print(losses.shape, jnp.mean(losses), loss_fn(params, x, y))
 
 # %% [markdown]
-# With a batch, `loss_fn` gives the mean of what it gives with single examples: nothing in it had to change. That works because `@` and `+` treat leading axes kindly, which is luck and not a plan. `attend` of a batch of queries, without `vmap`, would be wrong or an error.
+# With a batch, `loss_fn` gives the mean of what it gives with single examples: nothing in it had to change. That works because `@` and `+` happen to pass leading axes through; many functions do not. `attend` of a batch of queries, without `vmap`, would be wrong or an error.
 #
 # ### Many heads on one trunk
 # **Exercise** · 7 minutes · difficulty 3 of 5
@@ -694,6 +716,7 @@ check_values(
             partial(shortened, divide=True)
         ),
         "the sum of the clipped gradients, not their mean": sum_for_mean,
+        "nothing is clipped": lambda params, x, y, limit: one_after_another(params, x, y, np.inf),
     },
 )
 zeros = {"w": np.zeros((4, 1)), "b": np.zeros(1)}
@@ -920,7 +943,7 @@ plt.show()
 # %% [markdown]
 # *Left: the plane of starting points in three colours, one for each cube root of 1; large plain regions around the roots, and between them chains of ever smaller drops in all three colours. Right: few rounds in the plain regions, many along the chains.*
 #
-# Ninety thousand loops of different lengths, and yet a machine that does the same operation to all. How?
+# Ninety thousand loops of different lengths have become one program, which does the same operations to all of them. How does it stop?
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
@@ -964,7 +987,7 @@ check_answer(
 # ### A crowd of particles
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# A particle at $x$ is pushed by a force, a function of *one* position, and by chance: $x_{t+1} = x_t + \Delta t \cdot \text{force}(x_t) + \sqrt{\Delta t} \cdot \text{noise}_t$. `paths(force, starts, noise, dt)` holds $x_1, x_2, \dots$ of each particle (the start is not among them). One program, whose size depends on neither the steps nor the particles.
+# A particle at $x$ is pushed by a force, a function of *one* position, and by chance: $x_{t+1} = x_t + \Delta t \cdot \text{force}(x_t) + \sqrt{\Delta t} \cdot \text{noise}_t$. `paths(force, starts, noise, dt)` holds $x_1, x_2, \dots$ of each particle (the start is not among them). Use `lax.scan`; the size of the program depends on neither the steps nor the particles.
 
 
 # %% exercise="paths"
@@ -1043,6 +1066,7 @@ check_values(
 check_primitives(
     paths,
     *sweep(to_the_ring, "4 2", "6 4 2", 0.1, count=1)[0],
+    static_argnums=(3,),
     requires=["scan"],
     same_size_for=sweep(to_the_ring, "7 2", "6 7 2", 0.1, count=1)
     + sweep(to_the_ring, "4 2", "9 4 2", 0.1, count=1),
@@ -1120,7 +1144,7 @@ def guarded_root(v):
 print(jax.make_jaxpr(jax.vmap(guarded_root))(x[:, 0]))
 
 # %% [markdown]
-# There is a select *before* the root as well: where the branch is not taken, it is fed the `stop_gradient` of its input. What comes back along that way is dropped, NaN or not. The rule for `cond` was made so on purpose; `where` has no such rule, and cannot have one.
+# There is a select *before* the root as well: where the branch is not taken, it is fed the `stop_gradient` of its input. What comes back along that way is dropped, NaN or not. The rule for `cond` was made so on purpose. `where` cannot do the same: it is given two finished arrays, and does not know how they were made.
 #
 # ### Bug hunt: bodies that pull at themselves
 #
@@ -1147,7 +1171,7 @@ print("force", -jax.grad(energy_broken)(places, jnp.ones(2)))
 # ### Forces
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# Write `energy` so that its gradient by `x` is right as well, up to float32: nothing may be added to the distances, since two bodies may come close. No two bodies are in the same place. No loop over bodies.
+# Write `energy` so that its gradient by `x` is right as well, up to float32: nothing may be added to the distances, since two bodies may come close, and not only near the origin. No two bodies are in the same place. No loop over bodies.
 
 
 # %% exercise="energy"
@@ -1212,7 +1236,11 @@ check_values(
     },
     about="energy and gradient",
 )
-close = np.array([[0.0, 0.0], [0.01, 0.0], [2.0, 1.0]]), np.array([1.0, 2.0, 1.0])
+corner = 3.0 + 1365 / 4096
+close = (
+    np.array([[corner, 4.0], [corner + 2**-8, 4.0 + 2**-9], [5.0, 5.0]]),
+    np.array([1.0, 2.0, 1.0]),
+)
 check_values(
     through(energy_and_gradient, energy),
     by_pairs,
@@ -1220,7 +1248,7 @@ check_values(
     mistakes={
         "something is added to the distances": lambda x, mass: by_pairs(x, mass, softening=1e-6)
     },
-    about="two close bodies",
+    about="two close bodies, away from the origin",
 )
 check_primitives(
     energy,
@@ -1280,7 +1308,7 @@ print(jax.vmap(softmax_of_one, axis_name="word")(jnp.array([1.0, 2.0, 3.0])))
 # ### Batch normalisation with padding
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `normalised` is called for one example under a `vmap` whose axis has the name `axis_name`. Example $i$ has features $x_i$ and a weight $w_i \ge 0$, which is zero for padding. With $\mu = \sum_i w_i x_i / \sum_i w_i$ and $\sigma^2 = \sum_i w_i (x_i - \mu)^2 / \sum_i w_i$, feature by feature, return $(x - \mu) / \sqrt{\sigma^2 + 10^{-5}}$.
+# `normalised` is called for one example under a `vmap` whose axis has the name `axis_name`. Example $i$ has features $x_i$ and a weight $w_i \ge 0$, which is zero for padding. With $\mu = \sum_i w_i x_i / \sum_i w_i$ and $\sigma^2 = \sum_i w_i (x_i - \mu)^2 / \sum_i w_i$, feature by feature, return $(x - \mu) / \sqrt{\sigma^2 + 10^{-5}}$, for padding as for the others. The mean may be far from zero, a thousand with a spread of one, and the result is to be good all the same.
 
 
 # %% exercise="normalised"
@@ -1354,6 +1382,9 @@ check_values(
         "a weight is taken for yes or no": lambda x, weight, name: all_together(
             x, 1.0 * (weight > 0), name
         ),
+        "the padding is set to zero; the formula holds for it too": lambda x, weight, name: (
+            all_together(x, weight, name) * (weight > 0)[:, None]
+        ),
     },
     about="one batch",
 )
@@ -1370,7 +1401,6 @@ check_values(
     },
     about="small features",
 )
-### BEGIN HIDDEN TESTS
 far = 1000.0 + sweep("6 3", count=1, seed=2)[0][0]
 check_values(
     through(as_batch, normalised),
@@ -1378,7 +1408,18 @@ check_values(
     [(far, np.ones(6), "batch")],
     rtol=0.01,
     atol=0.002,
-    about="a mean far from zero",
+    about="a mean far from zero: squares of about a million have no digits left for the variance",
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(as_batch, normalised),
+    all_together,
+    [(*sweep("4 3", count=1, seed=3)[0], np.array([0.1, 0.0, 0.2, 0.1]), "batch")],
+    mistakes={
+        "the sum of the weights may be less than one": lambda x, weight, name: all_together(
+            x, weight, name, total=1.0
+        )
+    },
 )
 ### END HIDDEN TESTS
 

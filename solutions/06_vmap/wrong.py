@@ -28,6 +28,22 @@ def attend(query, keys, values, length):
     shares = jnp.where(jnp.arange(len(keys)) < length, shares, 0.0)
     return shares / jnp.sum(shares) @ values
 
+# %% wrong="attend" says="takes part in the maximum"
+def attend(query, keys, values, length):
+    scores = keys @ query / jnp.sqrt(query.size)
+    shares = jnp.exp(scores - jnp.max(scores)) * (jnp.arange(len(keys)) < length)
+    return shares / jnp.sum(shares) @ values
+
+# %% wrong="attend" says="where they should be replaced"
+def attend(query, keys, values, length):
+    scores = keys @ query / jnp.sqrt(query.size)
+    return jax.nn.softmax(scores - 1e9 * (jnp.arange(len(keys)) >= length)) @ values
+
+# %% wrong="attend" says="one word too many"
+def attend(query, keys, values, length):
+    scores = keys @ query / jnp.sqrt(query.size)
+    return jax.nn.softmax(scores, where=jnp.arange(len(keys)) <= length) @ values
+
 # %% wrong="attend" says="the score given to the padding is not low enough"
 def attend(query, keys, values, length):
     scores = keys @ query / jnp.sqrt(query.size)
@@ -351,6 +367,14 @@ def energy(x, mass):
     pairs = -mass[:, None] * mass / jnp.sqrt(square)
     return jnp.sum(pairs * (1 - jnp.eye(len(mass)))) / 2
 
+# %% wrong="energy" says="a constant factor"
+def energy(x, mass):
+    squares = jnp.sum(x**2, axis=1)
+    square = squares[:, None] + squares - 2 * x @ x.T
+    same = jnp.eye(len(mass), dtype=bool)
+    pairs = mass[:, None] * mass / jnp.sqrt(jnp.where(same, 1.0, square))
+    return -jnp.sum(jnp.where(same, 0.0, pairs)) / 2
+
 # %% wrong="energy" says="grows"
 def energy(x, mass):
     total = 0.0
@@ -412,9 +436,22 @@ def normalised(x, weight, axis_name):
     apart = x - lax.psum(weight * x, axis_name) / size
     return apart / (jnp.sqrt(lax.psum(weight * apart**2, axis_name) / size) + 1e-5)
 
-# %% wrong="normalised" says="wrong on hidden ones"
+# %% wrong="normalised" says="the numbers are not the ones that are meant"
 def normalised(x, weight, axis_name):
     size = lax.psum(weight, axis_name)
     mean = lax.psum(weight * x, axis_name) / size
     square = lax.psum(weight * x**2, axis_name) / size
     return (x - mean) / jnp.sqrt(square - mean**2 + 1e-5)
+
+# %% wrong="normalised" says="the padding is set to zero"
+def normalised(x, weight, axis_name):
+    size = lax.psum(weight, axis_name)
+    apart = x - lax.psum(weight * x, axis_name) / size
+    result = apart / jnp.sqrt(lax.psum(weight * apart**2, axis_name) / size + 1e-5)
+    return jnp.where(weight > 0, result, 0.0)
+
+# %% wrong="normalised" says="may be less than one"
+def normalised(x, weight, axis_name):
+    size = jnp.maximum(lax.psum(weight, axis_name), 1.0)
+    apart = x - lax.psum(weight * x, axis_name) / size
+    return apart / jnp.sqrt(lax.psum(weight * apart**2, axis_name) / size + 1e-5)
