@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
-from scipy.stats import expon, laplace, norm
+from scipy.stats import binom, expon, laplace, norm
 
 from graders import (
     check_answer,
@@ -347,8 +347,9 @@ def waiting_times(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> A
 # </details>
 
 # %% check="waiting_times" points=3
-def all_finite(sample, key, shape, rate):
-    return jnp.isfinite(sample(key, shape, rate)).all()
+def finite_and_long(sample, key, shape, rate):
+    times = sample(key, shape, rate)
+    return jnp.stack([jnp.isfinite(times).all(), times.max() > 9 / rate])
 
 
 mistaken = {
@@ -367,11 +368,14 @@ check_distribution(
 check_shape(waiting_times, jax.random.key(0), (40, 5), 1.0, returns="40 5")
 check_keys(waiting_times, jax.random.key(0), (40, 5), 1.0, rows=True)
 check_values(
-    through(all_finite, waiting_times),
-    [np.array(True)],
+    through(finite_and_long, waiting_times),
+    [np.array([True, True])],
     [(jax.random.key(7), (2**18,), 1.0)],
-    mistakes={"infinite where `uniform` returned 0": lambda *args: False},
-    about="a key whose uniform numbers include 0",
+    mistakes={
+        "infinite where `uniform` returned 0": lambda *args: np.array([False, True]),
+        "the longest waiting times are cut off": lambda *args: np.array([True, False]),
+    },
+    about="all are finite, the longest is long: a key whose uniform numbers include 0",
 )
 ### BEGIN HIDDEN TESTS
 check_distribution(
@@ -391,7 +395,7 @@ check_distribution(
 #
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# `draw_distinct(key, logits, n, k)` makes `n` such draws, each of `k` different choices in the order in which they were drawn. Only differences between logits matter, so they may be as large as they like.
+# `draw_distinct(key, logits, n, k)` makes `n` such draws, each of `k` different choices in the order in which they were drawn. Only differences between logits matter, so they may be as large as they like. The checks ask for 20,000 draws: a Python loop over them would take minutes.
 
 # %% exercise="draw_distinct"
 def draw_distinct(
@@ -611,7 +615,7 @@ check_answer(
 )
 
 # %% [markdown]
-# (Nor does it follow legacy keys, section 5.9.) So a test has a second leg: do any two arrays in a result coincide? `check_keys` below runs on both.
+# (Nor does it follow legacy keys, section 5.9, nor object to a key that is split and then folded.) So a test has a second leg: do any two arrays in a result coincide? `check_keys` below runs on both.
 #
 # ### Noise and mask
 # **Exercise** · 4 minutes · difficulty 2 of 5
@@ -649,6 +653,10 @@ def zeros_in(corrupt, key, x):
     return corrupt(key, x, 1.0, 0.5) == 0
 
 
+def zeros_in_a_row(corrupt, key, x):
+    return zeros_in(corrupt, key, x).sum(axis=1)
+
+
 check_distribution(
     corrupt,
     jax.random.key(0),
@@ -673,6 +681,14 @@ check_distribution(
 check_keys(corrupt, jax.random.key(1), np.ones((4, 50)), 1.0, 0.25, about="the whole")
 check_keys(
     through(zeros_in, corrupt), jax.random.key(1), np.ones((4, 50)), rows=True, about="the zeros"
+)
+check_distribution(
+    through(zeros_in_a_row, corrupt),
+    jax.random.key(2),
+    np.ones((20_000, 4)),
+    cdf=binom(4, 0.5).cdf,
+    mistakes={"all pixels of a row are dropped together": lambda v: (v >= 0) / 2 + (v >= 4) / 2},
+    about="how many zeros a row has",
 )
 ### BEGIN HIDDEN TESTS
 check_keys(
@@ -745,7 +761,7 @@ def through_identities(layers, width):
 
 
 def unit_by_unit(apply, key, params, x):
-    return apply(key, params, x, 0.5, True).T
+    return {"units": apply(key, params, x, 0.5, True).T}
 
 
 def zero_or(value, chance):
@@ -767,6 +783,16 @@ check_values(
         "a ReLU after the last layer": lambda *args: layer_by_layer(*args, relu_last=True),
     },
     about="evaluation, without a key",
+)
+check_keys(
+    mlp_dropout,
+    jax.random.key(3),
+    through_identities(2, 40),
+    np.ones((6, 40)),
+    0.5,
+    True,
+    rows=True,
+    about="the examples of a batch",
 )
 check_distribution(
     mlp_dropout,
@@ -905,12 +931,13 @@ def gumbel(v):
     return np.exp(-np.exp(-np.maximum(v, -50.0)))
 
 
-def simulated(log_density, start, steps, width, accept, moves="standard_normal"):
+def simulated(log_density, start, steps, width, accept, moves="standard_normal", fresh=True):
     """The distribution after the last step in NumPy, where `accept` decides."""
     rng = np.random.default_rng(0)
     x = np.array(start)
-    for _ in range(steps):
-        z, u = getattr(rng, moves)(x.shape), rng.random(x.shape)
+    for i in range(steps):
+        if fresh or i == 0:
+            z, u = getattr(rng, moves)(x.shape), rng.random(x.shape)
         proposed = x + width * z
         gain = np.asarray(log_density(proposed) - log_density(x))
         x = np.where(accept(u, gain, z), proposed, x)
@@ -934,6 +961,9 @@ check_distribution(
             log_gumbel, many, 50, 2.0, lambda u, gain, z: np.log(norm.cdf(z)) < gain
         ),
         "every proposal is accepted": norm(2, 2 * np.sqrt(50)).cdf,
+        "every step draws the same numbers: the key does not change": simulated(
+            log_gumbel, many, 50, 2.0, lambda u, gain, z: np.log(u) < gain, fresh=False
+        ),
         "only moves uphill are made": simulated(
             log_gumbel, many, 50, 2.0, lambda u, gain, z: gain > 0
         ),
@@ -1179,6 +1209,13 @@ check_keys(
     2,
     {"dense_12": (4, 5), "dense_21": (5, 4), "d": (20,)},
     about="other names",
+)
+check_keys(
+    init_ensemble,
+    jax.random.key(0),
+    2,
+    {"gate_value_1602": (20,), "bias_down_1889": (20,)},
+    about="names whose CRC-32 are neighbours",
 )
 ### END HIDDEN TESTS
 

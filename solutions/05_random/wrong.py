@@ -86,6 +86,11 @@ def init_mlp(key, sizes):
         for k, n_in, n_out in zip(keys, sizes, sizes[1:])
     ]
 
+# %% wrong="waiting_times" says="the longest waiting times are cut off"
+def waiting_times(key, shape, rate):
+    u = jax.random.uniform(key, shape)
+    return -jnp.log(jnp.maximum(u, 1e-3)) / rate
+
 # %% wrong="waiting_times" says="multiplied by the rate"
 def waiting_times(key, shape, rate):
     return -jnp.log1p(-jax.random.uniform(key, shape)) * rate
@@ -163,6 +168,13 @@ def draw_distinct(key, logits, n, k):
     left = jnp.where(jnp.arange(logits.size) == first, -jnp.inf, logits)
     rest = jax.random.categorical(rest_key, left[:, None, :], shape=(n, k - 1))
     return jnp.concatenate([first, rest], axis=1)
+
+# %% wrong="corrupt" says="all pixels of a row are dropped together"
+def corrupt(key, x, sigma, drop):
+    noise_key, mask_key = jax.random.split(key)
+    x = x + sigma * jax.random.normal(noise_key, x.shape)
+    kept = jax.random.bernoulli(mask_key, 1 - drop, x.shape[:1])
+    return jnp.where(jnp.expand_dims(kept, tuple(range(1, x.ndim))), x, 0.0)
 
 # %% wrong="corrupt" says="where the noise is largest"
 def corrupt(key, x, sigma, drop):
@@ -279,7 +291,7 @@ def mlp_dropout(key, params, x, keep, train):
         x = jnp.where(jax.random.bernoulli(key, keep, x.shape), x / keep, 0.0)
     return x @ params[-1]["w"] + params[-1]["b"]
 
-# %% wrong="mlp_dropout" says="row 0 and the result, row 1 are equal"
+# %% wrong="mlp_dropout" says="['units'], row 1 are equal"
 def mlp_dropout(key, params, x, keep, train):
     for layer in params[:-1]:
         x = jax.nn.relu(x @ layer["w"] + layer["b"])
@@ -288,7 +300,7 @@ def mlp_dropout(key, params, x, keep, train):
             x = jnp.where(jax.random.bernoulli(mask_key, keep, (len(x), 1)), x / keep, 0.0)
     return x @ params[-1]["w"] + params[-1]["b"]
 
-# %% wrong="mlp_dropout" says="another distribution"
+# %% wrong="mlp_dropout" says="the result, row 0 and the result, row 1 are equal"
 def mlp_dropout(key, params, x, keep, train):
     for layer in params[:-1]:
         x = jax.nn.relu(x @ layer["w"] + layer["b"])
@@ -336,7 +348,7 @@ def metropolis(key, log_density, start, steps, width):
 
     return jax.lax.scan(step, start, jax.random.split(key, steps))[1]
 
-# %% wrong="metropolis" says="another distribution"
+# %% wrong="metropolis" says="every step draws the same numbers"
 def metropolis(key, log_density, start, steps, width):
     move_key, accept_key = jax.random.split(key)
 
@@ -496,6 +508,14 @@ def epoch_batches(key, epoch, n, batch_size):
 def epoch_batches(key, epoch, n, batch_size):
     order = jax.random.permutation(jax.random.split(key, 1000)[epoch], n)
     return order[: n // batch_size * batch_size].reshape(-1, batch_size)
+
+# %% wrong="init_ensemble" says="[0]['bias_down_1889'] and [1]['gate_value_1602'] are equal"
+def init_ensemble(key, members, shapes):
+    def draw(i, name):
+        number = (i + zlib.crc32(name.encode())) % 2**32
+        return jax.random.normal(jax.random.fold_in(key, number), shapes[name])
+
+    return [{name: draw(i, name) for name in shapes} for i in range(members)]
 
 # %% wrong="init_ensemble" says="a dict where a list is meant"
 def init_ensemble(key, members, shapes):
