@@ -32,12 +32,13 @@ class Trial:
     @property
     def words(self) -> list[str]:
         """All that the checks said, for comparing two places with each other."""
-        return [_words(verdict) for verdict in self.verdicts] + (
+        return [words_of(verdict) for verdict in self.verdicts] + (
             [str(self.error)] * bool(self.error)
         )
 
 
-def _words(verdict: Verdict) -> str:
+def words_of(verdict: Verdict) -> str:
+    """All that a check said, for comparing two places with each other."""
     failure = verdict.failure
     if failure is None:
         return "passed"

@@ -3,7 +3,7 @@
 #
 # One array can lie on eight devices and still be one array, with one shape, and the programs you have written so far run on it as they are. After this lesson you can say which device holds which part, let `jit` divide the work or divide it yourself with `jax.shard_map`, train the MLP of this course on all devices with the very numbers that one device gives, cut a layer that is too large for one, migrate old `pmap` code, and count the messages between devices before you pay for them.
 #
-# About 90 minutes. You need lessons 02, 03 and 06.
+# About 90 minutes. You need lessons 02, 03, 05 and 06.
 #
 # You need no hardware: where fewer than two accelerators are found, `lesson_devices(8)` makes eight CPU devices out of one. That is possible only until JAX starts its backend, which the first array does. If the next cell says that JAX has already started, choose Kernel, Restart, and run that cell before any other.
 
@@ -337,7 +337,7 @@ check_answer(
 # ### A step that places its own arguments
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# `compile_step(step, mesh)` returns `step` compiled for `mesh`: it takes `params, x, y` as NumPy arrays, cuts `x` and `y` along axis 0 over `"data"`, and leaves the new parameters whole on every device. The devices share the work.
+# `compile_step(step, mesh)` returns `step`, compiled by `jax.jit` for `mesh`: it takes `params, x, y` as NumPy arrays, cuts `x` and `y` along axis 0 over `"data"`, and leaves the new parameters whole on every device. The devices share the work.
 
 # %% exercise="compile_step"
 def compile_step(step, mesh):
@@ -504,7 +504,7 @@ def own_largest(scores, mesh):
 check_values(
     sharded_softmax,
     softmax_by_hand,
-    [*cases, (np.linspace(900, 1000, 2 * n, dtype=np.float32), mesh)],
+    [*cases, (np.linspace(-900, 1000, 2 * n, dtype=np.float32), mesh)],
     mistakes={
         "each device normalises its own part: the parts sum to one each": alone,
         "each device takes off its own maximum, and then they add what does not belong together": (
@@ -713,7 +713,7 @@ print("with pmean:   ", (averaged(params, x, y)["output"]["b"] / grads["output"]
 # %% [markdown]
 # The parameters are *one* value, used by every device. Where a value is used several times, its gradient is the sum over the uses; here they are on n devices, so reverse mode ends in a `psum`. And `pmean` afterwards averages n equal numbers, which changes nothing. (`pmap`, and `shard_map` with `check_vma=False`, do not do this: there, as in most older texts, the `pmean` of gradients is right.)
 #
-# Two ways are right. Make the *loss* the global one, with `lax.pmean` inside the function that is differentiated. Or mark the parameters as varying first, `lax.pcast(params, "data", to="varying")`: then each device has gradients of its own, and `pmean` is due.
+# Two ways are right while `check_vma` is on, as it is by default. Make the *loss* the global one, with `lax.pmean` inside the function that is differentiated (with `check_vma=False` each device would then keep the gradient of its own part). Or mark the parameters as varying first, `lax.pcast(params, "data", to="varying")`: then each device has gradients of its own, and `pmean` is due.
 #
 # ### The data-parallel step
 # **Exercise** · 10 minutes · difficulty 4 of 5
@@ -1029,7 +1029,7 @@ check_values(
 # %% [markdown]
 # ## 7.7 Send less
 #
-# Messages cost more than arithmetic: a link between devices carries far fewer bytes than memory does. So ask of each message how large it is, and whether something smaller would do. A line through points on all devices, as a newcomer fits it (to JAX a gathered value still varies, hence `check_vma=False`):
+# Messages cost more than arithmetic: a link between devices carries far fewer bytes than memory does. So ask of each message how large it is, and whether something smaller would do. A line through points on all devices, as a newcomer fits it (to JAX a gathered value varies by default, hence `check_vma=False`):
 
 # %%
 def fit_by_gathering(x, y):
@@ -1315,7 +1315,7 @@ check_values(sentence_vectors, vectors_by_hand, [words(n, 3 * n, 2, seed=1)], ab
 # %% [markdown]
 # ## 7.9 More than one machine
 #
-# All devices so far belong to one Python process. On a cluster each machine runs the same script, and begins, before any array, with `jax.distributed.initialize(coordinator_address, num_processes, process_id)` (on Cloud TPUs and under Slurm without arguments). From then on `jax.devices()` lists the devices of all machines and `jax.local_devices()` your own; meshes, `jit` and `shard_map` go on as you have written them. Each process must issue the same operations in the same order, or all wait for ever. It sees only its own parts (`addressable_shards`) and brings only its own data: `jax.make_array_from_process_local_data` joins them. It is not run here.
+# All devices so far belong to one Python process. On a cluster each machine runs the same script, and begins, before any array or `jax.devices()`, with `jax.distributed.initialize(coordinator_address, num_processes, process_id)` (on Cloud TPUs and under Slurm without arguments). From then on `jax.devices()` lists the devices of all machines and `jax.local_devices()` your own; meshes, `jit` and `shard_map` go on as you have written them. Each process must issue the same operations in the same order, or all wait for ever. It sees only its own parts (`addressable_shards`) and brings only its own data: `jax.make_array_from_process_local_data` joins them. It is not run here.
 #
 # ## What to remember
 #
