@@ -90,7 +90,7 @@ MISTAKES = {
         lambda x: x.mean(axis=1) * (1 + (x.shape[0] > x.shape[1])),
         "right on some inputs",
     ),
-    "nothing": (lambda x: x.mean(axis=1) and None, "truth value of an array"),
+    "nothing": (lambda x: x.mean(axis=1) and None, "asks a whole array whether it is true"),
     "other column": (lambda x: x[:, 0], "the numbers are not the ones that are meant"),
 }
 
