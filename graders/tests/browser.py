@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 NAMES = ("chromium", "google-chrome")  # .ci/run looks for the same
-PATIENCE = 120_000  # milliseconds for what takes a second or two where nothing else runs
+PATIENCE = 240_000  # milliseconds, for what takes seconds on a machine with little else to do
 
 
 def chromium() -> str | None:
@@ -60,4 +60,4 @@ def cards(page: Page) -> Locator:
 
 def card(page: Page, exercise: str) -> Locator:
     """The card of one exercise."""
-    return cards(page).filter(has=page.locator(f"strong:text-is('{exercise}')"))
+    return cards(page).filter(has=page.locator(f"strong > code:text-is('{exercise}')"))
