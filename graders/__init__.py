@@ -24,6 +24,7 @@ from graders.devices import lesson_devices as lesson_devices
 from graders.failure import CheckFailed as CheckFailed
 from graders.notebook import connect_if_running
 from graders.oracles import numerical_gradient as numerical_gradient
+from graders.standings import progress as progress
 from graders.subject import result_of as result_of
 from graders.subject import subject as subject
 from graders.subject import through as through

@@ -8,7 +8,7 @@ import socket
 import sysconfig
 from pathlib import Path
 
-from graders import working_copy
+from graders import standings, working_copy
 
 SETTINGS = Path(__file__).parent / "jupyter"
 
@@ -94,6 +94,7 @@ def _run_jupyterlab(root: Path, options: list[str]) -> int:
     """Runs JupyterLab in this process. It and its Validate read the settings found in `root`."""
     os.chdir(root)
     _put_first("JUPYTER_CONFIG_PATH", SETTINGS)
+    os.environ.setdefault(standings.FOLDER_VARIABLE, str(root / "work"))
     _put_first("PATH", _scripts())  # so that a terminal in JupyterLab finds jax-course
     from jupyterlab.labapp import LabApp
 
