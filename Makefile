@@ -21,7 +21,7 @@ test: $(READY)  ## Run every test, as CI does
 	$(BIN)/ruff check
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/jax-course build --check
-	$(BIN)/jax-course verify
+	$(BIN)/jax-course verify --short
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-all: $(READY)  ## Run the long form of every test
