@@ -100,7 +100,7 @@ def prepare_base() -> str:
     if authorities := os.environ.get("CA"):
         trust(made, Path(authorities))
     buildah("commit", "--rm", made, BASE_HERE)
-    return f"{base()}"
+    return base()
 
 
 def bootstrap(root: Path) -> None:
@@ -162,7 +162,7 @@ def packages(name: str) -> str:
     locked = dict(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", text))
     installed = inside(name, "python", "-m", "pip", "list", "--format=json")
     got = {entry["name"]: entry["version"] for entry in json.loads(installed)}
-    other = {n: v for n, v in got.items() if locked.get(canonical(n)) != v} | {}
+    other = {n: v for n, v in got.items() if locked.get(canonical(n)) != v}
     if unexpected := set(other) - OF_THE_BASE:
         raise Failed(f"not as it is locked: {[f'{n} {other[n]}' for n in sorted(unexpected)]}")
     return f"{len(got) - len(other)}, each as locked"
@@ -335,9 +335,9 @@ def buildah(*arguments: str) -> str:
 
 def run(*command: str) -> str:
     """What the command printed; its last lines where it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        last = "\n".join(done.stdout.splitlines()[-20:])
+        last = "\n".join([*done.stdout.splitlines()[-10:], *done.stderr.splitlines()[-10:]])
         raise Failed(f"{' '.join(command)} ended with status {done.returncode}:\n{last}")
     return done.stdout.strip()
 

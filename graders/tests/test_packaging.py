@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -275,6 +276,30 @@ def test_a_broken_copy_is_noticed(tmp_path, claim, change):
     assert old in text
     (tmp_path / file).write_text(text.replace(old, new))
     assert said in "\n".join(claim(tmp_path))
+
+
+def said(*command: object, cwd: Path) -> str:
+    """What the command printed; its own words where it fails."""
+    done = subprocess.run(map(str, command), cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.long
+def test_what_conda_hands_to_pip_installs_and_fits_together(tmp_path):
+    """In a clean environment, from a file beside environment.yml, as conda does it."""
+    for name in ["LICENSE", "README.md", "pyproject.toml", "requirements.lock"]:
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "graders", tmp_path / "graders")
+    *_, pip = conda_dependencies(ROOT)
+    (tmp_path / "requirements.txt").write_text("\n".join(pip["pip"]))
+    python = tmp_path / "environment" / "bin" / "python"
+    uv = [sys.executable, "-m", "uv"]
+    said(*uv, "venv", "--python", sys.executable, python.parents[1], cwd=tmp_path)
+    said(*uv, "pip", "install", "--python", python, "-r", "requirements.txt", cwd=tmp_path)
+    said(*uv, "pip", "check", "--python", python, cwd=tmp_path)
+    where = said(python, "-c", "import graders; print(graders.__file__)", cwd=tmp_path / "graders")
+    assert Path(where.strip()) == tmp_path / "graders" / "__init__.py"
 
 
 @pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="not the environment of make")
