@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all grade build verify lock clean
+.PHONY: help lab test test-all grade build verify lock image clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -47,6 +47,9 @@ lock: $(READY)  ## Write requirements.lock anew (newer versions: make lock UPGRA
 		pyproject.toml --output-file requirements.lock
 	@$(PIP) --requirement requirements.lock
 	@touch $(READY)
+
+image:  ## Build the Docker image without Docker and go through it (BASE=, CA=, PORT=: see .ci/image.py)
+	@$(PYTHON) .ci/image.py
 
 clean:  ## Remove .venv and what was built (work/ with your answers stays)
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -6,11 +6,13 @@ import os
 import shutil
 import socket
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
 
 from graders import standings, working_copy
 
 SETTINGS = Path(__file__).parent / "jupyter"
+HUB = "JUPYTERHUB_SERVICE_URL"  # set by a JupyterHub in the servers that it starts
 
 
 class LabError(Exception):
@@ -96,10 +98,19 @@ def _run_jupyterlab(root: Path, options: list[str]) -> int:
     _put_first("JUPYTER_CONFIG_PATH", SETTINGS)
     os.environ.setdefault(standings.FOLDER_VARIABLE, str(root / "work"))
     _put_first("PATH", _scripts())  # so that a terminal in JupyterLab finds jax-course
+    _launcher()([f"--ServerApp.root_dir={root / 'work'}", *options])
+    return 0
+
+
+def _launcher() -> Callable[[list[str]], object]:
+    """What runs JupyterLab: the server that a JupyterHub can talk to where one has called."""
+    if HUB in os.environ:
+        from jupyterhub.singleuser import main
+
+        return main
     from jupyterlab.labapp import LabApp
 
-    LabApp.launch_instance([f"--ServerApp.root_dir={root / 'work'}", *options])
-    return 0
+    return LabApp.launch_instance
 
 
 def _put_first(variable: str, folder: Path) -> None:

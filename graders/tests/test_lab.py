@@ -100,6 +100,20 @@ def test_a_command_that_is_not_on_the_path_is_named_by_its_place(monkeypatch):
     assert lab.command() == os.path.join(".venv", "bin", "jax-course")
 
 
+def test_a_jupyterhub_that_calls_gets_the_server_that_it_can_talk_to(root, monkeypatch):
+    """And it serves the same copy of the lessons, with the same settings."""
+    import jupyterhub.singleuser
+
+    calls = []
+    monkeypatch.setattr(jupyterhub.singleuser, "main", calls.append)
+    monkeypatch.setattr(lab.os, "environ", dict(os.environ) | {lab.HUB: "http://0.0.0.0:8888/"})
+    monkeypatch.chdir(root)
+    lab.open_lab(root, ["--no-browser"])
+    assert [f"--ServerApp.root_dir={root / 'work'}", "--no-browser"] == [calls[0][0], calls[0][-1]]
+    assert str(lab.SETTINGS) in lab.os.environ["JUPYTER_CONFIG_PATH"]
+    assert (root / "work" / NOTEBOOK).exists()
+
+
 @pytest.fixture
 def server(root, taken_port):
     """A real JupyterLab on the copy; yields a function that asks it for a page."""
