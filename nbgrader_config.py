@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbgrader import preprocessors as nb
+from nbgrader.coursedir import CourseDirectory
 
 from graders import nbgrader_plugins as plugins
 from graders.feedback import FeedbackExporter
@@ -12,7 +13,9 @@ from graders.feedback import FeedbackExporter
 c = get_config()
 root = Path(__file__).resolve().parent
 # nbgrader calls `alembic` by name: it lies beside this Python, whether or not that is on the path.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+programs = str(Path(sys.executable).parent)
+if os.environ["PATH"].split(os.pathsep)[0] != programs:  # JupyterLab reads this file at each click
+    os.environ["PATH"] = os.pathsep.join([programs, os.environ["PATH"]])
 
 c.CourseDirectory.course_id = "jax-course"
 c.CourseDirectory.root = str(root)
@@ -24,6 +27,13 @@ c.CourseDirectory.submitted_directory = "build/submitted"
 c.CourseDirectory.autograded_directory = "build/autograded"
 c.CourseDirectory.feedback_directory = "build/feedback"
 c.CourseDirectory.db_url = f"sqlite:///{root / 'build' / 'gradebook.db'}"
+
+# The folder that a class hands in through, and the name of a student who has another login.
+if folder := os.environ.get("JAX_COURSE_EXCHANGE"):
+    c.Exchange.root = str(Path(folder).expanduser().resolve())
+    c.CourseDirectory.student_id = os.environ.get("JAX_COURSE_STUDENT", "*")
+# A backup handed in would keep the student from the feedback: nbgrader waits for its page too.
+c.CourseDirectory.ignore = [*CourseDirectory.ignore.default(), "*.backup-*"]
 
 c.GenerateAssignment.preprocessors = [
     nb.LockCells,

@@ -6,10 +6,11 @@ import os
 import shutil
 import socket
 import sysconfig
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
-from graders import standings, working_copy
+from graders import exchange, room, standings, working_copy
 
 SETTINGS = Path(__file__).parent / "jupyter"
 HUB = "JUPYTERHUB_SERVICE_URL"  # set by a JupyterHub in the servers that it starts
@@ -25,14 +26,18 @@ def open_lab(root: Path, options: list[str], port: int | None = None) -> int:
     `options` are handed to JupyterLab.
     """
     course, work = folders(root)
+    settings = [*exchange.settings(), SETTINGS, root]
     start_page = [] if (work / working_copy.MANIFEST).exists() else _first_lesson(course)
-    for kept in working_copy.update(course, work):
+    for kept in _bring_up_to_date(course, work):
         print(told(kept))
     if port is not None:
         _require_free(port)
         options = [*options, f"--ServerApp.port={port}"]
+    if not room.is_at_home():
+        room.make(work / ".home")
+        print(f"Your home folder cannot be written to: settings are kept in {work / '.home'}.")
     print(f"JupyterLab opens on {work}, your copy of the lessons. Control-C here stops it.")
-    return _run_jupyterlab(root, [*start_page, *options])
+    return _run_jupyterlab(root, settings, [*start_page, *_without_browser(options), *options])
 
 
 def start_afresh(root: Path, lesson: str) -> int:
@@ -57,6 +62,17 @@ def folders(root: Path) -> tuple[Path, Path]:
             "solutions/: jax-course build"
         )
     return root / "course", root / "work"
+
+
+def _bring_up_to_date(course: Path, work: Path) -> list[Path]:
+    """As working_copy.update; raises LabError where `work` cannot be written."""
+    try:
+        return working_copy.update(course, work)
+    except OSError as error:
+        raise LabError(
+            f"Your copy of the lessons cannot be written in {work}: {error.strerror}. Make room "
+            "there, or copy the whole course to a folder that is yours, and start it in that one."
+        ) from error
 
 
 def told(kept: Path) -> str:
@@ -92,11 +108,31 @@ def _require_free(port: int) -> None:
             )
 
 
-def _run_jupyterlab(root: Path, options: list[str]) -> int:
-    """Runs JupyterLab in this process. It and its Validate read the settings found in `root`."""
+def _without_browser(options: list[str]) -> list[str]:
+    """The option to open none, and a word to the student, where there is no browser to open."""
+    if "--no-browser" in options or _has_browser():
+        return []
+    print("There is no browser here: open the address below by hand, in one that can reach it.")
+    return ["--no-browser"]
+
+
+def _has_browser() -> bool:
+    try:
+        return bool(webbrowser.get())
+    except webbrowser.Error:
+        return False
+
+
+def _run_jupyterlab(root: Path, settings: list[Path], options: list[str]) -> int:
+    """Runs JupyterLab in this process, with the first of `settings` before the others.
+
+    `root` is among them: nbgrader's parts read their configuration there, whatever folder they
+    are at work in.
+    """
     os.chdir(root)
-    _put_first("JUPYTER_CONFIG_PATH", SETTINGS)
     os.environ.setdefault(standings.FOLDER_VARIABLE, str(root / "work"))
+    for folder in reversed(settings):
+        _put_first("JUPYTER_CONFIG_PATH", folder)
     _put_first("PATH", _scripts())  # so that a terminal in JupyterLab finds jax-course
     _launcher()([f"--ServerApp.root_dir={root / 'work'}", *options])
     return 0

