@@ -31,7 +31,7 @@ def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
         env=os.environ | {"PYTHONPATH": package},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
 
 

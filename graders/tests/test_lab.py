@@ -238,7 +238,7 @@ def server(root, taken_port):
     process = subprocess.Popen([*command, *options], cwd=root, env=_environment())
     yield lambda page, data=None: _ask(port, page, data)
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 def _environment() -> dict[str, str]:
@@ -251,7 +251,7 @@ def _ask(port: int, page: str, data: dict | None) -> str:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/{page}", body)
     request.add_header("Authorization", f"token {TOKEN}")
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(150):
+    for _ in range(1500):
         try:
             with without_proxy.open(request, timeout=60) as answer:
                 return answer.read().decode()
