@@ -24,6 +24,7 @@ MODULES = {"orbax-checkpoint": "orbax", "scikit-learn": "sklearn"}  # where the 
 
 SET_UP = """\
 # Gets a hosted notebook ready: installs what is missing, and keeps the JAX that is there.
+# If pip finds that JAX too old: `%pip install --upgrade jax`, restart, and run this cell again.
 import importlib.metadata, importlib.util
 
 needed = {needed}
