@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from graders import card, sheet
+from graders import backends, card, sheet
 from graders.observation import Error
 from graders.subject import Unanswered
 
@@ -58,6 +58,8 @@ def _end(result: Any) -> None:
     namespace.update(_set_aside)
     _set_aside.clear()
     _note_syntax(result)
+    if explanation := backends.explained(result.error_in_exec):
+        print(explanation)
 
 
 def _note_syntax(result: Any) -> None:
