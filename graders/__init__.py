@@ -1,5 +1,6 @@
 """Checks that judge JAX semantics: the map of what a lesson may use."""
 
+from graders import jax_version as jax_version  # the first: it refuses a JAX that is too old
 from graders.cases import integers as integers
 from graders.cases import normal as normal
 from graders.cases import sweep as sweep

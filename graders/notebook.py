@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import Any
 
-from graders import card, sheet, standings
+from graders import backends, card, sheet, standings
 from graders.observation import Error
 from graders.subject import Unanswered
 
@@ -59,6 +59,8 @@ def _end(result: Any) -> None:
     namespace.update(_set_aside)
     _set_aside.clear()
     _note_syntax(result)
+    if explanation := backends.explained(result.error_in_exec):
+        print(explanation)
 
 
 def _note_syntax(result: Any) -> None:
