@@ -70,6 +70,7 @@ c.Autograde.autograde_preprocessors = [
 c.IgnorePattern.enabled = True
 c.IgnorePattern.pattern = r"(?s).*"
 c.Execute.timeout = 120  # seconds a cell
+c.Execute.startup_timeout = 300
 c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
 
 c.GenerateFeedback.exporter_class = FeedbackExporter

@@ -1,5 +1,6 @@
 """Checks that judge JAX semantics: the map of what a lesson may use."""
 
+from graders import jax_version as jax_version  # the first: it refuses a JAX that is too old
 from graders.cases import integers as integers
 from graders.cases import normal as normal
 from graders.cases import sweep as sweep
@@ -24,6 +25,7 @@ from graders.devices import lesson_devices as lesson_devices
 from graders.failure import CheckFailed as CheckFailed
 from graders.notebook import connect_if_running
 from graders.oracles import numerical_gradient as numerical_gradient
+from graders.standings import progress as progress
 from graders.subject import result_of as result_of
 from graders.subject import subject as subject
 from graders.subject import through as through

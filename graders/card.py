@@ -9,15 +9,15 @@ from graders.sheet import Requirement, Sheet
 
 MARKS = {"met": "✓", "failed": "✗", "unanswered": "○", "open": "·"}
 SPOKEN = {"met": "passed", "failed": "failed", "unanswered": "not answered yet", "open": "open"}
-COLOURS = {"met": "#2e7d32", "failed": "#c62828", "unanswered": "#8a6d00"}
+COLOURS = {"met": "#37873b", "failed": "#d93a3a", "unanswered": "#947400"}  # on white and black
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:14px;line-height:1.45"
 
 
-def text(sheet: Sheet) -> str:
-    """The card in plain text."""
+def text(sheet: Sheet, standing: str = "") -> str:
+    """The card in plain text; `standing` says how far the student has come."""
     lines = [sheet.exercise, *(_text_line(r) for r in sheet.requirements)]
     lines += [f"  {label}: {words}" for label, words in _facts(sheet)]
-    return "\n".join([*lines, *([f"  {foot}"] if (foot := _foot(sheet)) else [])])
+    return "\n".join([*lines, *(f"  {foot}" for foot in (_foot(sheet), standing) if foot)])
 
 
 def _text_line(requirement: Requirement) -> str:
@@ -25,7 +25,7 @@ def _text_line(requirement: Requirement) -> str:
     return f" {MARKS[requirement.state]} {requirement.words}{behind.get(requirement.state, '')}"
 
 
-def html(sheet: Sheet) -> str:
+def html(sheet: Sheet, standing: str = "") -> str:
     """The card in HTML: no script, colours that stand on light and dark pages."""
     state = sheet.failed.state if sheet.failed else "met"
     items = "".join(_html_line(requirement) for requirement in sheet.requirements)
@@ -34,8 +34,9 @@ def html(sheet: Sheet) -> str:
         'padding:6px 12px;margin:4px 0;max-width:52em">'
         f"<strong><code>{escape(sheet.exercise)}</code></strong> "
         f'<span style="opacity:.75">{escape(_summary(sheet))}</span>'
-        f'<ul style="list-style:none;margin:4px 0;padding:0">{items}</ul>'
-        f"{_html_facts(sheet)}{_picture(sheet)}{_html_foot(sheet)}</div>"
+        f'<ul role="list" style="list-style:none;margin:4px 0;padding:0">{items}</ul>'
+        f"{_html_facts(sheet)}{_picture(sheet)}{_html_foot(_foot(sheet))}"
+        f"{_html_foot(standing)}</div>"
     )
 
 
@@ -89,9 +90,9 @@ def _foot(sheet: Sheet) -> str:
     return messages.MORE_TO_COME if visible_alone and not sheet.failed else ""
 
 
-def _html_foot(sheet: Sheet) -> str:
-    foot = escape(_foot(sheet))
-    return f'<div style="opacity:.75;font-size:12px;margin-top:4px">{foot}</div>' if foot else ""
+def _html_foot(words: str) -> str:
+    style = "opacity:.75;font-size:12px;margin-top:4px"
+    return f'<div style="{style}">{escape(words)}</div>' if words else ""
 
 
 def _picture(sheet: Sheet) -> str:

@@ -86,7 +86,14 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = verbs.add_parser("verify", help="prove lessons by right, wrong and missing answers")
     verify.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
-    verify.add_argument("--long", action="store_true", help="the long form")
+    form = verify.add_mutually_exclusive_group()
+    form.add_argument(
+        "--short", dest="form", action="store_const", const="short", help="the form for CI"
+    )
+    form.add_argument(
+        "--long", dest="form", action="store_const", const="long", help="each answer twice"
+    )
+    verify.set_defaults(form="full")
     verify.set_defaults(run=_verify)
 
     sample = verbs.add_parser("sample-class", help="make submissions whose marks are known")
@@ -130,7 +137,7 @@ def _build(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from graders.author import verify
 
-    return verify.main(arguments.lessons, arguments.long)
+    return verify.main(arguments.lessons, arguments.form)
 
 
 def _sample_class(arguments: argparse.Namespace) -> int:

@@ -1,19 +1,25 @@
 """The course's data: the whole of MNIST as four NumPy arrays, checked against recorded digests.
 
-`jax-course fetch` gets it again where the file is missing.
+Where the file is missing it is taken from the course's repository, or by `jax-course fetch` from
+OpenML.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
+import shutil
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+PACKAGE = "jax-course"
 FILE = "mnist.npz"
+SECONDS = 30  # without a word from the repository
 FETCH = "jax-course fetch"
 REPLACE = f"Delete it, then fetch it again: {FETCH}"
 SHAPES = {
@@ -47,17 +53,16 @@ def load_mnist() -> Mnist:
     """Returns the whole of MNIST: 60,000 images to train with and 10,000 to test with.
 
     Looks for `mnist.npz` in the folder `$JAX_COURSE_DATA`, then in `data/` beside the package,
-    then in the user's cache folder. The first one found is read and checked.
+    then in the user's cache folder. The first one found is read and checked. Where there is none,
+    as on a hosted notebook, it is first fetched from the course's repository into the cache folder.
 
     Raises:
-        DataError: no folder holds the file, or its arrays are not the recorded ones.
+        DataError: no folder holds the file and it cannot be fetched, or its arrays are not the
+            recorded ones.
     """
     places = [folder / FILE for folder in data_folders()]
     found = next((path for path in places if path.is_file()), None)
-    if found is None:
-        looked = "".join(f"\n  {path}" for path in places)
-        raise DataError(f"MNIST is not here. Looked for{looked}\nTo fetch it: {FETCH}")
-    return read(found)
+    return read(found) if found else _from_repository(places)
 
 
 def data_folders() -> list[Path]:
@@ -71,6 +76,42 @@ def cache_folder() -> Path:
     """The folder that a fetched file is kept in."""
     caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     return Path(caches or Path.home() / ".cache") / "jax-course"
+
+
+def _from_repository(places: list[Path]) -> Mnist:
+    try:
+        return download(address())
+    except (OSError, ValueError, DataError) as error:  # no network; no address; something else
+        looked = "".join(f"\n  {path}" for path in places)
+        reason = f"Nor could it be fetched from the course's repository: {error}"
+        raise DataError(
+            f"MNIST is not here. Looked for{looked}\n{reason}\nTo fetch it from OpenML: {FETCH}"
+        ) from error
+
+
+def address() -> str:
+    """Where the course's repository has the file; "" where the package does not know it."""
+    try:
+        urls = importlib.metadata.metadata(PACKAGE).get_all("Project-URL", [])
+    except importlib.metadata.PackageNotFoundError:
+        urls = []
+    pages = dict(url.split(", ", 1) for url in urls)
+    return f"{pages['Repository']}/raw/HEAD/data/{FILE}" if "Repository" in pages else ""
+
+
+def download(url: str) -> Mnist:
+    """Fetches the file into the user's cache folder; what is not MNIST to the bit is not kept."""
+    path = cache_folder() / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.part.npz")
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS) as page, unfinished.open("wb") as file:
+            shutil.copyfileobj(page, file)
+        mnist = read(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return mnist
 
 
 def read(path: Path) -> Mnist:

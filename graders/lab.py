@@ -7,11 +7,13 @@ import shutil
 import socket
 import sysconfig
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 
-from graders import exchange, room, working_copy
+from graders import exchange, room, standings, working_copy
 
 SETTINGS = Path(__file__).parent / "jupyter"
+HUB = "JUPYTERHUB_SERVICE_URL"  # set by a JupyterHub in the servers that it starts
 
 
 class LabError(Exception):
@@ -128,13 +130,23 @@ def _run_jupyterlab(root: Path, settings: list[Path], options: list[str]) -> int
     are at work in.
     """
     os.chdir(root)
+    os.environ.setdefault(standings.FOLDER_VARIABLE, str(root / "work"))
     for folder in reversed(settings):
         _put_first("JUPYTER_CONFIG_PATH", folder)
     _put_first("PATH", _scripts())  # so that a terminal in JupyterLab finds jax-course
+    _launcher()([f"--ServerApp.root_dir={root / 'work'}", *options])
+    return 0
+
+
+def _launcher() -> Callable[[list[str]], object]:
+    """What runs JupyterLab: the server that a JupyterHub can talk to where one has called."""
+    if HUB in os.environ:
+        from jupyterhub.singleuser import main
+
+        return main
     from jupyterlab.labapp import LabApp
 
-    LabApp.launch_instance([f"--ServerApp.root_dir={root / 'work'}", *options])
-    return 0
+    return LabApp.launch_instance
 
 
 def _put_first(variable: str, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What nbgrader is given beside its own steps; nbgrader_config.py says where each one runs."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 from graders.author.names import bound_names
 from graders.author.python import parse
 from graders.author.regions import HIDDEN, SOLUTION, RegionError, without_region
+from graders.standings import FOLDER_VARIABLE, NOWHERE
 
 SCHEMA_VERSION: int = MetadataValidator.schema_version
 # An output of this type stands in a graded cell where its hidden tests began.
@@ -166,6 +168,9 @@ def _belongs(name: str, exercise: str) -> bool:
 
 class Execute(preprocessors.Execute):
     """Runs the cells, and marks in the outputs of graded ones where their hidden tests begin."""
+
+    def start_new_kernel(self, **kwargs: Any) -> None:
+        super().start_new_kernel(**kwargs, env=os.environ | {FOLDER_VARIABLE: NOWHERE})
 
     def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> _Cell:
         source = cell.source

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
-from graders import card, sheet
+from graders import backends, card, sheet, standings
 from graders.observation import Error
 from graders.subject import Unanswered
 
@@ -34,7 +35,7 @@ def connect_if_running() -> None:
 
 
 def _begin(info: Any) -> None:
-    page = sheet.Sheet.of(info.raw_cell, display)
+    page = sheet.Sheet.of(info.raw_cell, partial(display, check=standings.check_of(info.raw_cell)))
     sheet.turn_to(page if page.requirements else None)
     _stand_in(_namespace(), page)
 
@@ -58,6 +59,8 @@ def _end(result: Any) -> None:
     namespace.update(_set_aside)
     _set_aside.clear()
     _note_syntax(result)
+    if explanation := backends.explained(result.error_in_exec):
+        print(explanation)
 
 
 def _note_syntax(result: Any) -> None:
@@ -76,8 +79,13 @@ def _namespace() -> dict[str, Any]:
     return shell.user_ns if shell is not None else {}
 
 
-def display(page: sheet.Sheet) -> None:
-    """Shows the card of `page` in the notebook."""
+def display(page: sheet.Sheet, check: standings.Check | None = None) -> None:
+    """Shows the card of `page` in the notebook, and keeps account of a check of the course."""
     from IPython.display import display as show
 
-    show({"text/html": card.html(page), "text/plain": card.text(page)}, raw=True)
+    standing = ""
+    if check is not None and standings.is_kept():
+        standings.kept().note(check, met=page.failed is None)
+        standing = standings.line(check.lesson)
+    html, text = card.html(page, standing), card.text(page, standing)
+    show({"text/html": html, "text/plain": text}, raw=True)

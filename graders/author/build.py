@@ -1,15 +1,19 @@
 """Builds course/ from solutions/: deterministic, complete, and nothing at all on any problem."""
 
+import json
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import SaveCells
 
+from graders import standings
+from graders.author.catalogue import catalogue
 from graders.author.cells import Lesson
 from graders.author.lint import lint_lesson
 from graders.author.notebooks import notebook_bytes, source_notebook
@@ -18,6 +22,7 @@ from graders.nbgrader_tools import course_config, run_step
 from graders.root import course_root
 
 SOURCE, RELEASE = Path("build/source"), Path("course")
+CATALOGUE = Path("graders") / standings.CATALOGUE
 
 Files = dict[Path, bytes]  # by path below the course's root
 
@@ -52,9 +57,10 @@ def read_and_lint(root: Path, names: Iterable[str] = ()) -> list[Lesson]:
 
 
 def build(root: Path, names: Iterable[str] = ()) -> list[Path]:
-    """Writes build/source/ and course/ for the named lessons, or all; gives course/'s changes.
+    """Writes what the named lessons give, or all; returns the committed files that have changed.
 
-    Without names, lessons that have gone from solutions/ go from both. Other files stay.
+    Those are course/ and the table of checks. Without names, lessons that have gone from solutions/
+    go from build/source/ and course/. Other files stay.
 
     Raises:
         SourceError: the sources have problems; nothing has been written.
@@ -66,7 +72,7 @@ def build(root: Path, names: Iterable[str] = ()) -> list[Path]:
     removed = _extra(root, files, {lesson.name for lesson in lessons} if names else None)
     for path in removed:
         _remove(root / path)
-    return sorted(path for path in {*changed, *removed} if path.is_relative_to(RELEASE))
+    return sorted(path for path in {*changed, *removed} if _is_committed(path))
 
 
 def build_sources(root: Path, names: Iterable[str] = ()) -> list[Lesson]:
@@ -83,27 +89,50 @@ def build_sources(root: Path, names: Iterable[str] = ()) -> list[Lesson]:
 
 def stale(root: Path) -> list[str]:
     """How course/ differs from what the sources build, one sentence each; nothing is written."""
-    files = {p: c for p, c in built(root, read_and_lint(root)).items() if p.is_relative_to(RELEASE)}
+    files = {p: c for p, c in built(root, read_and_lint(root)).items() if _is_committed(p)}
     missing = [f"{path} is missing" for path in files if not (root / path).exists()]
     other = [
-        f"{path} is not what solutions/{path.parent.name} builds"
+        f"{path} is not what {_origin(path)} builds"
         for path, content in files.items()
         if (root / path).exists() and (root / path).read_bytes() != content
     ]
-    extra = [p for p in _extra(root, files) if p.is_relative_to(RELEASE)]
+    extra = [p for p in _extra(root, files) if _is_committed(p)]
     return sorted([*missing, *other, *(f"{path} is built by no lesson" for path in extra)])
 
 
+def _is_committed(path: Path) -> bool:
+    return path.is_relative_to(RELEASE) or path == CATALOGUE
+
+
+def _origin(path: Path) -> str:
+    return "solutions/" if path == CATALOGUE else f"solutions/{path.parent.name}"
+
+
 def built(root: Path, lessons: Iterable[Lesson]) -> Files:
-    """The files of build/source/ and course/ that the lessons give, made in a temporary folder."""
+    """The files that the lessons give, made in a temporary folder.
+
+    They are those of build/source/ and course/, and the table of all checks in course/.
+    """
     with tempfile.TemporaryDirectory(prefix="jax-course-") as temporary:
         workplace = Path(temporary).resolve()
         for lesson in lessons:
             _write_source(workplace, lesson)
             _release(root, workplace, lesson.name)
-        folders = [workplace / SOURCE, workplace / RELEASE]
+        released = (workplace / RELEASE).glob("*/*.ipynb")
+        _write(workplace / CATALOGUE, catalogue(released, _listed(root)))
+        folders = [workplace / SOURCE, workplace / RELEASE, workplace / CATALOGUE.parent]
         paths = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file())
         return {path.relative_to(workplace): path.read_bytes() for path in paths}
+
+
+def _listed(root: Path) -> dict[str, Any]:
+    """What the table of checks says of the lessons that there still are."""
+    try:
+        lessons = json.loads((root / CATALOGUE).read_text())
+    except FileNotFoundError:
+        return {}
+    there = {folder.name for folder in lesson_folders(root)}
+    return {name: checks for name, checks in lessons.items() if name in there}
 
 
 def _write_source(root: Path, lesson: Lesson) -> None:

@@ -136,6 +136,12 @@ def prove(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
     return problems + _unused_lines(stage, trials) + _hidden_alone(stage, trials) + _alike(trials)
 
 
+def prove_some(stage: Stage, trials: Sequence[Trial]) -> list[Problem]:
+    """What these trials alone show to be wrong with the lesson."""
+    found = [problem for trial in trials for problem in _trial_problems(trial)]
+    return stage.problems + list(_solution_problems(stage)) + found
+
+
 def _solution_problems(stage: Stage) -> Iterator[Problem]:
     for index, verdict in stage.solutions.items():
         if verdict.failure:

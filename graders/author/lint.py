@@ -7,6 +7,7 @@ from functools import partial
 
 from graders.author.cells import Cell, Lesson
 from graders.author.check_cells import hidden_lines, in_check_cell
+from graders.author.hosted import unknown_libraries
 from graders.author.names import bound_names, global_reads, imported_names
 from graders.author.problems import Finding, Problem
 
@@ -17,6 +18,7 @@ def lint_lesson(lesson: Lesson) -> list[Problem]:
     """Every rule that the lesson breaks, in the order of its lines."""
     answers = answer_names(lesson)
     rules = (
+        unknown_libraries,
         _prose_of_exercise,
         _hints,
         partial(_check, answers=answers),

@@ -7,6 +7,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.nbgraderformat import MetadataValidator
 
+from graders.author import hosted
 from graders.author.cells import Cell, Lesson
 
 _METADATA = {
@@ -14,11 +15,16 @@ _METADATA = {
     "language_info": {"name": "python"},
 }
 _GOES_ON = "raises-exception"  # Run All goes on behind a cell with this tag
+_FOLDED = {"jupyter": {"source_hidden": True}}
 
 
 def source_notebook(lesson: Lesson) -> NotebookNode:
-    """The lesson with its solutions and hidden tests, and no outputs."""
-    return new_notebook(cells=[_cell(cell) for cell in lesson.cells], metadata=_METADATA)
+    """The lesson with its solutions and hidden tests, a badge and a set-up cell; no outputs."""
+    cells = [_cell(cell) for cell in lesson.cells]
+    cells[0].source = hosted.with_badge(cells[0].source, lesson.name)
+    first = next((i for i, cell in enumerate(cells) if cell.cell_type == "code"), len(cells))
+    set_up = new_code_cell(hosted.set_up(lesson), id=f"{lesson.name}-set-up", metadata=_FOLDED)
+    return new_notebook(cells=[*cells[:first], set_up, *cells[first:]], metadata=_METADATA)
 
 
 def notebook_bytes(notebook: NotebookNode) -> bytes:
@@ -46,7 +52,7 @@ def _metadata(cell: Cell) -> dict[str, Any]:
         return {"tags": sorted(tags)} if tags else {}
     metadata = {"nbgrader": _nbgrader(cell), "tags": sorted(tags | {_GOES_ON})}
     # A check is folded: its card is what matters, and its source tells what a prediction asks.
-    return metadata | ({"jupyter": {"source_hidden": True}} if cell.check else {})
+    return metadata | (_FOLDED if cell.check else {})
 
 
 def _nbgrader(cell: Cell) -> dict[str, Any]:

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from graders.author.cells import Cell, Entry, Lesson
-from graders.author.entries import Stage, run, try_entry, words_of
+from graders.author.entries import Stage, Trial, run, try_entry, words_of
 from graders.author.problems import Problem
-from graders.place import LocalPlace
 from graders.remote import RemotePlace, RemoteProcess
 
 
 def compare_places(
-    lesson: Lesson, entries: Sequence[Entry], advance: Callable[[], None]
+    here: Stage, trials: Iterable[Trial], advance: Callable[[], None]
 ) -> list[Problem]:
     """Answers that are judged otherwise, or in other words, where they live in a second process.
 
-    The solutions are compared, and the `entries`.
+    `here` is the lesson as it ran in this process, `trials` are answers that were judged in it.
+    The solutions are compared, and the trials; `advance` is called after each of these.
     """
-    problems = []
+    lesson, problems = here.lesson, []
     with RemoteProcess() as process:
-        here, there = run(lesson, LocalPlace()), run(lesson, RemotePlace(process))
+        there = run(lesson, RemotePlace(process))
         for check in lesson.checks:
             said = _of_solution(here, check), _of_solution(there, check)
             problems += _differing(str(check.check), lesson.path / "lesson.py", check.line, *said)
-        for entry in entries:
-            said = try_entry(here, entry).words, try_entry(there, entry).words
-            problems += _differing(entry.exercise, entry.path, entry.line, *said)
+        for trial in trials:
+            entry, words = trial.entry, try_entry(there, trial.entry).words
+            problems += _differing(entry.exercise, entry.path, entry.line, trial.words, words)
             advance()
     return problems
 
@@ -47,4 +47,13 @@ def _differing(
 
 def sample(lesson: Lesson) -> list[Entry]:
     """The last wrong entry of each exercise; the solutions are its right ones."""
-    return list({entry.exercise: entry for entry in lesson.wrong}.values())
+    return _last_of_each(lesson.wrong)
+
+
+def short_sample(lesson: Lesson) -> list[Entry]:
+    """The last wrong entry of each exercise, and the last right one."""
+    return [*sample(lesson), *_last_of_each(lesson.right)]
+
+
+def _last_of_each(entries: Sequence[Entry]) -> list[Entry]:
+    return list({entry.exercise: entry for entry in entries}.values())

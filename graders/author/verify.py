@@ -3,11 +3,16 @@
 For each lesson: the notebook with the solutions gets every point, the untouched one none, each
 wrong answer is rejected with its own diagnosis, each right answer is accepted, and every line of
 every check is needed. The lessons are proved in parallel, in processes of their own.
+
+The short form, for CI, judges two answers of each exercise, a wrong one and a right one. The long
+form compares every answer with the same one in a second process, runs lessons with mixtures of
+wrong answers, and holds each lesson to its seconds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import queue
@@ -17,15 +22,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from graders.author import build, entries, independence, kernel_runs, seam
 from graders.author.census import census, too_few
 from graders.author.problems import Problem
 from graders.author.reports import Report
-from graders.author.source import Lesson, read_lesson
+from graders.author.source import Entry, Lesson, read_lesson
 from graders.author.verify_table import Progress, show
+from graders.place import LocalPlace
 from graders.root import course_root
+
+Form = Literal["short", "full", "long"]
 
 SETTINGS = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -34,23 +42,23 @@ SETTINGS = {
 }
 
 
-def main(names: Sequence[str] = (), long: bool = False) -> int:
+def main(names: Sequence[str] = (), form: Form = "full") -> int:
     """Verifies the named lessons, or all, and prints a table; 1 if anything is not proved."""
     root = course_root()
     with Progress() as progress:
-        reports = verify(root, names, long, progress)
+        reports = verify(root, names, form, progress)
     show(reports)
     return 0 if reports and all(report.proved for report in reports) else 1
 
 
-def verify(root: Path, names: Sequence[str], long: bool, progress: Any) -> list[Report]:
+def verify(root: Path, names: Sequence[str], form: Form, progress: Any) -> list[Report]:
     """A report for each lesson; a SourceError if one cannot be built."""
     lessons = build.read_and_lint(root, names)
     with tempfile.TemporaryDirectory() as scratch:
         for path, content in build.built(root, lessons).items():
             (Path(scratch) / path).parent.mkdir(parents=True, exist_ok=True)
             (Path(scratch) / path).write_bytes(content)
-        return Verification(lessons, Path(scratch), long, progress, root).run()
+        return Verification(lessons, Path(scratch), form, progress, root).run()
 
 
 @dataclass
@@ -59,7 +67,7 @@ class Verification:
 
     lessons: list[Lesson]
     notebooks: Path  # the folder that holds what the lessons build
-    long: bool
+    form: Form
     progress: Any
     root: Path
 
@@ -98,14 +106,15 @@ class Verification:
         inside = Path(lesson.name) / f"{lesson.name}.ipynb"
         solved, untouched = (self.notebooks / b / inside for b in (build.SOURCE, build.RELEASE))
         calls: list[tuple[Callable, tuple]] = [
-            (_entries, (lesson.path, ticks)),
-            (_seam, (lesson.path, ticks, self.long)),
-            (_solved, (lesson.path, solved, ticks)),
+            (_solved, (lesson.path, solved, ticks, self.form)),
             (_untouched, (lesson.path, untouched, ticks)),
         ]
-        if self.long:
+        if self.form != "short":
+            calls.append((_entries, (lesson.path, ticks)))
+        calls.append((_seam, (lesson.path, ticks, self.form)))
+        if self.form == "long":
             calls.append((_independence, (lesson.path, ticks)))
-        self.progress.add(lesson.name, _steps(lesson, self.long))
+        self.progress.add(lesson.name, _steps(lesson, self.form))
         return [(lesson.name, pool.submit(call, *arguments)) for call, arguments in calls]
 
     def _watch(self, futures: list[Future], ticks: Any) -> None:
@@ -130,22 +139,33 @@ def _outcome(name: str, root: Path, future: Future) -> tuple[list[Problem], floa
         return [Problem(at, 1, f"verifying broke down: {lines}", "mend graders or the check")], 0.0
 
 
-def _steps(lesson: Lesson, long: bool) -> int:
+def _steps(lesson: Lesson, form: Form) -> int:
     """How often the tasks of a lesson will advance the progress bar."""
-    count = len(lesson.wrong) + len(lesson.right)
-    if not long:
-        return 2 + count + len(seam.sample(lesson))
-    return 2 + 2 * count + len(list(independence.mixtures(lesson)))
+    compared, count = len(_compared(lesson, form)), len(lesson.wrong) + len(lesson.right)
+    if form == "short":
+        return 2 + compared
+    mixtures = len(list(independence.mixtures(lesson))) if form == "long" else 0
+    return 2 + count + compared + mixtures
+
+
+def _compared(lesson: Lesson, form: Form) -> Sequence[Entry]:
+    """The answers that are judged in a second process too."""
+    if form == "long":
+        return (*lesson.wrong, *lesson.right)
+    return seam.short_sample(lesson) if form == "short" else seam.sample(lesson)
 
 
 def _entries(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
     return entries.prove(read_lesson(folder), lambda: ticks.put(folder.name)), 0.0
 
 
-def _seam(folder: Path, ticks: Any, every: bool) -> tuple[list[Problem], float]:
+def _seam(folder: Path, ticks: Any, form: Form) -> tuple[list[Problem], float]:
+    logging.getLogger("jax").setLevel(logging.ERROR)
     lesson = read_lesson(folder)
-    chosen = (*lesson.wrong, *lesson.right) if every else seam.sample(lesson)
-    return seam.compare_places(lesson, chosen, lambda: ticks.put(folder.name)), 0.0
+    stage = entries.run(lesson, LocalPlace())
+    trials = [entries.try_entry(stage, entry) for entry in _compared(lesson, form)]
+    proof = entries.prove_some(stage, trials) if form == "short" else []
+    return proof + seam.compare_places(stage, trials, lambda: ticks.put(folder.name)), 0.0
 
 
 def _independence(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
@@ -153,11 +173,14 @@ def _independence(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
     return independence.prove_independence(lesson, lambda: ticks.put(folder.name)), 0.0
 
 
-def _solved(folder: Path, notebook: Path, ticks: Any) -> tuple[list[Problem], float]:
+def _solved(folder: Path, notebook: Path, ticks: Any, form: Form) -> tuple[list[Problem], float]:
+    lesson = read_lesson(folder)
     with _without_cache():
-        found = kernel_runs.solution_problems(read_lesson(folder), notebook)
+        problems, seconds = kernel_runs.solution_problems(lesson, notebook)
+    if form == "long":
+        problems += kernel_runs.too_slow(lesson, seconds)
     ticks.put(folder.name)
-    return found
+    return problems, seconds
 
 
 def _untouched(folder: Path, notebook: Path, ticks: Any) -> tuple[list[Problem], float]:

@@ -14,6 +14,7 @@ from graders.nbgrader_plugins import blank_for
 from graders.tests.fixture_lesson import LESSON, make_course, write_lesson
 
 NOTEBOOK = Path("course/00_tiny/00_tiny.ipynb")
+CATALOGUE = Path("graders/catalogue.json")
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def released(root: Path) -> NotebookNode:
 
 
 def test_building_twice_changes_nothing(course: Path) -> None:
-    assert build(course) == [NOTEBOOK]
+    assert build(course) == [NOTEBOOK, CATALOGUE]
     before = snapshot(course)
     assert build(course) == []
     assert snapshot(course) == before
@@ -50,7 +51,8 @@ def test_the_released_notebook_is_what_a_student_opens(course: Path) -> None:
     notebook = released(course)
     nbformat.validate(notebook)
     lesson = read_lesson(course / "solutions" / "00_tiny")
-    assert [cell.id for cell in notebook.cells] == [cell.id for cell in lesson.cells]
+    first, *others = [cell.id for cell in lesson.cells]
+    assert [cell.id for cell in notebook.cells] == [first, "00_tiny-set-up", *others]
     assert all(cell.get("outputs", []) == [] for cell in notebook.cells)
     assert notebook.metadata.kernelspec.name == "python3"
     graded = {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
@@ -119,6 +121,19 @@ def test_a_named_lesson_is_built_alone(course: Path) -> None:
         build(course, ["09_none"])
 
 
+def test_the_table_of_checks_holds_each_lesson_that_there_is(course: Path) -> None:
+    write_lesson(course, "01_more")
+    build(course)
+    before = json.loads((course / CATALOGUE).read_text())
+    assert list(before) == ["00_tiny", "01_more"]
+    assert ["double_check", "double", 2] in before["00_tiny"].values()
+    write_lesson(course, lesson=LESSON.replace("points=2", "points=3"))
+    build(course, ["00_tiny"])
+    after = json.loads((course / CATALOGUE).read_text())
+    assert ["double_check", "double", 3] in after["00_tiny"].values()
+    assert after["01_more"] == before["01_more"]
+
+
 def test_stale_names_each_difference_and_writes_nothing(course: Path) -> None:
     write_lesson(course, "01_more")
     build(course)
@@ -127,12 +142,14 @@ def test_stale_names_each_difference_and_writes_nothing(course: Path) -> None:
     (course / "course/01_more/01_more.ipynb").unlink()
     (course / "course/00_tiny/answers.txt").write_text("untracked")
     (course / "course/09_old").mkdir()
+    (course / CATALOGUE).write_text("{}")
     before = snapshot(course)
     assert stale(course) == [
         "course/00_tiny/00_tiny.ipynb is not what solutions/00_tiny builds",
         "course/00_tiny/answers.txt is built by no lesson",
         "course/01_more/01_more.ipynb is missing",
         "course/09_old is built by no lesson",
+        "graders/catalogue.json is not what solutions/ builds",
     ]
     assert snapshot(course) == before
     build(course)
@@ -160,7 +177,7 @@ def test_the_command_says_what_it_did(course: Path, capsys: pytest.CaptureFixtur
     assert main(check=True, root=course) == 1
     assert "is missing" in capsys.readouterr().out
     assert main(root=course) == 0
-    assert capsys.readouterr().out == f"{NOTEBOOK}\n"
+    assert capsys.readouterr().out == f"{NOTEBOOK}\n{CATALOGUE}\n"
     assert main(check=True, root=course) == 0
     write_lesson(course, lesson=LESSON.replace(" points=2", ""))
     assert main(root=course) == 1

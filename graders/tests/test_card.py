@@ -166,3 +166,23 @@ def test_a_picture_is_shown_for_a_matrix_that_is_wrong_in_places() -> None:
 )
 def test_where_a_picture_says_no_more_there_is_none(got: np.ndarray, right: np.ndarray) -> None:
     assert picture.differences(got, right) == ""
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it, of a colour such as #37873b."""
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+@pytest.mark.parametrize("colour", card.COLOURS.values())
+@pytest.mark.parametrize("page", ["#ffffff", "#111111", "#212121"])
+def test_the_marks_stand_out_in_a_light_and_in_a_dark_theme(colour: str, page: str) -> None:
+    dark, light = sorted([luminance(colour), luminance(page)])
+    assert (light + 0.05) / (dark + 0.05) > 3.5  # WCAG 2.2 asks for 3 of what is no text
+
+
+def test_how_far_one_has_come_stands_at_the_foot() -> None:
+    standing = "00_a: 2 of 3 points. The course: <6> of 7."
+    assert card.text(PAGES["all met"], standing).endswith(f"\n  {standing}")
+    assert seen(card.html(PAGES["all met"], standing)).endswith(standing)

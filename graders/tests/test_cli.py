@@ -31,7 +31,7 @@ def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
         env=os.environ | {"PYTHONPATH": package},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
 
 
@@ -70,8 +70,8 @@ def test_reset_takes_one_lesson(course, monkeypatch):
     [
         ("build", "author.build", ([], False)),
         ("build 02_grad --check", "author.build", (["02_grad"], True)),
-        ("verify", "author.verify", ([], False)),
-        ("verify 01_arrays 02_grad --long", "author.verify", (["01_arrays", "02_grad"], True)),
+        ("verify", "author.verify", ([], "full")),
+        ("verify 01_arrays 02_grad --long", "author.verify", (["01_arrays", "02_grad"], "long")),
         ("sample-class", "classroom.sample", ("root",)),
         ("grade --expect", "classroom.grade", ("root", [], [], True)),
         ("grade 02_grad --student a --student b", "classroom.grade",

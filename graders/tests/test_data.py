@@ -1,9 +1,15 @@
 """MNIST is the published one to the bit, and a file that is missing or damaged is said so."""
 
+import contextlib
 import hashlib
+import importlib.metadata
 import re
 import struct
+import threading
 import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import URLError
 
@@ -86,14 +92,86 @@ def test_a_folder_without_the_file_is_passed_over(monkeypatch, tmp_path):
 
 def test_a_missing_file_is_said_with_every_place_and_the_way_out(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "data_folders", lambda: [tmp_path / "a", tmp_path / "b"])
+    monkeypatch.setattr(data, "address", lambda: "http://localhost:1/mnist.npz")
     with pytest.raises(DataError) as raised:
         load_mnist()
-    assert str(raised.value).splitlines() == [
+    *places, reason, way_out = str(raised.value).splitlines()
+    assert places == [
         "MNIST is not here. Looked for",
         f"  {tmp_path / 'a' / 'mnist.npz'}",
         f"  {tmp_path / 'b' / 'mnist.npz'}",
-        "To fetch it: jax-course fetch",
     ]
+    assert reason.startswith("Nor could it be fetched from the course's repository: <urlopen error")
+    assert way_out == "To fetch it from OpenML: jax-course fetch"
+
+
+# ---- from the course's repository, as on a hosted notebook ----
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server for the files of `folder`."""
+    with ThreadingHTTPServer(("localhost", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://localhost:{server.server_port}/mnist.npz"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def nowhere(monkeypatch, cache):
+    """No folder has the file; the cache folder is looked in."""
+    monkeypatch.setattr(data, "data_folders", lambda: [cache])
+
+
+def test_what_is_nowhere_comes_from_the_repository_once(mnist, nowhere, cache, monkeypatch):
+    with served(COMMITTED) as url:
+        monkeypatch.setattr(data, "address", lambda: url)
+        assert all((a == b).all() for a, b in zip(load_mnist(), mnist, strict=True))
+    assert [entry.name for entry in cache.iterdir()] == ["mnist.npz"]
+    assert len(load_mnist().y_test) == 10_000  # from the cache: the server is gone
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "404"), (b"<html>", "cannot be read"), ("cut", "cannot be read")],
+    ids=["no such file", "another page", "cut short"],
+)
+def test_what_is_not_mnist_is_not_kept(nowhere, cache, tmp_path, monkeypatch, content, reason):
+    if content == "cut":
+        content = (COMMITTED / "mnist.npz").read_bytes()[:100_000]
+    if content:
+        (tmp_path / "mnist.npz").write_bytes(content)
+    with served(tmp_path) as url:
+        monkeypatch.setattr(data, "address", lambda: url)
+        with pytest.raises(DataError, match=f"(?s)MNIST is not here.*{reason}.*jax-course fetch"):
+            load_mnist()
+    assert list(cache.iterdir()) == []
+
+
+def test_the_address_is_the_repository_that_the_package_names(monkeypatch):
+    named = {"Project-URL": ["Home, https://a.example", "Repository, https://b.example/c"]}
+
+    class Metadata:
+        def get_all(self, name, default):
+            return named.get(name, default)
+
+    monkeypatch.setattr(importlib.metadata, "metadata", lambda name: Metadata())
+    assert data.address() == "https://b.example/c/raw/HEAD/data/mnist.npz"
+    named.clear()
+    assert data.address() == ""
+
+
+def test_a_package_that_names_no_repository_says_how_too(nowhere, monkeypatch):
+    monkeypatch.setattr(data, "address", lambda: "")
+    with pytest.raises(DataError, match="To fetch it from OpenML: jax-course fetch"):
+        load_mnist()
 
 
 def saved(folder: Path, **arrays: np.ndarray) -> Path:

@@ -213,6 +213,20 @@ def test_a_command_that_is_not_on_the_path_is_named_by_its_place(monkeypatch):
     assert lab.command() == os.path.join(".venv", "bin", "jax-course")
 
 
+def test_a_jupyterhub_that_calls_gets_the_server_that_it_can_talk_to(root, monkeypatch):
+    """And it serves the same copy of the lessons, with the same settings."""
+    import jupyterhub.singleuser
+
+    calls = []
+    monkeypatch.setattr(jupyterhub.singleuser, "main", calls.append)
+    monkeypatch.setattr(lab.os, "environ", dict(os.environ) | {lab.HUB: "http://0.0.0.0:8888/"})
+    monkeypatch.chdir(root)
+    lab.open_lab(root, ["--no-browser"])
+    assert [f"--ServerApp.root_dir={root / 'work'}", "--no-browser"] == [calls[0][0], calls[0][-1]]
+    assert str(lab.SETTINGS) in lab.os.environ["JUPYTER_CONFIG_PATH"]
+    assert (root / "work" / NOTEBOOK).exists()
+
+
 @pytest.fixture
 def server(root, taken_port):
     """A real JupyterLab on the copy; yields a function that asks it for a page."""
@@ -224,7 +238,7 @@ def server(root, taken_port):
     process = subprocess.Popen([*command, *options], cwd=root, env=_environment())
     yield lambda page, data=None: _ask(port, page, data)
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 def _environment() -> dict[str, str]:
@@ -237,7 +251,7 @@ def _ask(port: int, page: str, data: dict | None) -> str:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/{page}", body)
     request.add_header("Authorization", f"token {TOKEN}")
     without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(150):
+    for _ in range(1500):
         try:
             with without_proxy.open(request, timeout=60) as answer:
                 return answer.read().decode()

@@ -54,6 +54,7 @@ BREACHES = {
     ),
     "answer overwritten": (CALL, f"{CALL}\ndouble = 1", "overwrites the student's 'double'"),
     "another exercise": ("check_equal(answer, 4)", "check_equal(answer, double)", "of another exe"),
+    "unknown library": ("import operator", "import operator, torch", "imports 'torch', which no"),
     "nothing visible": (
         f"{CALL}\n### BEGIN HIDDEN TESTS\n",
         f"### BEGIN HIDDEN TESTS\n{CALL}\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
+from graders import standings
 from graders.subject import Unanswered
 
 GIVEN = """
@@ -208,3 +210,21 @@ def test_names_of_a_student_are_as_they_were(notebook: Notebook) -> None:
     shown = notebook.run("check_pure(double, np.ones(3))")
     assert "it keeps a tracer in 'last'" in shown.out
     assert (notebook.shell.user_ns["count"], notebook.shell.user_ns["last"]) == (0, None)
+
+
+def test_a_check_of_the_course_says_how_far_one_has_come(
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    check = standings.Check("00_tiny", "double_check", "double", 2)
+    kept = standings.Progress(tmp_path / "progress.json")
+    monkeypatch.setattr(standings, "catalogue", lambda: {standings.digest(CHECK): check})
+    monkeypatch.setattr(standings, "kept", lambda: kept)
+    notebook.run("def double(x):\n    return 2 * x")
+    assert "00_tiny: 2 of 2 points. The course: 2 of 2." in notebook.run(CHECK).card
+    notebook.run("def double(x):\n    return x")
+    assert "00_tiny: 0 of 2 points. The course: 0 of 2." in notebook.run(CHECK).card
+
+
+def test_an_edited_check_does_not_count(notebook: Notebook) -> None:
+    notebook.run("def double(x):\n    return 2 * x")
+    assert "points" not in notebook.run(CHECK).card

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import graders
 ROOT = Path(graders.__file__).parents[1]
 FILES = [
     ".ci/run",
+    ".dockerignore",
     "Dockerfile",
     "Makefile",
     "README.md",
@@ -141,17 +143,43 @@ def conda_installs_the_lock(root: Path) -> Iterator[str]:
 
 
 def image_installs_the_lock(root: Path) -> Iterator[str]:
-    text = (root / "Dockerfile").read_text()
-    installed = re.findall(r"pip install --no-cache-dir ([^\\;\n]+?) *[\\;\n]", text)
+    """All that is asked for but the tools of authors, and JAX's accelerator, as it is locked."""
+    text = re.sub(r"\s*\\\n\s*", " ", (root / "Dockerfile").read_text())
+    installed = re.findall(r"pip install ([^;\n]+?)(?: &&|\n)", text)
+    extras = sorted(set(project(root)["optional-dependencies"]) - {"dev"})
     wanted = [
-        "--requirement requirements.lock",
-        '--constraint requirements.lock "jax[$ACCELERATOR]"',
-        "--no-deps --editable .",
+        "--no-cache-dir --constraint requirements.lock uv",
+        "--system --no-cache --compile-bytecode --constraint requirements.lock "
+        f"--requirement pyproject.toml {' '.join(f'--extra {extra}' for extra in extras)} "
+        '"jax[$ACCELERATOR]"',
+        "--no-cache-dir --no-deps --editable .",
     ]
     if installed != wanted:
         yield f"the image installs {installed}"
-    if text.rfind("\nUSER ") < text.rfind("\nRUN ") or "USER root" in text:
+
+
+def image_runs_as_a_student(root: Path) -> Iterator[str]:
+    text = (root / "Dockerfile").read_text()
+    if re.findall(r"(?m)^USER (.*)$", text) != re.findall(r"useradd --uid (\d+)", text):
+        yield "the image does not run as the user that it makes"
+    if text.rfind("\nUSER ") < text.rfind("\nRUN "):
         yield "the image runs as root"
+
+
+def image_is_pinned(root: Path) -> Iterator[str]:
+    base = re.findall(r"(?m)^ARG BASE=(.*)$", (root / "Dockerfile").read_text())
+    if not re.fullmatch(r"python:\d+\.\d+\.\d+-slim-[a-z]+", base[0]):
+        yield f"the image's base {base[0]} moves"
+
+
+def image_holds_no_solutions(root: Path) -> Iterator[str]:
+    """All is left out but what is named, and no name is that of the solutions."""
+    rules = [r for r in (root / ".dockerignore").read_text().splitlines() if r[:1] not in ("#", "")]
+    if rules[0] != "*" or any("solutions" in rule for rule in rules):
+        yield "the image may hold solutions"
+    for needed in ["course", "data", "graders", "pyproject.toml", "requirements.lock"]:
+        if f"!{needed}" not in rules:
+            yield f"the image lacks {needed}"
 
 
 def make_installs_the_lock(root: Path) -> Iterator[str]:
@@ -201,8 +229,24 @@ BREAKS = {
         ("environment.yml", "requirements.lock", "other.txt", "conda's pip installs"),
     ],
     image_installs_the_lock: [
-        ("Dockerfile", "--requirement requirements.lock", "jax", "the image installs ['jax"),
-        ("Dockerfile", "USER student\n", "", "the image runs as root"),
+        ("Dockerfile", "--constraint requirements.lock uv", "uv", "the image installs ['--no-c"),
+        ("Dockerfile", "--constraint requirements.lock \\\n", "", "the image installs ['--no-c"),
+        ("Dockerfile", "--extra lessons", "", "the image installs ['--no-c"),
+        ("Dockerfile", "jax[$ACCELERATOR]", "jax", "the image installs ['--no-c"),
+        (PROJECT, "hub = [", 'more = ["rich"]\nhub = [', "the image installs ['--no-c"),
+    ],
+    image_runs_as_a_student: [
+        ("Dockerfile", "USER 1000\n", "USER 0\n", "does not run as the user that it makes"),
+        ("Dockerfile", "USER 1000\n", "USER 1000\nRUN true\n", "the image runs as root"),
+    ],
+    image_is_pinned: [
+        ("Dockerfile", "BASE=python:3.12.", "BASE=python:3.", "moves"),
+        ("Dockerfile", "-slim-bookworm", "-slim", "moves"),
+    ],
+    image_holds_no_solutions: [
+        (".dockerignore", "*\n!", "!", "the image may hold solutions"),
+        (".dockerignore", "!data", "!solutions", "the image may hold solutions"),
+        (".dockerignore", "!data", "", "the image lacks data"),
     ],
     make_installs_the_lock: [
         ("Makefile", "--requirement requirements.lock", "jax", "make does not install"),
@@ -232,6 +276,30 @@ def test_a_broken_copy_is_noticed(tmp_path, claim, change):
     assert old in text
     (tmp_path / file).write_text(text.replace(old, new))
     assert said in "\n".join(claim(tmp_path))
+
+
+def said(*command: object, cwd: Path) -> str:
+    """What the command printed; its own words where it fails."""
+    done = subprocess.run(map(str, command), cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.long
+def test_what_conda_hands_to_pip_installs_and_fits_together(tmp_path):
+    """In a clean environment, from a file beside environment.yml, as conda does it."""
+    for name in ["LICENSE", "README.md", "pyproject.toml", "requirements.lock"]:
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "graders", tmp_path / "graders")
+    *_, pip = conda_dependencies(ROOT)
+    (tmp_path / "requirements.txt").write_text("\n".join(pip["pip"]))
+    python = tmp_path / "environment" / "bin" / "python"
+    uv = [sys.executable, "-m", "uv"]
+    said(*uv, "venv", "--python", sys.executable, python.parents[1], cwd=tmp_path)
+    said(*uv, "pip", "install", "--python", python, "-r", "requirements.txt", cwd=tmp_path)
+    said(*uv, "pip", "check", "--python", python, cwd=tmp_path)
+    where = said(python, "-c", "import graders; print(graders.__file__)", cwd=tmp_path / "graders")
+    assert Path(where.strip()) == tmp_path / "graders" / "__init__.py"
 
 
 @pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="not the environment of make")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from graders.author import entries, independence, kernel_runs, seam, verify, verify_table
 from graders.author.build import RELEASE, SOURCE, built, read_and_lint
-from graders.author.cells import Lesson
+from graders.author.cells import Entry, Lesson
 from graders.author.census import Census, census, too_few
 from graders.author.problems import Problem
 from graders.author.reports import Report
 from graders.author.source import read_lesson
+from graders.place import LocalPlace
 from graders.tests.fixture_lesson import write_lesson
 
 LESSON = '''\
@@ -267,11 +268,17 @@ def test_an_answer_that_costs_another_exercise_its_points(tmp_path: Path) -> Non
     assert found.what.endswith("a constant factor of 2 too much")
 
 
+def compared(lesson: Lesson, chosen: Sequence[Entry]) -> list[Problem]:
+    stage = entries.run(lesson, LocalPlace())
+    trials = [entries.try_entry(stage, entry) for entry in chosen]
+    return seam.compare_places(stage, trials, lambda: None)
+
+
 def test_words_that_differ_in_a_second_process(tmp_path: Path) -> None:
     given = LESSON.replace("table = [2.0]", "import os\ntable = [2.0, os.getpid()]")
     wrong = WRONG + ANOTHER.format(says="a constant factor of", line="return table[1] * x")
     lesson = made(tmp_path, lesson=given, wrong=wrong)
-    (found,) = seam.compare_places(lesson, seam.sample(lesson), lambda: None)
+    (found,) = compared(lesson, seam.sample(lesson))
     assert found.what.startswith("double: here [")
     assert ", in a second process [" in found.what
     here, there = re.findall(r"a constant factor of ([\d.e+]+)", found.what)
@@ -282,7 +289,7 @@ def test_words_that_differ_in_a_second_process(tmp_path: Path) -> None:
 def test_a_solution_whose_words_differ_in_a_second_process(tmp_path: Path) -> None:
     given = LESSON.replace("table = [2.0]", "import os\ntable = [2.0, os.getpid()]")
     lesson = made(tmp_path, lesson=given.replace("return 2 * x", "return table[1] * x"))
-    (found,) = seam.compare_places(lesson, [], lambda: None)
+    (found,) = compared(lesson, [])
     assert found.what.startswith("double: here [")
     assert found.path == lesson.path / "lesson.py"
 
@@ -293,6 +300,18 @@ def test_the_sample_holds_a_wrong_answer_of_each_exercise(tmp_path: Path) -> Non
         ("wrong", "double", "right for the visible"),
         ("wrong", "guess", "not what happens"),
     ]
+
+
+def test_the_short_sample_holds_a_right_answer_too(tmp_path: Path) -> None:
+    kinds = [(entry.kind, entry.exercise) for entry in seam.short_sample(made(tmp_path))]
+    assert kinds == [("wrong", "double"), ("wrong", "guess"), ("right", "double")]
+
+
+def test_a_lesson_that_is_too_slow(tmp_path: Path) -> None:
+    lesson = made(tmp_path)
+    assert kernel_runs.too_slow(lesson, 60) == []
+    (found,) = kernel_runs.too_slow(lesson, 61)
+    assert found.what == "the notebook takes 61 s from cold; 60 s are the limit"
 
 
 # ---- whole notebooks, in a kernel ----
@@ -347,20 +366,23 @@ class Silent:
         self.done += 1
 
 
-def test_from_end_to_end(course: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(("form", "steps"), [("full", 9), ("short", 5)])
+def test_from_end_to_end(
+    course: Path, capsys: pytest.CaptureFixture, form: verify.Form, steps: int
+) -> None:
     """A lesson whose solution and right answer are wrong; the real ones show that verify passes."""
     broken = LESSON.replace("return 2 * x", "return 2 * x + 1")
     made(course, lesson=broken, right=RIGHT.replace("x + x", "x"))
     progress = Silent()
-    (report,) = verify.verify(course, [], False, progress)
+    (report,) = verify.verify(course, [], form, progress)
     assert report.seconds > 0
     said = [problem.what for problem in report.problems]
     assert len([what for what in said if what.startswith("the solution fails its own")]) == 1
     assert len([what for what in said if what.startswith("double: a right answer is")]) == 1
     assert len([what for what in said if what.startswith("the cell raises CheckFailed: d")]) == 1
     assert len(said) == 3
-    assert progress.steps == {"00_tiny": 9}
-    assert progress.done == 9
+    assert progress.steps == {"00_tiny": steps}
+    assert progress.done == steps
     verify_table.show([report])
     shown = capsys.readouterr().out
     assert all(f"{problem.path}:{problem.line}: " in shown for problem in report.problems)

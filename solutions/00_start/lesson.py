@@ -14,7 +14,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float
 
-from graders import check_answer, check_pure, check_shape, check_values, sweep, through
+from graders import (
+    check_answer,
+    check_pure,
+    check_shape,
+    check_values,
+    progress,
+    sweep,
+    through,
+)
 
 # %% [markdown]
 # ## 0.1 Why anyone bothers
@@ -390,8 +398,13 @@ jax.default_backend(), jax.devices()
 #
 # Your mark is the sum of the points of the checks that pass, hidden tests included. An answer that
 # only knows the inputs shown here will fail those; an answer that does what its docstring says will
-# not.
-#
+# not. The last line of a card keeps count, in this lesson and in the course, and `progress` shows
+# all of it, with the names of the exercises that are still open:
+
+# %%
+progress()
+
+# %% [markdown]
 # - A wrong answer costs its own points and no others. Go on, and come back.
 # - Write in the cells that say `YOUR CODE HERE` or `...`. Check cells are locked, and restored
 #   before grading; editing them changes nothing.
