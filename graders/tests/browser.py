@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 NAMES = ("chromium", "google-chrome")  # .ci/run looks for the same
-PATIENCE = 240_000  # milliseconds, for what takes seconds on a machine with little else to do
+PATIENCE = 300_000  # milliseconds, for what takes seconds on a machine with little else to do
 
 
 def chromium() -> str | None:
@@ -47,9 +47,11 @@ class Person:
         self.page.get_by_role("menubar").get_by_role("menuitem", name=menu, exact=True).click()
         self.page.locator(".lm-Menu").get_by_role("menuitem", name=entry).first.click()
 
-    def picture(self, of: str) -> None:
-        """Keeps what the page looks like now."""
+    def picture(self, of: str, part: Locator | None = None) -> None:
+        """Keeps what the page looks like now, with `part` of it in the upper half."""
         self._taken += 1
+        if part:
+            part.evaluate("part => part.scrollIntoView({block: 'start'})")
         self.page.screenshot(path=self._pictures / f"{self._name}-{self._taken}-{of}.png")
 
 

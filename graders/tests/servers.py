@@ -17,6 +17,7 @@ from typing import IO
 import graders
 
 ROOT = Path(graders.__file__).parents[1]
+ELSEWHERE = ("JAX_COURSE_", "JUPYTER", "XDG_")  # variables that lead to other homes
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+/\S*token=\w+")
 
 
@@ -32,7 +33,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """The environment of a person who lives in `home`."""
     home.mkdir(exist_ok=True)
     own = {"HOME": str(home), "PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "XDG_"))}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(ELSEWHERE)}
     return inherited | own | more
 
 
