@@ -123,12 +123,12 @@ def prove(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
     """
     logging.getLogger("jax").setLevel(logging.ERROR)
     stage = run(lesson, LocalPlace())
-    problems = stage.problems + list(_solution_problems(stage))
+    problems = stage.problems + list(solution_problems(stage))
     trials = []
     for entry in (*lesson.wrong, *lesson.right):
         before = _mutable(stage, entry.exercise)
         trials.append(try_entry(stage, entry))
-        problems += _trial_problems(trials[-1])
+        problems += trial_problems(trials[-1])
         if before != _mutable(stage, entry.exercise):
             what = "the answer changes data that later cells read"
             problems.append(_problem(entry, what, "give the check data of its own"))
@@ -136,7 +136,8 @@ def prove(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
     return problems + _unused_lines(stage, trials) + _hidden_alone(stage, trials) + _alike(trials)
 
 
-def _solution_problems(stage: Stage) -> Iterator[Problem]:
+def solution_problems(stage: Stage) -> Iterator[Problem]:
+    """Solutions that fail their own checks."""
     for index, verdict in stage.solutions.items():
         if verdict.failure:
             cell = stage.lesson.cells[index]
@@ -159,7 +160,8 @@ def _is_data(name: str, value: Any) -> bool:
     return not name.startswith("__") and type(value).__name__ in ("ndarray", "list", "dict", "set")
 
 
-def _trial_problems(trial: Trial) -> Iterator[Problem]:
+def trial_problems(trial: Trial) -> Iterator[Problem]:
+    """What is wrong with an entry: right and rejected, wrong and accepted, or wrongly explained."""
     entry, failures = trial.entry, [v.failure for v in trial.verdicts if v.failure]
     if trial.error:
         what = f"the answer does not run: {trial.error.type}: {trial.error.message[:200]}"
