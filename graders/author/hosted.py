@@ -1,4 +1,4 @@
-"""What a notebook holds for hosts that lack the course: a badge to open it, a cell to set it up."""
+"""What a notebook holds for hosts that lack the course: a link to open it, a cell to set it up."""
 
 from __future__ import annotations
 
@@ -36,11 +36,6 @@ if missing:
     importlib.invalidate_caches()"""
 
 
-def badge(lesson: str, image: str = f"({BADGE})", page: str = "") -> str:
-    """Markdown for the badge that opens the lesson's notebook in Colab."""
-    return f"[![{ALT}]{image}]{page or f'({colab_page(lesson)})'}"
-
-
 def colab_page(lesson: str) -> str:
     """The address at which Colab opens the lesson's notebook."""
     path = repository().removeprefix("https://github.com/")
@@ -49,7 +44,7 @@ def colab_page(lesson: str) -> str:
 
 def readme_badge(lesson: str) -> str:
     """What stands in the README's table: the addresses are in `readme_links`."""
-    return badge(lesson, "[badge]", f"[{lesson}]")
+    return f"[![{ALT}][badge]][{lesson}]"
 
 
 def readme_links(lessons: list[str]) -> str:
@@ -58,10 +53,10 @@ def readme_links(lessons: list[str]) -> str:
     return "\n".join([f"[badge]: {BADGE}", *pages])
 
 
-def with_badge(title_cell: str, lesson: str) -> str:
-    """The first cell of a lesson with the badge below its title."""
+def with_link(title_cell: str, lesson: str) -> str:
+    """The first cell of a lesson with a link below its title; no picture from elsewhere."""
     title, _, rest = title_cell.partition("\n")
-    return f"{title}\n\n{badge(lesson)}\n{rest}".rstrip("\n")
+    return f"{title}\n\n[{ALT}]({colab_page(lesson)})\n{rest}".rstrip("\n")
 
 
 def set_up(lesson: Lesson) -> str:

@@ -19,9 +19,9 @@ _FOLDED = {"jupyter": {"source_hidden": True}}
 
 
 def source_notebook(lesson: Lesson) -> NotebookNode:
-    """The lesson with its solutions and hidden tests, a badge and a set-up cell; no outputs."""
+    """The lesson with solutions and hidden tests, a link to Colab and a set-up cell; no outputs."""
     cells = [_cell(cell) for cell in lesson.cells]
-    cells[0].source = hosted.with_badge(cells[0].source, lesson.name)
+    cells[0].source = hosted.with_link(cells[0].source, lesson.name)
     first = next((i for i, cell in enumerate(cells) if cell.cell_type == "code"), len(cells))
     set_up = new_code_cell(hosted.set_up(lesson), id=f"{lesson.name}-set-up", metadata=_FOLDED)
     return new_notebook(cells=[*cells[:first], set_up, *cells[first:]], metadata=_METADATA)

@@ -328,7 +328,10 @@ check_values(frame_difference, pixel_by_pixel,
 # ## 1.6 Weak types
 #
 # bfloat16 is a float32 with the last 16 bits cut off: the same range, half the memory, and faster on the hardware made
-# for it. Keeping an array in it takes some care.
+# for it. Keeping an array in it takes some care. That hardware goes further: by default a TPU rounds float32 operands to
+# bfloat16 before it multiplies matrices, and `x @ w` comes out with two or three right digits. To have them all, write
+# `jnp.matmul(x, w, precision="highest")`, or `with jax.default_matmul_precision("highest"):` around many products. The
+# checks judge your functions under that setting.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
