@@ -6,7 +6,6 @@ import importlib.metadata
 import re
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -70,12 +69,6 @@ def test_the_idx_files_have_the_published_sums(mnist):
 def idx(array: np.ndarray) -> bytes:
     """An array of bytes in the IDX format: two zeros, the type, the sizes, the data."""
     return struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-def test_loading_is_quick():
-    start = time.perf_counter()
-    load_mnist()
-    assert time.perf_counter() - start < 2
 
 
 def test_the_named_folder_comes_first_and_the_cache_last(monkeypatch, cache, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from graders.plain import Key, Leaf, Opaque, Record, leaves, plain
+from graders.plain import MOST, Key, Leaf, Opaque, Record, leaves, plain
 
 Point = namedtuple("Point", "x y")
 
@@ -117,12 +116,10 @@ def test_the_rest_is_a_name(value: Any, type_: str, callable_: bool) -> None:
 
 
 def test_what_holds_itself_and_what_is_too_much() -> None:
-    began = time.perf_counter()
     inside: list = [1]
     inside += [inside, inside]
-    plain(inside)
-    plain([[0.0] * 1000] * 1000)
-    assert time.perf_counter() - began < 20
+    for endless in (inside, [[0.0] * 1000] * 1000):
+        assert len(list(leaves(plain(endless)))) < 3 * MOST
     deep: Any = 1
     for _ in range(5000):
         deep = (deep,)
