@@ -31,6 +31,7 @@ c.CourseDirectory.db_url = f"sqlite:///{root / 'build' / 'gradebook.db'}"
 # The folder that a class hands in through, and the name of a student who has another login.
 if folder := os.environ.get("JAX_COURSE_EXCHANGE"):
     c.Exchange.root = str(Path(folder).expanduser().resolve())
+    c.Exchange.assignment_dir = str(root / "work")
     c.CourseDirectory.student_id = os.environ.get("JAX_COURSE_STUDENT", "*")
 # A backup handed in would keep the student from the feedback: nbgrader waits for its page too.
 c.CourseDirectory.ignore = [*CourseDirectory.ignore.default(), "*.backup-*"]
