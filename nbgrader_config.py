@@ -26,6 +26,8 @@ c.CourseDirectory.release_directory = "course"
 c.CourseDirectory.submitted_directory = "build/submitted"
 c.CourseDirectory.autograded_directory = "build/autograded"
 c.CourseDirectory.feedback_directory = "build/feedback"
+if (root / "solutions").is_dir():  # nbgrader makes the gradebook, but not the folder it lies in
+    (root / "build").mkdir(exist_ok=True)
 c.CourseDirectory.db_url = f"sqlite:///{root / 'build' / 'gradebook.db'}"
 
 # The folder that a class hands in through, and the name of a student who has another login.
