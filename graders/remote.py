@@ -28,6 +28,7 @@ class RemoteProcess:
 
     def __init__(self, on_send: Callable[[bytes], None] = lambda body: None) -> None:
         self.on_send = on_send
+        self.over: Error | None = None  # why there will be no further reply
         self.process = subprocess.Popen(
             [sys.executable, "-m", "graders.worker"],
             stdin=subprocess.PIPE,
@@ -37,17 +38,23 @@ class RemoteProcess:
         )
 
     def ask(self, command: str, *arguments: Any) -> Any:
-        """The worker's reply; an `Error` where it has ended, or does not follow the format."""
+        """The worker's reply; an `Error` where it has ended, or does not follow the format.
+
+        From then on every reply is that error.
+        """
+        if self.over is not None:
+            return self.over
         body = dumps((command, *arguments))
         self.on_send(body)
         try:
             wire.write(cast(BinaryIO, self.process.stdin), body)
             return wire.unpack(wire.read(cast(BinaryIO, self.process.stdout)))
         except (EOFError, BrokenPipeError):
-            return ENDED
+            self.over = ENDED
         except wire.ProtocolError:
             self.process.kill()  # no one knows where its next message would begin
-            return replies.GARBLED
+            self.over = replies.GARBLED
+        return self.over
 
     def close(self) -> None:
         self.process.kill()

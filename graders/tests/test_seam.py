@@ -349,7 +349,10 @@ def test_a_process_that_writes_into_the_pipe_is_a_failure_with_words() -> None:
     noise = "import os\nfor fd in range(3, 12):\n    try:\n        os.write(fd, b'x' * 64)\n"
     noise += "    except OSError:\n        pass\n"
     with RemoteProcess() as process:
-        found = verdict(RemotePlace(process), noise + "answer = jnp.mean", CHECKS_OF["mean"])
+        place = RemotePlace(process)
+        place.run(noise + "answer = jnp.mean", "<cell>")
+        process.process.wait()  # that it has ended by now makes no difference
+        found = verdict(place, "", CHECKS_OF["mean"])
     assert found.failure is not None
     assert "sent something that cannot be read" in found.failure.diagnosis
 
