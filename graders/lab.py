@@ -9,6 +9,7 @@ import sysconfig
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from graders import exchange, room, standings, working_copy
 
@@ -143,7 +144,7 @@ def _launcher() -> Callable[[list[str]], object]:
     if HUB in os.environ:
         from jupyterhub.singleuser import main
 
-        return main
+        return cast(Callable[[list[str]], object], main)  # `launch_instance`, with today's server
     from jupyterlab.labapp import LabApp
 
     return LabApp.launch_instance
