@@ -272,7 +272,9 @@ def colab() -> str:
         raise Failed(f"Colab's page gets no kernel: {created.status} {created.reason}")
     kernel = json.load(created)["id"]
     channels = f"/api/kernels/{kernel}/channels?token={TOKEN}"
-    statuses = [answered("GET", channels, UPGRADE, page).status for page in (COLAB, "https://a.org")]
+    statuses = [
+        answered("GET", channels, UPGRADE, page).status for page in (COLAB, "https://a.org")
+    ]
     if statuses != [101, 403]:
         raise Failed(f"Colab's page and another get {statuses} from the kernel, not [101, 403]")
     return "Colab's page reaches a kernel, another page does not"

@@ -149,7 +149,7 @@ def _steps(lesson: Lesson, form: Form) -> int:
 
 
 def _compared(lesson: Lesson, form: Form) -> Sequence[Entry]:
-    """The answers that are judged in a second process too."""
+    """The answers that are judged in a second process too; in the short form, those judged."""
     if form == "long":
         return (*lesson.wrong, *lesson.right)
     return seam.short_sample(lesson) if form == "short" else seam.sample(lesson)
@@ -164,8 +164,11 @@ def _seam(folder: Path, ticks: Any, form: Form) -> tuple[list[Problem], float]:
     lesson = read_lesson(folder)
     stage = entries.run(lesson, LocalPlace())
     trials = [entries.try_entry(stage, entry) for entry in _compared(lesson, form)]
-    proof = entries.prove_some(stage, trials) if form == "short" else []
-    return proof + seam.compare_places(stage, trials, lambda: ticks.put(folder.name)), 0.0
+    if form != "short":
+        return seam.compare_places(stage, trials, lambda: ticks.put(folder.name)), 0.0
+    for _ in trials:
+        ticks.put(folder.name)
+    return entries.prove_some(stage, trials), 0.0
 
 
 def _independence(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
