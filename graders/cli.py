@@ -93,8 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument(
         "--long", dest="form", action="store_const", const="long", help="each answer twice"
     )
-    verify.set_defaults(form="full")
-    verify.set_defaults(run=_verify)
+    verify.set_defaults(form="full", run=_verify)
 
     sample = verbs.add_parser("sample-class", help="make submissions whose marks are known")
     sample.set_defaults(run=_sample_class)

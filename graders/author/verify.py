@@ -5,8 +5,8 @@ wrong answer is rejected with its own diagnosis, each right answer is accepted, 
 every check is needed. The lessons are proved in parallel, in processes of their own.
 
 The short form, for CI, judges two answers of each exercise, a wrong one and a right one. The long
-form compares every answer with the same one in a second process, runs lessons with mixtures of
-wrong answers, and holds each lesson to its seconds.
+form compares every answer with the same one in a second process, and runs lessons with mixtures
+of wrong answers. All but the short one hold each lesson to its seconds.
 """
 
 from __future__ import annotations
@@ -109,9 +109,11 @@ class Verification:
             (_solved, (lesson.path, solved, ticks, self.form)),
             (_untouched, (lesson.path, untouched, ticks)),
         ]
-        if self.form != "short":
+        if self.form == "short":
+            calls.append((_sample, (lesson.path, ticks)))
+        else:
             calls.append((_entries, (lesson.path, ticks)))
-        calls.append((_seam, (lesson.path, ticks, self.form)))
+            calls.append((_seam, (lesson.path, ticks, self.form)))
         if self.form == "long":
             calls.append((_independence, (lesson.path, ticks)))
         self.progress.add(lesson.name, _steps(lesson, self.form))
@@ -141,18 +143,16 @@ def _outcome(name: str, root: Path, future: Future) -> tuple[list[Problem], floa
 
 def _steps(lesson: Lesson, form: Form) -> int:
     """How often the tasks of a lesson will advance the progress bar."""
-    compared, count = len(_compared(lesson, form)), len(lesson.wrong) + len(lesson.right)
     if form == "short":
-        return 2 + compared
+        return 2 + len(seam.short_sample(lesson))
+    compared, count = len(_compared(lesson, form)), len(lesson.wrong) + len(lesson.right)
     mixtures = len(list(independence.mixtures(lesson))) if form == "long" else 0
     return 2 + count + compared + mixtures
 
 
 def _compared(lesson: Lesson, form: Form) -> Sequence[Entry]:
-    """The answers that are judged in a second process too; in the short form, those judged."""
-    if form == "long":
-        return (*lesson.wrong, *lesson.right)
-    return seam.short_sample(lesson) if form == "short" else seam.sample(lesson)
+    """The answers that are judged in a second process too."""
+    return (*lesson.wrong, *lesson.right) if form == "long" else seam.sample(lesson)
 
 
 def _entries(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
@@ -164,9 +164,15 @@ def _seam(folder: Path, ticks: Any, form: Form) -> tuple[list[Problem], float]:
     lesson = read_lesson(folder)
     stage = entries.run(lesson, LocalPlace())
     trials = [entries.try_entry(stage, entry) for entry in _compared(lesson, form)]
-    if form != "short":
-        return seam.compare_places(stage, trials, lambda: ticks.put(folder.name)), 0.0
-    for _ in trials:
+    return seam.compare_places(stage, trials, lambda: ticks.put(folder.name)), 0.0
+
+
+def _sample(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    lesson = read_lesson(folder)
+    stage, trials = entries.run(lesson, LocalPlace()), []
+    for entry in seam.short_sample(lesson):
+        trials.append(entries.try_entry(stage, entry))
         ticks.put(folder.name)
     return entries.prove_some(stage, trials), 0.0
 
@@ -180,7 +186,7 @@ def _solved(folder: Path, notebook: Path, ticks: Any, form: Form) -> tuple[list[
     lesson = read_lesson(folder)
     with _without_cache():
         problems, seconds = kernel_runs.solution_problems(lesson, notebook)
-    if form == "long":
+    if form != "short":
         problems += kernel_runs.too_slow(lesson, seconds)
     ticks.put(folder.name)
     return problems, seconds
