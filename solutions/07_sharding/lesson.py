@@ -5,7 +5,7 @@
 #
 # About 90 minutes. You need lessons 02, 03, 05 and 06.
 #
-# You need no hardware: where fewer than two accelerators are found, `lesson_devices(8)` makes eight CPU devices out of one. That is possible only until JAX starts its backend, which the first array does. If the cell with the imports says that JAX has already started, choose Kernel, Restart, and run that cell before any other. A TPU brings devices of its own, most often four or eight: then the times and the numbers of messages are real, and pictures whose captions speak of eight look different.
+# You need no hardware: where fewer than two accelerators are found, `lesson_devices(8)` makes eight CPU devices out of one. That is possible only until JAX starts its backend, which the first array does. If the cell with the imports says that JAX has already started, choose Kernel, Restart, and run that cell before any other. Where there are several accelerators, as on most TPUs, the lesson uses those, however many there are; captions that speak of eight then mean your number.
 
 # %%
 import re
