@@ -5,7 +5,10 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Nothing is compiled ahead: of what is installed most is never imported, and what is imported is
+# compiled then, and kept, which this variable would forbid.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help

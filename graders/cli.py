@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--short", dest="form", action="store_const", const="short", help="the form for CI"
     )
     form.add_argument(
-        "--long", dest="form", action="store_const", const="long", help="each answer twice"
+        "--long", dest="form", action="store_const", const="long", help="each answer in three ways"
     )
     verify.set_defaults(form="full", run=_verify)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from graders.author.python import parse
 
+DEMONSTRATION = "demonstration"  # the tag of a given cell that no exercise needs
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -37,6 +39,11 @@ class Cell:
     def is_given(self) -> bool:
         """Whether this is code that runs as it is, for student and grader."""
         return self.kind == "code" and not self.exercise and not self.check
+
+    @property
+    def is_demonstration(self) -> bool:
+        """Whether the author says that nothing is lost where this cell does not run."""
+        return self.kind == "code" and DEMONSTRATION in self.tags
 
     @cached_property
     def tree(self) -> ast.Module:

@@ -8,17 +8,21 @@ judged by the exercise's own checks.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from graders.author.cells import Cell, Entry, Lesson
+from graders.author.demonstrations import needed_by_entries, with_demonstrations
 from graders.author.names import bound_names
 from graders.author.problems import Problem
 from graders.judge import Verdict, judge
+from graders.messages import UNANSWERED
 from graders.observation import Error
 from graders.place import LocalPlace, Place
 from graders.surroundings import token
+
+PASSES = "passes"
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Stage:
     """A lesson that has been run: the student's place before each exercise, ours at each check."""
 
     lesson: Lesson
+    cells: list[Cell] = field(default_factory=list)  # that run in the student's place
     places: dict[str, Place] = field(default_factory=dict)
     namespaces: dict[int, dict[str, Any]] = field(default_factory=dict)
     solutions: dict[int, Verdict] = field(default_factory=dict)
@@ -60,28 +65,33 @@ class Stage:
         return [cell for cell in self.lesson.checks if cell.check == exercise]
 
     def between(self, exercise: Cell, check: Cell) -> list[Cell]:
-        cells = self.lesson.cells[exercise.index + 1 : check.index]
-        return [cell for cell in cells if cell.is_given]
+        span = range(exercise.index + 1, check.index)
+        return [cell for cell in self.cells if cell.index in span and cell.is_given]
 
 
 def filename(lesson: Lesson, cell: Cell) -> str:
     return f"<{lesson.name} {cell.id}>"
 
 
-def run(lesson: Lesson, student: Place) -> Stage:
-    """Runs the lesson with its solutions, in `student` and on the trusted side."""
-    stage, trusted = Stage(lesson), LocalPlace()
-    for cell in lesson.cells:
-        if cell.kind != "code":
-            continue
+def run(lesson: Lesson, student: Place, demonstrations: bool = False) -> Stage:
+    """Runs the lesson with its solutions, in `student` and on the trusted side.
+
+    Demonstrations are left out, but for those whose names an entry of the lesson reads; with
+    `demonstrations` they are run on the trusted side, so that one which raises is a problem.
+    """
+    stage, trusted = Stage(lesson, needed_by_entries(lesson)), LocalPlace()
+    for cell in (cell for cell in lesson.cells if cell.kind == "code"):
         if cell.check:
             stage.namespaces[cell.index] = dict(trusted.namespace)
             stage.solutions[cell.index] = judge_in(stage, cell, student)
             continue
         if cell.exercise:
             stage.places[cell.exercise] = student.branch()
-        run_cell(stage, cell, trusted)
-        run_cell(stage, cell, student)
+        needed = cell in stage.cells
+        if needed or demonstrations:
+            run_cell(stage, cell, trusted)
+        if needed:
+            run_cell(stage, cell, student)
     return stage
 
 
@@ -140,6 +150,44 @@ def prove_some(stage: Stage, trials: Sequence[Trial]) -> list[Problem]:
     """What these trials alone show to be wrong with the lesson."""
     found = [problem for trial in trials for problem in _trial_problems(trial)]
     return stage.problems + list(_solution_problems(stage)) + found
+
+
+def prove_untouched(stage: Stage, released: Mapping[str, str]) -> list[Problem]:
+    """Given cells that need an answer, and checks that do not say when there is none.
+
+    `released` is the source of each exercise's cell as students get it.
+    """
+    found, place = Stage(stage.lesson, stage.cells, namespaces=stage.namespaces), LocalPlace()
+    for cell in stage.cells:
+        if cell.exercise:
+            place.run(released[cell.exercise], filename(stage.lesson, cell))
+        elif not cell.check:
+            run_cell(found, cell, place)
+        elif (failure := judge_in(found, cell, place).failure) is None or failure.answered:
+            said = f"says {failure.diagnosis!r}" if failure else PASSES
+            found.problems.append(touched(stage.lesson, cell, said))
+    return found.problems
+
+
+def touched(lesson: Lesson, check: Cell, said: str) -> Problem:
+    """What is to be said of a check that takes the untouched exercise for answered."""
+    what = f"untouched, the check of {check.check} {said}, not {UNANSWERED.cause.diagnosis!r}"
+    return Problem(lesson.path / "lesson.py", check.line, what, "mend the check")
+
+
+def prove_demonstrations(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
+    """Answers of which the checks say something else where the demonstrations have run too."""
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    without = run(lesson, LocalPlace())
+    beside = run(with_demonstrations(lesson), LocalPlace())
+    problems = []
+    for entry in (*lesson.wrong, *lesson.right):
+        words = [try_entry(stage, entry).words for stage in (without, beside)]
+        if words[0] != words[1]:
+            what = f"the demonstrations change what is said, from {words[0]} to {words[1]}"
+            problems.append(_problem(entry, what, "take the tag from the one that does"))
+        advance()
+    return problems
 
 
 def _solution_problems(stage: Stage) -> Iterator[Problem]:

@@ -12,11 +12,12 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from graders.author.cells import Cell, Lesson
+from graders.author.entries import PASSES, touched
 from graders.author.problems import Problem
+from graders.messages import UNANSWERED
 from graders.standings import FOLDER_VARIABLE, NOWHERE
 
 SECONDS, LIMIT = 60, 600
-UNANSWERED = "not answered yet"
 
 
 def run_notebook(notebook: NotebookNode) -> float:
@@ -70,10 +71,9 @@ def untouched_problems(lesson: Lesson, path: Path) -> list[Problem]:
         if cell.is_given and cell.index in said
     ]
     for check in lesson.checks:
-        if not said.get(check.index, "").endswith(UNANSWERED):
-            heard = said.get(check.index, "nothing: it passes")
-            what = f"untouched, the check of {check.check} says {heard!r}, not {UNANSWERED!r}"
-            problems.append(Problem(_source(lesson), check.line, what, "mend the check"))
+        if not said.get(check.index, "").endswith(UNANSWERED.cause.diagnosis):
+            heard = f"says {said[check.index]!r}" if check.index in said else PASSES
+            problems.append(touched(lesson, check, heard))
     return problems
 
 

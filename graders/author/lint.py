@@ -7,6 +7,7 @@ from functools import partial
 
 from graders.author.cells import Cell, Lesson
 from graders.author.check_cells import hidden_lines, in_check_cell
+from graders.author.demonstrations import misplaced
 from graders.author.hosted import unknown_libraries
 from graders.author.names import bound_names, global_reads, imported_names
 from graders.author.problems import Finding, Problem
@@ -19,6 +20,7 @@ def lint_lesson(lesson: Lesson) -> list[Problem]:
     answers = answer_names(lesson)
     rules = (
         unknown_libraries,
+        misplaced,
         _prose_of_exercise,
         _hints,
         partial(_check, answers=answers),

@@ -1,5 +1,6 @@
 """Turns a lesson into the instructor's notebook, with the metadata that nbgrader asks for."""
 
+from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -30,6 +31,11 @@ def source_notebook(lesson: Lesson) -> NotebookNode:
 def notebook_bytes(notebook: NotebookNode) -> bytes:
     """The notebook as the file that nbformat writes; the same notebook gives the same bytes."""
     return (nbformat.writes(notebook) + "\n").encode()
+
+
+def sources_by_id(path: Path) -> dict[str, str]:
+    """The source of each cell of the notebook at `path`, by the cell's id."""
+    return {cell.id: cell.source for cell in nbformat.read(path, as_version=4).cells}
 
 
 def _cell(cell: Cell) -> NotebookNode:

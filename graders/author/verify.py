@@ -4,9 +4,10 @@ For each lesson: the notebook with the solutions gets every point, the untouched
 wrong answer is rejected with its own diagnosis, each right answer is accepted, and every line of
 every check is needed. The lessons are proved in parallel, in processes of their own.
 
-The short form, for CI, judges two answers of each exercise, a wrong one and a right one. The long
-form compares every answer with the same one in a second process, and runs lessons with mixtures
-of wrong answers. All but the short one hold each lesson to its seconds.
+The short form, for CI, runs a lesson's cells in one process and no notebook: its solutions, its
+untouched exercises, and a wrong answer of every third exercise. The long form compares every answer
+with the same one in a second process and with the same one beside the demonstrations, and runs
+lessons with mixtures of wrong answers. All but the short one hold each lesson to its seconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any, Literal
 
 from graders.author import build, entries, independence, kernel_runs, seam
 from graders.author.census import census, too_few
+from graders.author.notebooks import sources_by_id
 from graders.author.problems import Problem
 from graders.author.reports import Report
 from graders.author.source import Entry, Lesson, read_lesson
@@ -106,23 +108,23 @@ class Verification:
         inside = Path(lesson.name) / f"{lesson.name}.ipynb"
         solved, untouched = (self.notebooks / b / inside for b in (build.SOURCE, build.RELEASE))
         calls: list[tuple[Callable, tuple]] = [
-            (_solved, (lesson.path, solved, ticks, self.form)),
+            (_solved, (lesson.path, solved, ticks)),
             (_untouched, (lesson.path, untouched, ticks)),
+            (_entries, (lesson.path, ticks)),
+            (_seam, (lesson.path, ticks, self.form)),
         ]
         if self.form == "short":
-            calls.append((_sample, (lesson.path, ticks)))
-        else:
-            calls.append((_entries, (lesson.path, ticks)))
-            calls.append((_seam, (lesson.path, ticks, self.form)))
-        if self.form == "long":
+            calls = [(_sample, (lesson.path, untouched, ticks))]
+        elif self.form == "long":
             calls.append((_independence, (lesson.path, ticks)))
+            calls.append((_demonstrations, (lesson.path, ticks)))
         self.progress.add(lesson.name, _steps(lesson, self.form))
         return [(lesson.name, pool.submit(call, *arguments)) for call, arguments in calls]
 
     def _watch(self, futures: list[Future], ticks: Any) -> None:
         while not all(future.done() for future in futures) or not ticks.empty():
             try:
-                self.progress.advance(ticks.get(timeout=0.2))
+                self.progress.advance(ticks.get(timeout=1))
             except queue.Empty:
                 continue
 
@@ -144,10 +146,10 @@ def _outcome(name: str, root: Path, future: Future) -> tuple[list[Problem], floa
 def _steps(lesson: Lesson, form: Form) -> int:
     """How often the tasks of a lesson will advance the progress bar."""
     if form == "short":
-        return 2 + len(seam.short_sample(lesson))
+        return len(seam.short_sample(lesson))
     compared, count = len(_compared(lesson, form)), len(lesson.wrong) + len(lesson.right)
-    mixtures = len(list(independence.mixtures(lesson))) if form == "long" else 0
-    return 2 + count + compared + mixtures
+    more = len(list(independence.mixtures(lesson))) + count if form == "long" else 0
+    return 2 + count + compared + more
 
 
 def _compared(lesson: Lesson, form: Form) -> Sequence[Entry]:
@@ -167,14 +169,21 @@ def _seam(folder: Path, ticks: Any, form: Form) -> tuple[list[Problem], float]:
     return seam.compare_places(stage, trials, lambda: ticks.put(folder.name)), 0.0
 
 
-def _sample(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
+def _sample(folder: Path, untouched: Path, ticks: Any) -> tuple[list[Problem], float]:
     logging.getLogger("jax").setLevel(logging.ERROR)
-    lesson = read_lesson(folder)
-    stage, trials = entries.run(lesson, LocalPlace()), []
+    lesson, sources = read_lesson(folder), sources_by_id(untouched)
+    released = {name: sources[cell.id] for name, cell in lesson.exercises.items()}
+    stage, trials = entries.run(lesson, LocalPlace(), demonstrations=True), []
     for entry in seam.short_sample(lesson):
         trials.append(entries.try_entry(stage, entry))
         ticks.put(folder.name)
-    return entries.prove_some(stage, trials), 0.0
+    problems = entries.prove_some(stage, trials)
+    return problems + entries.prove_untouched(stage, released), 0.0
+
+
+def _demonstrations(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
+    lesson = read_lesson(folder)
+    return entries.prove_demonstrations(lesson, lambda: ticks.put(folder.name)), 0.0
 
 
 def _independence(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
@@ -182,14 +191,12 @@ def _independence(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
     return independence.prove_independence(lesson, lambda: ticks.put(folder.name)), 0.0
 
 
-def _solved(folder: Path, notebook: Path, ticks: Any, form: Form) -> tuple[list[Problem], float]:
+def _solved(folder: Path, notebook: Path, ticks: Any) -> tuple[list[Problem], float]:
     lesson = read_lesson(folder)
     with _without_cache():
         problems, seconds = kernel_runs.solution_problems(lesson, notebook)
-    if form != "short":
-        problems += kernel_runs.too_slow(lesson, seconds)
     ticks.put(folder.name)
-    return problems, seconds
+    return problems + kernel_runs.too_slow(lesson, seconds), seconds
 
 
 def _untouched(folder: Path, notebook: Path, ticks: Any) -> tuple[list[Problem], float]:

@@ -15,15 +15,21 @@ COLUMNS = ("exercises", "predictions", "points", "wrong", "right", "words")
 
 
 class Progress:
-    """A bar for each lesson, which `advance` moves by one step."""
+    """A bar for each lesson, which `advance` moves by one step.
 
-    def __init__(self) -> None:
+    Where nobody watches, there is a line for each lesson that has come to its end instead.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        console = console or Console(stderr=True)
         self.bars = progress.Progress(
             progress.TextColumn("{task.description:<16}"),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=console,
+            refresh_per_second=2,
+            disable=not console.is_terminal,
         )
         self.tasks: dict[str, progress.TaskID] = {}
 
@@ -34,6 +40,9 @@ class Progress:
     def advance(self, lesson: str) -> None:
         """One step is done."""
         self.bars.advance(self.tasks[lesson])
+        task = self.bars.tasks[self.tasks[lesson]]
+        if self.bars.disable and task.finished:
+            self.bars.console.print(f"{lesson}: {task.completed:.0f} steps done")
 
     def __enter__(self) -> Progress:
         self.bars.start()

@@ -155,3 +155,16 @@ def test_names_that_code_binds_and_reads(code: str, bound: set[str], read: set[s
     tree = ast.parse(code)
     assert bound_names(tree) == bound
     assert {r.name for r in global_reads(tree)} == read
+
+
+SHOWN = '# %% tags=["demonstration"]\nprint(operator.add(1, 1))\n\n# %% [markdown]\n# ## 0.1'
+
+
+def test_a_demonstration_binds_nothing_that_is_read(tmp_path: Path) -> None:
+    marked = LESSON.replace("# %% [markdown]\n# ## 0.1", SHOWN, 1)
+    assert findings(tmp_path, marked) == []
+    (found,) = findings(tmp_path, LESSON.replace("# %%\n", '# %% tags=["demonstration"]\n', 1))
+    assert "later cells read a name that this demonstration binds" in found
+    exercise = '# %% exercise="double"'
+    (found,) = findings(tmp_path, LESSON.replace(exercise, f'{exercise} tags=["demonstration"]', 1))
+    assert "only a given cell can be a demonstration" in found

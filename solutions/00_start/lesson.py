@@ -30,7 +30,7 @@ from graders import (
 # Before the rules, a reason to go on. The next cell defines no function at all: it takes `tanh`
 # from a library, and asks JAX for three more.
 
-# %%
+# %% tags=["demonstration"]
 slope = jax.grad(jnp.tanh)
 bend = jax.grad(slope)
 third = jax.grad(bend)
@@ -38,7 +38,7 @@ third = jax.grad(bend)
 x = jnp.linspace(-3.0, 3.0, 200)
 for curve, label in ((jnp.tanh, "tanh"), (slope, "slope"), (bend, "bend"), (third, "third")):
     plt.plot(x, jax.vmap(curve)(x), label=label)
-plt.legend()
+plt.legend(loc="upper left")
 plt.title("tanh, and three derivatives that nobody wrote")
 plt.show()
 
@@ -166,7 +166,7 @@ check_answer(
     },
 )
 
-# %%
+# %% tags=["demonstration"]
 (np.ones((3, 1)) + np.ones(4)).shape
 
 # %% exercise="late_value" kind="prediction"
@@ -185,7 +185,7 @@ check_answer(
     mistakes={0: "The three functions share one `i`; none of them kept the value it had."},
 )
 
-# %%
+# %% tags=["demonstration"]
 functions = [lambda: i for i in range(3)]
 functions[0]()
 
@@ -198,7 +198,7 @@ functions[0]()
 # mean 0 and standard deviation 1. It runs, it raises nothing, and it is wrong.
 
 
-# %%
+# %% tags=["demonstration"]
 def standardise_broken(x):
     x = x - x.mean()
     return x / x.std()
@@ -208,7 +208,7 @@ heights_and_weights = jnp.array(np.random.default_rng(0).normal([170, 70], [8, 1
 plt.scatter(*standardise_broken(heights_and_weights).T, s=8, label="broken")
 plt.scatter(0, 0, marker="+", s=200, color="black", label="where the centre should be")
 plt.axis("equal"), plt.xlabel("height"), plt.ylabel("weight")
-plt.legend()
+plt.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
@@ -387,7 +387,7 @@ check_values(
 #
 # JAX runs the same program on a CPU, a GPU or a TPU. It takes the fastest that it finds:
 
-# %%
+# %% tags=["demonstration"]
 jax.default_backend(), jax.devices()
 
 # %% [markdown]
@@ -401,7 +401,7 @@ jax.default_backend(), jax.devices()
 # not. The last line of a card keeps count, in this lesson and in the course, and `progress` shows
 # all of it, with the names of the exercises that are still open:
 
-# %%
+# %% tags=["demonstration"]
 progress()
 
 # %% [markdown]

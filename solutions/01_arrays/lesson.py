@@ -111,7 +111,7 @@ check_answer(past_the_end, lambda: int(jnp.arange(5)[10]),
                        0: "nothing is filled in: the index is moved to the nearest one that "
                           "exists"})
 
-# %%
+# %% tags=["demonstration"]
 x = jnp.arange(5)
 x[10], x[-7]
 
@@ -120,7 +120,7 @@ x[10], x[-7]
 # GPU or TPU has nobody to raise an exception to, so JAX gives every index a meaning instead. Section 1.10 returns
 # to it. First, the more ordinary differences.
 
-# %%
+# %% tags=["demonstration"]
 x = jnp.linspace(0.0, 1.0, 5)
 print(type(x).__name__, x.dtype, x.device)
 print(type(jnp.sin(x)).__name__, "from jnp.sin")
@@ -137,7 +137,7 @@ print(type(np.sin(x)).__name__, "from np.sin")
 # `np.sum` takes a list as well as an array. `jnp.sum` does not: converting a list goes element by element, and JAX
 # would rather that you see it.
 
-# %%
+# %% tags=["demonstration"]
 try:
     jnp.sum([1.0, 2.0, 3.0])
 except TypeError as error:
@@ -221,7 +221,7 @@ check_answer(one_more, lambda: int(jnp.float32(2**24) + 1),
                        16_777_218: "16,777,217 lies half-way between two float32 numbers, and ties "
                                    "go to the one whose last bit is 0"})
 
-# %%
+# %% tags=["demonstration"]
 x = jnp.float32(16_777_216)
 print([int(x + step) for step in (1, 2, 3)])
 
@@ -229,7 +229,7 @@ print([int(x + step) for step in (1, 2, 3)])
 # Adding 1 changes nothing, and adding 3 adds 4. Floats are like a ruler whose marks lie further apart the further you
 # go. The picture asks JAX for the distance from each number to the next one.
 
-# %%
+# %% tags=["demonstration"]
 size = jnp.logspace(-2, 9, 500)
 for dtype in (jnp.float32, jnp.bfloat16):
     gap = jnp.spacing(size.astype(dtype)).astype(jnp.float32)
@@ -246,7 +246,7 @@ plt.show()
 # A warning comes only where you ask for 64 bits by name, as in `jnp.zeros(3, "float64")` or `x.astype("int64")`. An
 # accelerator is built for 32 bits and fewer; where you need 64, switch them on:
 
-# %%
+# %% tags=["demonstration"]
 seconds_since_1970 = np.array([1_763_000_000.0])
 x = jnp.asarray(seconds_since_1970)
 print(x.dtype, jnp.spacing(x), "seconds apart")
@@ -258,7 +258,7 @@ with jax.enable_x64(True):
 # Two neighbouring dates in float32 are more than two minutes apart. Integers are int32 and wrap around in silence, as
 # NumPy's arrays do; the small ones wrap soon:
 
-# %%
+# %% tags=["demonstration"]
 dark, bright = jnp.array([10], jnp.uint8), jnp.array([12], jnp.uint8)
 print(dark - bright, "but the mean is safe:", jnp.mean(jnp.array([250, 251], jnp.uint8)))
 
@@ -352,7 +352,7 @@ check_answer(half, lambda: str((jnp.ones(3, jnp.bfloat16) * np.sqrt(0.25)).dtype
                        "float64": "JAX has no float64 unless it is enabled: np.float64 counts as "
                                   "float32"})
 
-# %%
+# %% tags=["demonstration"]
 x = jnp.ones(3, jnp.bfloat16)
 factors = {"0.5": 0.5, "np.sqrt(0.25)": np.sqrt(0.25), "math.sqrt(0.25)": math.sqrt(0.25)}
 for name, factor in factors.items():
@@ -373,7 +373,7 @@ for a, b in [("int32", "bfloat16"), ("float16", "bfloat16"), ("int8", "uint8")]:
 # This activation is found in most transformers, in this form or nearly. It has the right numbers. See what it does to
 # a bfloat16 network.
 
-# %%
+# %% tags=["demonstration"]
 def gelu_broken(x):
     z = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
     return 0.5 * x * (1 + jnp.tanh(z))
@@ -432,7 +432,7 @@ check_values(gelu, gelu_in_float64, sweep("features", count=2, seed=7, scale=20.
 #
 # Try to write into one:
 
-# %%
+# %% tags=["demonstration"]
 x = jnp.zeros(3)
 try:
     x[0] = 9.0
@@ -447,7 +447,7 @@ except TypeError as error:
 #
 # Hence the commonest silent bug of the first week:
 
-# %%
+# %% tags=["demonstration"]
 x = jnp.zeros(3)
 x.at[0].set(9.0)          # computed, and thrown away
 print(x)
@@ -472,7 +472,7 @@ check_answer(counted, lambda: float(jnp.zeros(3).at[jnp.array([1, 1, 1])].add(1.
              mistakes={1.0: "that is NumPy's +=, which reads, adds, writes back; .at[].add adds "
                             "once for every index"})
 
-# %%
+# %% tags=["demonstration"]
 counts, places = np.zeros(3), np.array([1, 1, 1])
 counts[places] += 1
 print("NumPy's += ", counts)
@@ -565,7 +565,7 @@ check_answer(written, lambda: float(jnp.zeros(5).at[10].set(1.0).sum()),
                             "writes are dropped",
                        "IndexError": "JAX gives every index a meaning and raises nothing"})
 
-# %%
+# %% tags=["demonstration"]
 index, places = jnp.arange(-8, 9), jnp.arange(5)
 reads = (places[index][:, None] == places).T
 writes = jnp.zeros((17, 5)).at[jnp.arange(17), index].set(1.0).T
@@ -598,7 +598,7 @@ plt.show()
 #
 # A vocabulary of three words, and a text with words that are not in it: 7, and -1 for "unknown".
 
-# %%
+# %% tags=["demonstration"]
 def embed_broken(table, ids):
     return table[ids]
 
@@ -778,7 +778,7 @@ check_answer(difference_shape, lambda: (jnp.arange(4.0)[:, None] - jnp.arange(4.
              mistakes={(4,): "the axis of size 1 is stretched, not dropped",
                        (4, 1): "(4,) counts as (1, 4), not as (4, 1)"})
 
-# %%
+# %% tags=["demonstration"]
 y = jnp.arange(4.0)
 y_hat = y[:, None]
 print("shape of the difference:", (y_hat - y).shape)
@@ -791,7 +791,7 @@ print("loss of a perfect model:", jnp.mean((y_hat - y) ** 2))
 #
 # The same mechanism, on purpose, computes all pairs without a loop:
 
-# %%
+# %% tags=["demonstration"]
 x, y = jnp.array([0.0, 1.0, 4.0]), jnp.linspace(0.0, 5.0, 6)
 row, column = y[None, :], x[:, None]
 pictures = {"y[None, :]": row, "x[:, None]": column,
@@ -864,7 +864,7 @@ check_values(distances, pair_by_pair,
 # The famous formula is `|x|² + |y|² - 2 x·y`: one matrix product, no three-dimensional intermediate, and on large
 # inputs much faster. Here it is with points near 1000:
 
-# %%
+# %% tags=["demonstration"]
 x = jnp.array([[1000.0, 1000.3], [1000.4, 999.9], [999.2, 1000.1]])
 square = jnp.sum(x**2, axis=1)
 print(jnp.sqrt(square[:, None] + square[None, :] - 2 * x @ x.T))
@@ -880,7 +880,7 @@ print(jnp.sqrt(jnp.sum((x[:, None] - x[None]) ** 2, axis=-1)))
 # `jnp.einsum("ij,jk->ik", a, b)` is the matrix product. The rule is short: give every axis a letter; entries that
 # share the letter are multiplied; a letter that is missing after the arrow is summed away.
 
-# %%
+# %% tags=["demonstration"]
 a, b = jnp.arange(6.0).reshape(2, 3), jnp.ones((3, 4))
 print(jnp.einsum("ij,jk->ik", a, b).shape, "product")
 print(jnp.einsum("ij->ji", a).shape, "transpose")
@@ -957,7 +957,7 @@ check_values(attention_scores, head_by_head,
 # The largest number that float32 can hold is about 3.4e38, and `exp(89)` is beyond it. Logits of 1000 are unusual,
 # log-likelihoods of -1000 are not:
 
-# %%
+# %% tags=["demonstration"]
 logits = jnp.array([1000.0, 1001.0, 1002.0])
 jnp.log(jnp.sum(jnp.exp(logits))), jnp.log(jnp.sum(jnp.exp(-logits)))
 
@@ -1034,7 +1034,7 @@ check_values(log_mean_exp, by_logaddexp,
 #
 # `x[x > 0]` is everyday NumPy, and here it works too, until the function is compiled:
 
-# %%
+# %% tags=["demonstration"]
 def positive(x):
     return x[x > 0]
 
@@ -1053,7 +1053,7 @@ except IndexError as error:
 # Choose with `where`; do not multiply by the mask. Padding holds whatever was there before, and zero times NaN is NaN.
 # Or is it?
 
-# %%
+# %% tags=["demonstration"]
 x, mask = jnp.array([1.0, jnp.nan]), jnp.array([True, False])
 print(x * mask, x * mask.astype(jnp.float32))
 
@@ -1134,7 +1134,7 @@ check_values(through(operation_by_operation, masked_mean), sentence_by_sentence,
 #
 # How long does a product of two matrices of 1,500 by 1,500 take?
 
-# %%
+# %% tags=["demonstration"]
 a = jnp.ones((1500, 1500))
 (a @ a).block_until_ready()
 start = time.perf_counter()
@@ -1238,7 +1238,7 @@ check_values(through(on_a_fake_device, seconds_per_call), honest,
 # runs where its inputs are. `jax.device_put(x, device)` moves an array; with one device it has nowhere to go, and
 # lesson 07 brings eight.
 
-# %%
+# %% tags=["demonstration"]
 print(jax.default_backend(), jax.devices())
 print(jax.device_put(np.ones(3), jax.devices()[0]).device)
 

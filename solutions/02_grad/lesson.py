@@ -104,7 +104,7 @@ check_answer(
 #
 # Here is a square root as the Babylonians computed it: a `while` loop that stops when it is good enough. It holds no formula for a derivative.
 
-# %%
+# %% tags=["demonstration"]
 def square_root(a):
     x = a
     while abs(x * x - a) > 1e-4:
@@ -119,7 +119,7 @@ print(square_root(2.0), jax.grad(square_root)(2.0), 0.5 / np.sqrt(2.0))
 #
 # `jax.grad(f)` does nothing yet: it returns a function. When you call that one, JAX runs *your Python* once, on an object that pretends to be a number. Every operation on it is carried out and written down with its derivative; then the record is walked backwards. Look at the impostor:
 
-# %%
+# %% tags=["demonstration"]
 def fourth_power(x):
     print("the body runs, x is", x)
     return x**4
@@ -198,7 +198,7 @@ check_answer(
 #
 # `(f(x + h) - f(x)) / h` needs no library. Let us see how well it does for the sine at 1, in float32, for steps `h` from 1 down to a ten-millionth.
 
-# %%
+# %% tags=["demonstration"]
 steps = np.logspace(-7, 0, 57, dtype=np.float32)
 x, exact = jnp.float32(1.0), np.cos(1.0)
 one_sided = (jnp.sin(x + steps) - jnp.sin(x)) / steps
@@ -405,7 +405,7 @@ def mlp(params, x):
 def loss_fn(params, x, y):
     return jnp.mean((mlp(params, x) - y) ** 2)
 
-# %%
+# %% tags=["demonstration"]
 params = {"hidden": init_layer(3, 4), "output": init_layer(4, 1)}
 x = jnp.asarray(rng.normal(size=(6, 3)), jnp.float32)
 y = jnp.sum(x**2, axis=1, keepdims=True)
@@ -621,7 +621,7 @@ check_values(backprop, slopes, [mlp_case(3, 1, 4, 5, 3)], rtol=1e-2, atol=1e-2)
 #
 # JAX does not look inside your classes. To it, an object of an unknown class is one opaque leaf, and `grad` and `jit` refuse it. Two functions make it a tree: one takes the object apart into *children* (more trees) and *auxiliary data* (everything that is not an array; it should be hashable and have a meaningful `==`), the other puts it together again.
 
-# %%
+# %% tags=["demonstration"]
 @jax.tree_util.register_pytree_node_class
 class Interval:
     def __init__(self, low, high, unit):
@@ -737,7 +737,7 @@ check_values(through(step_with_tanh, Layer), tanh_layer, sweep("3 2", "2", "4 3"
 #
 # Neither ever builds $J$. Each costs a small multiple of one call of $f$, whatever the sizes, and `grad` is `vjp` with $u = 1$. Only if you want $J$ itself do you ask for it, a column at a time (`jax.jacfwd`: good for few inputs) or a row at a time (`jax.jacrev`: good for few outputs).
 
-# %%
+# %% tags=["demonstration"]
 def polar(point):
     r, angle = point
     return jnp.stack([r * jnp.cos(angle), r * jnp.sin(angle), r])
@@ -984,7 +984,7 @@ check_answer(
 #
 # A value function $V(s) = \phi(s)\cdot w$ is trained by temporal differences: $V$ of a state shall move towards reward plus discounted $V$ of the next one, and that target counts as a constant. The chain below has two states; only leaving the second pays, 1.0. With discount 0.9 the values are 0.9 and 1.
 
-# %%
+# %% tags=["demonstration"]
 def td_loss_broken(w, features, next_features, rewards, discount):
     values = jax.lax.stop_gradient(features @ w)
     targets = rewards + discount * next_features @ w
@@ -1082,7 +1082,7 @@ check_values(
 #
 # At a kink a function has no derivative, but JAX returns something all the same, and what it returns depends on how the function was written.
 
-# %%
+# %% tags=["demonstration"]
 print(jax.grad(jnp.abs)(0.0), jax.grad(jax.nn.relu)(0.0))
 
 # %% [markdown]
@@ -1114,7 +1114,7 @@ check_answer(
 #
 # The length of each row; the gradient of $\sqrt{s}$ is infinite at 0, so the author guards rows of zeros with a `where`.
 
-# %%
+# %% tags=["demonstration"]
 def row_norms_broken(x):
     squares = jnp.sum(x**2, axis=1)
     return jnp.where(squares > 0, jnp.sqrt(squares), 0.0)
@@ -1204,7 +1204,7 @@ check_values(through(gradient_of_sum, row_norms), unit_rows, [(tiny_rows,)])
 #
 # Sometimes the true derivative is useless, and you want another. `jax.custom_vjp` splits a function in three: the function; a *forward* that returns the value and whatever the way back needs (the residuals); a *backward* that gets the residuals and the cotangent, and returns a tuple with one cotangent for each argument. Here the identity, with gradients held in bounds:
 
-# %%
+# %% tags=["demonstration"]
 @jax.custom_vjp
 def bounded(x, limit):
     return x
@@ -1224,7 +1224,7 @@ print(jax.grad(lambda x: x**2)(10.0), jax.grad(lambda x: bounded(x, 1.0) ** 2)(1
 # %% [markdown]
 # Networks with weights of one bit are trained in this way. The sign function has derivative zero wherever it has one, so nothing flows. The *straight-through estimator* pretends, on the way back only, that it was the ramp which it resembles.
 
-# %%
+# %% tags=["demonstration"]
 grid = jnp.linspace(-2, 2, 401)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
 left.plot(grid, jnp.sign(grid), label="forwards: the sign")
@@ -1319,7 +1319,7 @@ check_values(through(pulled_back, binarise), handed_on, sweep("3 4", uniform("3 
 #
 # On the evening of 27 January 1986, engineers argued that the space shuttle Challenger should not be launched: the forecast was 31 °F, and rubber rings had been damaged on cold days before. These are the 23 earlier launches with a record: temperature, and whether a ring was damaged.
 
-# %%
+# %% tags=["demonstration"]
 temperature = np.array(
     [53, 57, 58, 63, 66, 67, 67, 67, 68, 69, 70, 70, 70, 70, 72, 73, 75, 75, 76, 76, 78, 79, 81], np.float32
 )
@@ -1429,7 +1429,7 @@ check_values(
 # %% [markdown]
 # Try `fit_logistic(launches, damaged, 1.0, 300)`. To compare, here is Newton's method with the tools of 2.7: it solves for the step with the curvature, and is after five steps, to six digits, where gradient descent is after two hundred.
 
-# %%
+# %% tags=["demonstration"]
 def launch_loss(wb):
     logits = launches[:, 0] * wb[0] + wb[1]
     return jnp.mean(jnp.logaddexp(0.0, (1 - 2 * damaged) * logits))
@@ -1444,7 +1444,7 @@ covariance = jnp.linalg.inv(23 * curvature)
 print("w, b:", w, b)
 print("slope per degree:", w / spread, "standard error:", jnp.sqrt(covariance[0, 0]) / spread)
 
-# %%
+# %% tags=["demonstration"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5))
 field = jnp.stack(jnp.meshgrid(jnp.linspace(-3.5, 0.5, 16), jnp.linspace(-2.5, 0.5, 16)), axis=-1)
 slopes_here = -jax.vmap(jax.vmap(jax.grad(launch_loss)))(field)

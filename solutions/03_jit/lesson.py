@@ -126,7 +126,7 @@ check_answer(
     mistakes={6: "NumPy is Python: it runs once, while the function is traced, and never again"},
 )
 
-# %%
+# %% tags=["demonstration"]
 roll = jax.jit(lambda: np.random.randint(1, 7))
 print([int(roll()) for _ in range(20)])
 
@@ -135,7 +135,7 @@ print([int(roll()) for _ in range(20)])
 #
 # So there are two times. At **trace time** Python runs and sees tracers. At **run time** the program runs and sees numbers. `print` belongs to the first, `jax.debug.print` to the second:
 
-# %%
+# %% tags=["demonstration"]
 @jax.jit
 def look(x):
     print("trace time:", x)
@@ -190,7 +190,7 @@ check_answer(
 #
 # `jax.make_jaxpr(f)(x)` traces `f` and shows what was written down: the *jaxpr*. One equation a line, a name and a type on the left, a primitive and its inputs on the right. Python's names are gone, and so are its loops and ifs.
 
-# %%
+# %% tags=["demonstration"]
 print(jax.make_jaxpr(lambda x: x * jnp.sin(x))(1.0))
 print(jax.make_jaxpr(jax.grad(lambda x: x * jnp.sin(x)))(1.0))
 
@@ -452,7 +452,7 @@ check_values(
 #
 # Someone wants to look at the hidden layer, and keeps it in a list on the way through.
 
-# %%
+# %% tags=["demonstration"]
 kept = []
 
 
@@ -470,7 +470,7 @@ print(kept)
 # %% [markdown]
 # One entry after three calls, and it is a tracer whose trace is over. To use it is an `UnexpectedTracerError`, often far from the line that is to blame:
 
-# %% tags=["raises-exception"]
+# %% tags=["demonstration", "raises-exception"]
 kept[0] + 1
 
 # %% [markdown]
@@ -611,7 +611,7 @@ check_answer(
 #
 # After one batch with a NaN in it every parameter is NaN. A careful colleague looks before she steps:
 
-# %% tags=["raises-exception"]
+# %% tags=["demonstration", "raises-exception"]
 @jax.jit
 def careful_step_broken(params, x, y):
     loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
@@ -718,7 +718,7 @@ check_values(
 #
 # Some arguments are no data: the number of classes, the name of an activation, a flag. They decide *which* program is written. Someone works one of them out from the data:
 
-# %% tags=["raises-exception"]
+# %% tags=["demonstration", "raises-exception"]
 @jax.jit
 def class_means_broken(x, labels):
     classes = int(labels.max()) + 1
@@ -731,7 +731,7 @@ class_means_broken(x, jnp.zeros(256, int))
 # %% [markdown]
 # The shape of the result would depend on a value, and no rewriting gets around that: the number has to come from outside, as a **static** argument. Such an argument reaches your Python as it is; `if`, `range` and shapes may use it. The price: each new value is a new program.
 
-# %%
+# %% tags=["demonstration"]
 @partial(jax.jit, static_argnames="kind")
 def activate(x, kind):
     print("tracing for", kind)
@@ -828,7 +828,7 @@ check_values(
 #
 # A stopwatch on 32 gradients; most batches have 64 rows.
 
-# %%
+# %% tags=["demonstration"]
 step = jax.jit(jax.grad(loss_fn))
 sizes = [64] * 8 + [40] + [64] * 7 + [41] + [64] * 7 + [40] + [64] * 7
 milliseconds = []
@@ -1009,7 +1009,7 @@ check_values(
 #
 # The last point of the list has a classic: `jax.jit(lambda ...)` *inside* a loop. Each turn makes a new function, and each new function is traced:
 
-# %%
+# %% tags=["demonstration"]
 for turn in range(3):
     jax.jit(lambda x: print("tracing in turn", turn))(1.0)
 
@@ -1115,7 +1115,7 @@ check_values(
 #
 # A step makes new parameters out of old ones, and while it runs both are in memory; with a large model that is the difference between fitting and not fitting. Whoever does not need the old ones any more can **donate** them: the program may write the result into their memory.
 
-# %%
+# %% tags=["demonstration"]
 double = jax.jit(lambda p: 2 * p, donate_argnums=0)
 weights = jnp.ones(1_000_000)
 address = weights.unsafe_buffer_pointer()
@@ -1125,7 +1125,7 @@ print(doubled.unsafe_buffer_pointer() == address, weights.is_deleted())
 # %% [markdown]
 # The same address. And the old name is an empty shell now:
 
-# %% tags=["raises-exception"]
+# %% tags=["demonstration", "raises-exception"]
 print(weights)
 
 # %% [markdown]
@@ -1208,7 +1208,7 @@ check_values(
 #
 # A first call does three things. You can have them singly, and look in between:
 
-# %%
+# %% tags=["demonstration"]
 lowered = jax.jit(loss_fn).lower(params, x, y)
 compiled = lowered.compile()
 print(compiled.cost_analysis()["flops"], "operations")
@@ -1220,7 +1220,7 @@ print(compiled(params, x, y))
 #
 # None of it needs the *numbers*. `jax.ShapeDtypeStruct` stands for an array that is not there:
 
-# %%
+# %% tags=["demonstration"]
 huge = jax.ShapeDtypeStruct((100_000, 100_000), jnp.float32)
 product = jax.jit(jnp.dot).lower(huge, huge).compile()
 print(f"{product.cost_analysis()['flops']:.2g} operations on three matrices of 40 GB each")
@@ -1341,7 +1341,7 @@ check_values(
 #
 # Lesson 01 said how to read a clock: wait for the result, leave out the first call. But somebody pays for that call. Here is the whole account: time since the start, after each of eighty calls.
 
-# %%
+# %% tags=["demonstration"]
 def account(f, calls):
     ends, start = [], time.perf_counter()
     for _ in range(calls):
@@ -1369,7 +1369,7 @@ plt.show()
 # - on one that closes over large arrays, which become constants of the program;
 # - on a Python loop of many turns, which is unrolled. The time to compile grows faster than the number of turns: from 100 turns to 1,000, more than ten times.
 
-# %%
+# %% tags=["demonstration"]
 def many_turns(x, turns):
     for _ in range(turns):
         x = jnp.sin(x) + 0.1 * x

@@ -131,7 +131,7 @@ check_answer(
     mistakes={1: "one of them *runs*; but the program is written before the condition is known"},
 )
 
-# %%
+# %% tags=["demonstration"]
 def positive(x):
     print("tracing the positive branch")
     jax.debug.print("running the positive branch")
@@ -159,7 +159,7 @@ print(root(4.0))
 #
 # Derivatives follow: `where` differentiates both sides, `cond` the branch that ran.
 
-# %%
+# %% tags=["demonstration"]
 print("where:", jax.grad(lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0))(0.0))
 print("cond: ", jax.grad(lambda x: lax.cond(x > 0, jnp.sqrt, jnp.zeros_like, x))(0.0))
 
@@ -197,7 +197,7 @@ check_answer(
     },
 )
 
-# %%
+# %% tags=["demonstration"]
 def factorial(n):
     return lax.cond(n <= 1, lambda: 1, lambda: n * factorial(n - 1))
 
@@ -363,7 +363,7 @@ check_values(
 #
 # It answers a question by working until it is answered. Here Newton's method looks for a solution of $z^3 = 1$, from each of 90,000 points of the complex plane at once; each point counts its own steps, and the loop ends when the last point has arrived, or after 40 turns.
 
-# %%
+# %% tags=["demonstration"]
 @jax.jit
 def steps_to_a_root(z):
     def go_on(state):
@@ -377,7 +377,7 @@ def steps_to_a_root(z):
 
     return lax.while_loop(go_on, body, (z, jnp.zeros(z.shape, int), 0))
 
-# %%
+# %% tags=["demonstration"]
 side = jnp.linspace(-1.5, 1.5, 300)
 z, steps, turns = steps_to_a_root(side + 1j * side[:, None])
 late = int(jnp.sum(jnp.abs(z**3 - 1) > 1e-3))
@@ -553,7 +553,7 @@ check_answer(
     },
 )
 
-# %%
+# %% tags=["demonstration"]
 print(lax.scan(lambda c, x: (c + x, c), 0.0, jnp.array([1.0, 2.0, 3.0, 4.0])))
 
 # %% [markdown]
@@ -632,7 +632,7 @@ check_values(
 #
 # A carry that goes out as something other than what came in would need another program for each turn. So structure, shape and dtype are fixed at the start:
 
-# %%
+# %% tags=["demonstration"]
 def type_error(body, start):
     try:
         lax.scan(body, start, jnp.ones(3))
@@ -647,7 +647,7 @@ print(type_error(lambda c, x: ([c[0] + x], None), (0.0,)))
 # %% [markdown]
 # With one exception: a Python number is weakly typed (lesson 01), and at the start it takes the dtype that the body returns for it.
 
-# %%
+# %% tags=["demonstration"]
 print(lax.scan(lambda c, x: (c + x, None), 0, jnp.ones(3))[0].dtype)
 
 # %% [markdown]
@@ -657,7 +657,7 @@ print(lax.scan(lambda c, x: (c + x, None), 0, jnp.ones(3))[0].dtype)
 #
 # A tosser of coins wants the longest run of heads, and the length of the run that each toss belongs to (0 for tails).
 
-# %% tags=["raises-exception"]
+# %% tags=["demonstration", "raises-exception"]
 def longest_run_broken(heads):
     def body(carry, head):
         current, longest = carry
@@ -740,7 +740,7 @@ check_values(
 #
 # The same function, its loop once in Python and once in the program: how long is the jaxpr, and how long does compiling take?
 
-# %%
+# %% tags=["demonstration"]
 def in_python(x, turns):
     for _ in range(turns):
         x = jnp.sin(x) + 0.1 * x
@@ -757,7 +757,7 @@ def size_and_seconds(f, turns):
     jax.jit(f, static_argnums=1).lower(jnp.ones(100), turns).compile()
     return size, time.perf_counter() - start
 
-# %%
+# %% tags=["demonstration"]
 counts = [4, 16, 64, 256]
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
 for name, f in {"loop in Python": in_python, "scan": in_the_program}.items():
@@ -775,14 +775,14 @@ plt.show()
 #
 # A less visible way to unroll is `for row in x` over a tracer, or Python's own `sum`. Neither raises; each row costs two equations to cut it out, and then the body:
 
-# %%
+# %% tags=["demonstration"]
 program = jax.make_jaxpr(lambda x: sum(row for row in x))(jnp.ones(100))
 print(len(program.eqns), "equations;", len(jax.make_jaxpr(jnp.sum)(jnp.ones(100)).eqns), "with jnp")
 
 # %% [markdown]
 # `lax.fori_loop(start, stop, body, state)` is for loops that need a counter and no diary. It is a scan where both bounds are known while tracing, and otherwise a `while`; that will matter in 4.8. `lax.map(f, xs)` is a scan without a carry: it applies `f` to one row after another, or to `batch_size` rows at a time where memory allows.
 
-# %%
+# %% tags=["demonstration"]
 cloud = jnp.asarray(np.random.default_rng(0).normal(size=(1000, 3)), jnp.float32)
 nearest = jax.jit(
     lambda x: lax.map(lambda p: jnp.sort(jnp.sum((x - p) ** 2, 1))[1], x, batch_size=50)
@@ -1095,7 +1095,7 @@ check_values(
 #
 # A scan is sequential: step 1000 waits for 999 others, on hardware that could do thousands of things at once. If the steps can be *combined*, it need not wait. `lax.associative_scan(combine, xs)` gives all running results of an associative operation (one for which brackets do not matter): a sum of 8 numbers is a sum of 4 pairs, and so on, in about $2 \log_2 n$ rounds instead of $n$. `combine(first, second)` gets earlier and later operands, many pairs at once, stacked along the first axis.
 
-# %%
+# %% tags=["demonstration"]
 x = jnp.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0])
 running = jax.jit(lax.associative_scan, static_argnums=0)
 print("running maximum:", running(jnp.maximum, x))
@@ -1210,7 +1210,7 @@ check_answer(
     },
 )
 
-# %%
+# %% tags=["demonstration"]
 f = lambda x: lax.while_loop(lambda c: c < 10, lambda c: c * c, x)
 print("forward mode:", jax.jvp(f, (2.0,), (1.0,)))
 try:
@@ -1312,7 +1312,7 @@ check_values(
 #
 # Going back through a scan has its price: whatever the body computed and the derivative needs is kept, for every turn. `jax.checkpoint(body)` (also known as remat; its primitive is `remat2`) keeps only what goes *into* the body, and computes the inside again on the way back.
 
-# %%
+# %% tags=["demonstration"]
 def layer(h, p):
     return h + jnp.tanh(jax.nn.softplus(h @ p["w"]) + p["b"]), None
 

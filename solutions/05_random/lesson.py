@@ -137,7 +137,7 @@ check_answer(
     },
 )
 
-# %%
+# %% tags=["demonstration"]
 print(jax.random.normal(key, (3,)))
 print(jax.random.normal(key, (5,)))
 print(jax.jit(lambda key: jax.random.normal(key, (5,)))(key))
@@ -152,7 +152,7 @@ print(repr(key), key.shape, key.dtype)
 #
 # New labels come from old ones. `jax.random.split(key, n)` makes an array of `n` keys; `jax.random.fold_in(key, i)` makes one, from a key and an integer. Both are pure: `key` itself stays what it is. After a split it must not be used again; after a `fold_in` it may be folded with other integers. (You need not read the next cell, which draws.)
 
-# %%
+# %% tags=["demonstration"]
 def words(key):
     return "{:08x}\n{:08x}".format(*np.asarray(jax.random.key_data(key)).tolist())
 
@@ -170,7 +170,7 @@ def draw_tree(key, left, right, depth=0):
         plt.plot(*line, color="lightgrey", zorder=1)
         draw_tree(child, start, start + half, depth + 1)
 
-# %%
+# %% tags=["demonstration"]
 plt.figure(figsize=(8, 4))
 draw_tree(key, 0, 4)
 plt.xlim(0, 4), plt.ylim(-2.6, 0.3), plt.axis("off")
@@ -300,13 +300,13 @@ check_keys(init_mlp, jax.random.key(6), (5, 5, 5, 5, 5), about="four layers")
 #
 # Choose a probability of a false alarm, solve for $\varepsilon$, and you have a band in which the whole curve must lie. The checks below do this, with $10^{-7}$. Here is a band for somebody's attempt at the arcsine distribution, $F(x) = \frac{2}{\pi} \arcsin \sqrt{x}$, and for a second attempt with the same mean:
 
-# %%
+# %% tags=["demonstration"]
 n = 2000
 band = np.sqrt(np.log(2 / 1e-7) / (2 * n))
 u = jax.random.uniform(jax.random.key(1), (n,))
 attempts = {"sin(πu/2)²": jnp.sin(jnp.pi * u / 2) ** 2, "u itself": u}
 
-# %%
+# %% tags=["demonstration"]
 line = np.linspace(0, 1, 400)
 density = 1 / (np.pi * np.sqrt(line[2:-2] * (1 - line[2:-2])))
 true = 2 / np.pi * np.arcsin(np.sqrt(line))
@@ -496,7 +496,7 @@ check_distribution(
 #
 # A denoising autoencoder is trained on spoilt inputs: Gaussian noise is added, and some of the pixels are set to zero. The author noticed that the spoilt images are darker than they should be.
 
-# %%
+# %% tags=["demonstration"]
 def corrupt_broken(key, x, sigma, drop):
     noise = sigma * jax.random.normal(key, x.shape)
     kept = jax.random.bernoulli(key, 1 - drop, x.shape)
@@ -507,7 +507,7 @@ grey = jnp.full(20_000, 3.0)
 spoilt = corrupt_broken(key, grey, 1.0, 0.25)
 print("mean of the pixels that were kept:", spoilt[spoilt != 0].mean(), "instead of 3")
 
-# %%
+# %% tags=["demonstration"]
 figure, panes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
 for pane, other, title in zip(panes, (key, jax.random.key(1)), ("one key", "two keys")):
     u, z = jax.random.uniform(key, (1000,)), jax.random.normal(other, (1000,))
@@ -554,7 +554,7 @@ check_answer(
     },
 )
 
-# %% tags=["raises-exception"]
+# %% tags=["demonstration", "raises-exception"]
 with jax.debug_key_reuse(True):
     corrupt_broken(jax.random.key(0), grey, 1.0, 0.25)
 
@@ -851,7 +851,7 @@ check_values(
 #
 # And one bad way: a key from outside, which is the same at each turn.
 
-# %%
+# %% tags=["demonstration"]
 def walk(key, steps):
     def step(x, step_key):
         x = x + jax.random.normal(step_key)
@@ -1249,7 +1249,7 @@ check_answer(
     },
 )
 
-# %%
+# %% tags=["demonstration"]
 old, new = jax.random.PRNGKey(42), jax.random.key(42)
 print(old, old.dtype, "  ", new.dtype)
 print(jax.random.normal(old, (2,)), jax.random.normal(new, (2,)))

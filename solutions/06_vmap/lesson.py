@@ -107,7 +107,7 @@ check_answer(
 )
 
 
-# %%
+# %% tags=["demonstration"]
 def look(x):
     print("x is", x)
     return jnp.sum(x**2)
@@ -118,7 +118,7 @@ print(jax.vmap(look)(jnp.arange(15.0).reshape(5, 3)))
 # %% [markdown]
 # Printed once, though there are five examples. `x` is a third kind of tracer: it says `float32[3]`, and carries all five. Every operation has a *batching rule*, which says how to do it for many at once: the sum over "all" axes becomes a sum over the last one of two. Nothing loops. Here is a matrix times a vector, alone and mapped over vectors:
 
-# %%
+# %% tags=["demonstration"]
 w, x, xs = jnp.ones((4, 3)), jnp.ones(3), jnp.ones((100, 3))
 print(jax.make_jaxpr(lambda x: w @ x)(x))
 print(jax.make_jaxpr(jax.vmap(lambda x: w @ x))(xs))
@@ -248,7 +248,7 @@ check_values(
 # `in_axes` has one entry for each positional argument: the axis that is mapped, or `None` for an argument that every example sees whole. `out_axes` says where the new axis goes. (Keyword arguments are always mapped over their axis 0; use `partial` for what is not to be mapped.)
 
 
-# %%
+# %% tags=["demonstration"]
 def stripes(rows, columns, axis):
     example = np.arange(rows if axis == 0 else columns)
     return np.broadcast_to(example[:, None] if axis == 0 else example, (rows, columns))
@@ -415,7 +415,7 @@ def loss_fn(params, x, y):
     return jnp.mean((mlp(params, x) - y) ** 2)
 
 
-# %%
+# %% tags=["demonstration"]
 params = init_mlp(jax.random.key(0))
 x = jax.random.normal(jax.random.key(1), (256, 3))
 y = jnp.sum(x**2, axis=1, keepdims=True)
@@ -754,7 +754,7 @@ check_values(
 #
 # `vmap`, `grad` and `jit` each take a function and return one, so they nest as you like:
 
-# %%
+# %% tags=["demonstration"]
 orders = {
     "vmap(grad(f))": jax.vmap(jax.grad(loss_fn), (None, 0, 0)),
     "jit(vmap(grad(f)))": jax.jit(jax.vmap(jax.grad(loss_fn), (None, 0, 0))),
@@ -842,7 +842,7 @@ check_answer(
 # ### Bug hunt: an ensemble of one mind
 
 
-# %%
+# %% tags=["demonstration"]
 def init_ensemble_broken(init, key, members):
     return jax.vmap(lambda _: init(key))(jnp.arange(members))
 
@@ -913,7 +913,7 @@ check_keys(init_ensemble, two_normals, jax.random.key(11), 60, key=1, rows=True)
 # What is mapped may be a program with a loop in it. This one takes a single starting point $z$ in the complex plane and runs Newton's method for $z^3 = 1$, with the early stop of lesson 04. Mapped twice, it draws a picture:
 
 
-# %%
+# %% tags=["demonstration"]
 def newton(z):
     def far(state):
         z, rounds = state
@@ -931,7 +931,7 @@ grid = side + 1j * side[::-1, None]
 roots, rounds = jax.jit(jax.vmap(jax.vmap(newton)))(grid)
 print("rounds: on average", jnp.mean(rounds), "and at most", jnp.max(rounds))
 
-# %%
+# %% tags=["demonstration"]
 _, axes = plt.subplots(1, 2, figsize=(10, 4.4))
 for ax, picture, what in zip(axes, (jnp.angle(roots), rounds), ("angle of the root", "rounds")):
     shown = ax.imshow(picture, extent=(-1.5, 1.5, -1.5, 1.5))
@@ -1092,7 +1092,7 @@ check_values(
 # A `cond` of one example runs one branch. A thousand examples disagree, and there is one program for all: **a `cond` whose predicate is mapped becomes a `select`**. Both branches run for everyone. An expensive branch saves nothing; its callbacks fire; a `while_loop` in it runs even where it would never end. If the predicate is *not* mapped, the `cond` survives:
 
 
-# %%
+# %% tags=["demonstration"]
 def maybe_sine(deep, x):
     return lax.cond(deep, jnp.sin, lambda x: x, x)
 
@@ -1136,7 +1136,7 @@ check_answer(
 )
 
 
-# %%
+# %% tags=["demonstration"]
 def guarded_root(v):
     return lax.cond(v == 0, lambda: 0.0, lambda: jnp.sqrt(v))
 
@@ -1151,7 +1151,7 @@ print(jax.make_jaxpr(jax.vmap(guarded_root))(x[:, 0]))
 # The energy of bodies with masses $m$ at places $x$ is $-\sum_{i<j} m_i m_j / |x_i - x_j|$, and the force on them is minus its gradient. Each with each is quickly written with two maps; a body's energy with itself is put to zero.
 
 
-# %%
+# %% tags=["demonstration"]
 def energy_broken(x, mass):
     def pair(i, j):
         distance = jnp.sqrt(jnp.sum((x[i] - x[j]) ** 2))
@@ -1294,7 +1294,7 @@ check_answer(
 )
 
 
-# %%
+# %% tags=["demonstration"]
 def softmax_of_one(score):
     share = jnp.exp(score - lax.pmax(score, "word"))
     return share / lax.psum(share, "word")

@@ -421,7 +421,7 @@ check_answer(
     mistakes={n: "Python runs at trace time, and all devices run the one program"},
 )
 
-# %%
+# %% tags=["demonstration"]
 def body(x):
     print("the body sees", jax.typeof(x))
     return lax.psum(x.sum(axis=0), "data")
@@ -703,7 +703,7 @@ check_answer(
     },
 )
 
-# %%
+# %% tags=["demonstration"]
 in_parts = partial(jax.shard_map, mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=P())
 summed = jax.jit(in_parts(jax.grad(loss_fn)))(params, x, y)
 averaged = jax.jit(in_parts(lambda *args: lax.pmean(jax.grad(loss_fn)(*args), "data")))
@@ -891,7 +891,7 @@ check_sharding(noisy, jax.random.key(3), black, 1.0, mesh, expected=NamedShardin
 #
 # Much code in the wild has `jax.pmap`, "`vmap` over devices". It works still, built on `jit` and `shard_map`, and is no longer developed. Here is batch normalisation over all devices, in old and in new:
 
-# %%
+# %% tags=["demonstration"]
 def normalise(x):
     mean = lax.pmean(x.mean(axis=0), "data")
     variance = lax.pmean(((x - mean) ** 2).mean(axis=0), "data")
@@ -1250,7 +1250,7 @@ check_answer(
     },
 )
 
-# %%
+# %% tags=["demonstration"]
 try:
     a.T @ a
 except Exception as error:

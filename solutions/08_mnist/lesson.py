@@ -792,7 +792,7 @@ for epoch, key in enumerate(jax.random.split(jax.random.key(1), 3), start=1):
     )
     print(f"epoch {epoch}  {reached}  {time.perf_counter() - start:.1f} s")
 
-# %%
+# %% tags=["demonstration"]
 losses, norms = map(np.concatenate, zip(*history))
 _, axes = plt.subplots(1, 2, figsize=(9, 3))
 axes[0].semilogy(losses, color="lightgrey")
@@ -874,7 +874,7 @@ check_values(
 )
 ### END HIDDEN TESTS
 
-# %%
+# %% tags=["demonstration"]
 predicted = np.argmax(jax.jit(forward)(params, x_test), axis=1)
 table = np.histogram2d(mnist.y_test, predicted, bins=10)[0].astype(int)
 plt.figure(figsize=(5, 4.5))
@@ -1430,7 +1430,7 @@ check_values(
 )
 ### END HIDDEN TESTS
 
-# %%
+# %% tags=["demonstration"]
 plt.figure(figsize=(7, 3))
 plt.hist(norms, bins=np.geomspace(norms.min(), norms.max(), 60), color="tab:red")
 plt.axvline(1.0, color="black", label=f"limit 1: {np.mean(norms > 1):.0%} of the steps are clipped")
@@ -1581,7 +1581,7 @@ check_answer(
 #
 # Only the last layer is to be trained here. A hundredth of a step later the frozen ones are somewhere else:
 
-# %%
+# %% tags=["demonstration"]
 mask = [False, False, True]
 broken_optimizer = optax.masked(optax.sgd(0.01), mask)
 grads = jax.grad(loss_fn)(params, *batch)
