@@ -74,6 +74,7 @@ c.IgnorePattern.enabled = True
 c.IgnorePattern.pattern = r"(?s).*"
 c.Execute.timeout = 120  # seconds a cell
 c.Execute.startup_timeout = 300
+c.Execute.iopub_timeout = 120  # for a cell's last outputs; nbgrader gives up a submission after 4
 c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
 
 c.GenerateFeedback.exporter_class = FeedbackExporter

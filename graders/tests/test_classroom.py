@@ -14,7 +14,7 @@ from graders.author.build import build
 from graders.classroom import grade, report, sample
 from graders.classroom.results import FAILED, GRADED, UNREADABLE, Row
 from graders.classroom.submissions import Submission, Unreadable, submissions
-from graders.nbgrader_tools import StepFailed
+from graders.nbgrader_tools import StepFailed, course_config
 from graders.tests.fixture_lesson import LESSON as LESSON_SOURCE
 from graders.tests.fixture_lesson import make_course, write_lesson
 
@@ -45,6 +45,11 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], l
 
 def by_student(rows: list[Row]) -> dict[str, Row]:
     return {row.student.removeprefix(sample.PREFIX): row for row in rows}
+
+
+def test_no_submission_is_given_up_because_the_machine_is_slow() -> None:
+    settings = course_config(Path(__file__).parents[2]).Execute
+    assert settings.iopub_timeout == settings.timeout
 
 
 # ---- the sample class ----

@@ -1110,6 +1110,7 @@ print("running sum:    ", running(jnp.add, x))
 # `linear_recurrence(a, b)` returns all $h_t = a_t h_{t-1} + b_t$ with $h_{-1} = 0$, along the first axis, element by element on the others. No scan, no while, no loop that is written out. Any number, zero too, may be in `a`.
 
 # %% exercise="linear_recurrence"
+@jax.jit
 def linear_recurrence(
     a: Float[Array, "time ..."], b: Float[Array, "time ..."]
 ) -> Float[Array, "time ..."]:

@@ -154,6 +154,7 @@ def linear_recurrence(a, b):
     return b
 
 # %% right="linear_recurrence"
+@jax.jit
 def linear_recurrence(a, b):
     one, zero = jnp.ones_like(a), jnp.zeros_like(a)
     steps = jnp.stack([jnp.stack([a, b], -1), jnp.stack([zero, one], -1)], -2)

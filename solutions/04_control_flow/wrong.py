@@ -512,10 +512,12 @@ def linear_recurrence(a, b):
     return lax.scan(body, jnp.zeros_like(b[0]), (a, b))[1]
 
 # %% wrong="linear_recurrence" says="the earlier and the later step are exchanged"
+@jax.jit
 def linear_recurrence(a, b):
     return lax.associative_scan(lambda f, s: (f[0] * s[0], f[0] * s[1] + f[1]), (a, b))[1]
 
 # %% wrong="linear_recurrence" says="b is summed without a"
+@jax.jit
 def linear_recurrence(a, b):
     return lax.associative_scan(lambda f, s: (f[0] * s[0], f[1] + s[1]), (a, b))[1]
 
@@ -533,6 +535,7 @@ def linear_recurrence(a, b):
     return jnp.stack(states)
 
 # %% wrong="linear_recurrence" says="right for the visible inputs, wrong on hidden ones: "
+@jax.jit
 def linear_recurrence(a, b):
     for shift in (1, 2, 4):
         a_before = jnp.ones_like(a).at[shift:].set(a[:-shift])
