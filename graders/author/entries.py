@@ -73,25 +73,21 @@ def filename(lesson: Lesson, cell: Cell) -> str:
     return f"<{lesson.name} {cell.id}>"
 
 
-def run(lesson: Lesson, student: Place, demonstrations: bool = False) -> Stage:
+def run(lesson: Lesson, student: Place) -> Stage:
     """Runs the lesson with its solutions, in `student` and on the trusted side.
 
-    Demonstrations are left out, but for those whose names an entry of the lesson reads; with
-    `demonstrations` they are run on the trusted side, so that one which raises is a problem.
+    Demonstrations are left out, but for those whose names an entry of the lesson reads.
     """
     stage, trusted = Stage(lesson, needed_by_entries(lesson)), LocalPlace()
-    for cell in (cell for cell in lesson.cells if cell.kind == "code"):
+    for cell in stage.cells:
         if cell.check:
             stage.namespaces[cell.index] = dict(trusted.namespace)
             stage.solutions[cell.index] = judge_in(stage, cell, student)
             continue
         if cell.exercise:
             stage.places[cell.exercise] = student.branch()
-        needed = cell in stage.cells
-        if needed or demonstrations:
-            run_cell(stage, cell, trusted)
-        if needed:
-            run_cell(stage, cell, student)
+        run_cell(stage, cell, trusted)
+        run_cell(stage, cell, student)
     return stage
 
 

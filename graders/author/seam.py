@@ -51,5 +51,5 @@ def sample(lesson: Lesson) -> list[Entry]:
 
 
 def short_sample(lesson: Lesson) -> list[Entry]:
-    """Every third of these."""
-    return sample(lesson)[::3]
+    """Every fifth of these."""
+    return sample(lesson)[::5]

@@ -5,9 +5,10 @@ wrong answer is rejected with its own diagnosis, each right answer is accepted, 
 every check is needed. The lessons are proved in parallel, in processes of their own.
 
 The short form, for CI, runs a lesson's cells in one process and no notebook: its solutions, its
-untouched exercises, and a wrong answer of every third exercise. The long form compares every answer
-with the same one in a second process and with the same one beside the demonstrations, and runs
-lessons with mixtures of wrong answers. All but the short one hold each lesson to its seconds.
+untouched exercises, and a wrong answer of every fifth exercise; no demonstration. The long form
+compares every answer with the same one in a second process and with the same one beside the
+demonstrations, and runs lessons with mixtures of wrong answers. All but the short one hold each
+lesson to its seconds.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def _sample(folder: Path, untouched: Path, ticks: Any) -> tuple[list[Problem], f
     logging.getLogger("jax").setLevel(logging.ERROR)
     lesson, sources = read_lesson(folder), sources_by_id(untouched)
     released = {name: sources[cell.id] for name, cell in lesson.exercises.items()}
-    stage, trials = entries.run(lesson, LocalPlace(), demonstrations=True), []
+    stage, trials = entries.run(lesson, LocalPlace()), []
     for entry in seam.short_sample(lesson):
         trials.append(entries.try_entry(stage, entry))
         ticks.put(folder.name)

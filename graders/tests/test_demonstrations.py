@@ -48,7 +48,7 @@ def test_all_other_code_is_needed(tmp_path: Path) -> None:
 def test_proving_does_not_run_it(tmp_path: Path) -> None:
     lesson = made(tmp_path, "1 / 0")
     assert entries.prove(lesson, lambda: None) == []
-    (found,) = entries.run(lesson, LocalPlace(), demonstrations=True).problems
+    (found,) = entries.run(with_demonstrations(lesson), LocalPlace()).problems
     assert "ZeroDivisionError" in found.what
 
 
