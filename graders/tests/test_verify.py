@@ -401,8 +401,10 @@ def test_from_end_to_end(
     (report,) = verify.verify(course, [], form, progress)
     assert (report.seconds > 0) == (form == "full")
     said = [problem.what for problem in report.problems]
-    for words in ("the solution fails its own", *SEEN[form]):
+    expected = ("the solution fails its own", *SEEN[form])
+    for words in expected:
         assert len([what for what in said if what.startswith(words)]) == 1, said
+    assert len(said) == len(expected), said
     assert progress.steps == {"00_tiny": steps}
     assert progress.done == steps
     verify_table.show([report])
