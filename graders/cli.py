@@ -104,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument(
         "--expect", action="store_true", help="grade the sample class and compare its known marks"
     )
+    grade.add_argument("--workers", type=int, help="submissions at a time; one a processor")
+    grade.add_argument(
+        "--no-sandbox",
+        dest="sandboxed",
+        action="store_false",
+        help="run the answers with your own rights: for answers that you trust",
+    )
     grade.set_defaults(run=_grade)
     return parser
 
@@ -148,4 +155,5 @@ def _sample_class(arguments: argparse.Namespace) -> int:
 def _grade(arguments: argparse.Namespace) -> int:
     from graders.classroom import grade
 
-    return grade.main(course_root(), arguments.lessons, arguments.students, arguments.expect)
+    asked = arguments.lessons, arguments.students, arguments.expect
+    return grade.main(course_root(), *asked, arguments.workers, arguments.sandboxed)

@@ -28,18 +28,52 @@ class Verdict:
         return None if self.passed else self.sheet.position - 1
 
 
+class Sitting:
+    """A check cell that is being evaluated, in parts if need be, on the answers in a place.
+
+    It runs in a copy of the trusted `namespace`, in which every name of `students` is bound to
+    what `place` holds under it.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        namespace: dict[str, Any],
+        students: Iterable[str],
+        place: Place,
+        filename: str,
+    ) -> None:
+        self.sheet, self.filename = sheet.Sheet.of(source), filename
+        self.students = set(students)
+        self.bound = dict(namespace)
+        self.failure: CheckFailed | None = None
+        self.move_to(place)
+
+    def move_to(self, place: Place) -> None:
+        """From now on the answers are those in `place`."""
+        self.bound.update({name: place.subject(name) for name in self.students})
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the verdict stands: nothing of the cell is left to run."""
+        return self.failure is not None or self.sheet.position == len(self.sheet.requirements)
+
+    def go_on(self, part: str) -> Verdict:
+        """The verdict after this part of the cell too; after a failure nothing more runs.
+
+        An error of the check itself, not of the answer, is raised.
+        """
+        if self.failure is None:
+            with sheet.turned_to(self.sheet):
+                try:
+                    execute(part, self.filename, self.bound)
+                except CheckFailed as failure:
+                    self.failure = failure
+        return Verdict(self.sheet, self.failure)
+
+
 def judge(
     source: str, namespace: dict[str, Any], students: Iterable[str], place: Place, filename: str
 ) -> Verdict:
-    """The verdict of the check cell `source`.
-
-    It runs in a copy of the trusted `namespace`, in which every name of `students` is bound to
-    what `place` holds under it. An error of the check itself, not of the answer, is raised.
-    """
-    bound = dict(namespace) | {name: place.subject(name) for name in students}
-    with sheet.turned_to(sheet.Sheet.of(source)) as page:
-        try:
-            execute(source, filename, bound)
-        except CheckFailed as failure:
-            return Verdict(page, failure)
-    return Verdict(page)
+    """The verdict of the check cell `source` on the answers in `place`."""
+    return Sitting(source, namespace, students, place, filename).go_on(source)

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,28 +98,44 @@ class RestoreCells(preprocessors.NbGraderPreprocessor):
             lesson = gradebook.find_notebook(where["notebook"], where["assignment"])
             points: dict[str, float] = {str(c.name): c.max_score for c in lesson.grade_cells}
             originals = {str(c.name): c for c in lesson.source_cells}
-            cells = self._restored(nb.cells, originals, points)
-            nb.cells = _with_missing(cells, originals, points)
+            nb.cells = restored(nb.cells, originals, points)
         return nb, resources
 
-    def _restored(
-        self, cells: list[NotebookNode], originals: dict[str, Any], points: dict[str, float]
-    ) -> list[NotebookNode]:
-        """The cells with their metadata put right; of two with one name the last one keeps it."""
-        restored, seen = [], set()
-        for cell in reversed(cells):
-            name = _grade_id(cell)
-            cell.metadata.pop("nbgrader", None)
-            cell.pop("id", None)
-            if name in originals and name not in seen:
-                seen.add(name)
-                kept = None if originals[name].locked else cell.source
-                cell = _graded_cell(originals[name], points.get(name), kept)
-            restored.append(cell)
-        return restored[::-1]
+
+def restored(
+    cells: list[NotebookNode], originals: dict[str, Any], points: dict[str, float]
+) -> list[NotebookNode]:
+    """A submission's cells with the graded ones put right: each one once, none missing.
+
+    Of two with one name the last one keeps it. `originals` are the lesson's cells as the gradebook
+    knows them, `points` those of its checks, both by name.
+    """
+    kept, seen = [], set()
+    for cell in reversed(cells):
+        name = grade_id(cell)
+        cell.metadata.pop("nbgrader", None)
+        cell.pop("id", None)
+        if name in originals and name not in seen:
+            seen.add(name)
+            answer = None if originals[name].locked else cell.source
+            cell = _graded_cell(originals[name], points.get(name), answer)
+        kept.append(cell)
+    return _with_missing(kept[::-1], originals, points)
 
 
-def _grade_id(cell: NotebookNode) -> str:
+@dataclass(frozen=True)
+class Original:
+    """A graded cell of a lesson, with what the gradebook knows of it."""
+
+    name: str
+    source: str
+    locked: bool
+    cell_type: str = "code"
+    checksum: str = ""
+
+
+def grade_id(cell: NotebookNode) -> str:
+    """The name under which nbgrader knows the cell; "" where it knows none."""
     described = cell.metadata.get("nbgrader")
     name = described.get("grade_id") if isinstance(described, dict) else None
     return name if isinstance(name, str) else ""
@@ -147,7 +164,7 @@ def _with_missing(
     cells: list[NotebookNode], originals: dict[str, Any], points: dict[str, float]
 ) -> list[NotebookNode]:
     """The cells and the checks that are missing among them, each one below its exercise."""
-    present = {_grade_id(cell) for cell in cells}
+    present = {grade_id(cell) for cell in cells}
     for name in points:
         if name not in present:
             place = _place_of_check(cells, name)
@@ -158,7 +175,7 @@ def _with_missing(
 def _place_of_check(cells: list[NotebookNode], check: str) -> int:
     """Behind the last cell of the check's exercise; at the end where there is none."""
     exercise = check.rpartition("_check")[0]
-    family = [n for n, cell in enumerate(cells) if _belongs(_grade_id(cell), exercise)]
+    family = [n for n, cell in enumerate(cells) if _belongs(grade_id(cell), exercise)]
     return max(family, default=len(cells) - 1) + 1
 
 

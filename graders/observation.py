@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,15 +125,16 @@ class Captured(io.StringIO):
 
 
 @contextlib.contextmanager
-def quiet() -> Any:
+def quiet() -> Iterator[Captured]:
+    """A block whose output is kept off the page; what it prints is in what this yields."""
     with (
-        contextlib.redirect_stdout(Captured()),
+        contextlib.redirect_stdout(Captured()) as output,
         contextlib.redirect_stderr(Captured()),
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
         try:
-            yield
+            yield output
         finally:
             with contextlib.suppress(Exception):  # of a callback: told where it is called
                 jax.effects_barrier()  # `jax.debug.print` may print later than it is called

@@ -31,19 +31,27 @@ class LocalPlace(Place):
 
     def __init__(self, namespace: dict[str, Any] | None = None) -> None:
         self.namespace = {"__name__": "__main__"} if namespace is None else namespace
+        self.printed = ""
 
     def run(self, source: str, filename: str) -> Error | None:
-        with quiet():
+        with quiet() as output:
             try:
                 execute(source, filename, self.namespace)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 return error_facts(error)
+            finally:
+                self.printed = output.getvalue()
         return None
 
     def branch(self) -> LocalPlace:
         return LocalPlace(dict(self.namespace))
+
+    def bind(self, names: dict[str, Any]) -> None:
+        """From now on the place holds these names and no others, for the functions in it too."""
+        self.namespace.clear()
+        self.namespace.update(names)
 
     def subject(self, name: str) -> Subject:
         if name in self.namespace:

@@ -1,7 +1,4 @@
-"""Answers in a second process: the other end of `graders.worker`.
-
-There is no sandbox here: the process has the rights of the one that starts it.
-"""
+"""Answers in a second process: the other end of `graders.worker`."""
 
 from __future__ import annotations
 
@@ -10,8 +7,9 @@ import io
 import os
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 import cloudpickle
 import jax
@@ -23,22 +21,36 @@ from graders.plain import is_key
 from graders.subject import Subject, Unanswered
 
 
-class RemoteProcess:
-    """A running worker; `on_send` sees the bytes of every request, for tests of what crosses."""
+class StudentProcess(ABC):
+    """A process that runs a student's cells, as the trusted side sees it.
+
+    `on_send` sees the bytes of every request, for tests of what crosses.
+    """
 
     def __init__(self, on_send: Callable[[bytes], None] = lambda body: None) -> None:
         self.on_send = on_send
         self.over: Error | None = None  # why there will be no further reply
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "graders.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | {"MPLBACKEND": "Agg"},
-        )
+
+    @abstractmethod
+    def exchange(self, body: bytes) -> bytes:
+        """Sends one request, and gives the reply.
+
+        Raises:
+            EOFError, OSError: the process is gone.
+            TimeoutError: it has not replied in time.
+            ProtocolError: what it sent is no message.
+        """
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Ends the process, and all that it has started."""
+
+    def why_it_ended(self) -> Error:
+        """What is known about a process that is gone."""
+        return ENDED
 
     def ask(self, command: str, *arguments: Any) -> Any:
-        """The worker's reply; an `Error` where it has ended, or does not follow the format.
+        """The reply; an `Error` where the process has ended, or does not follow the format.
 
         From then on every reply is that error.
         """
@@ -47,33 +59,52 @@ class RemoteProcess:
         body = dumps((command, *arguments))
         self.on_send(body)
         try:
-            wire.write(cast(BinaryIO, self.process.stdin), body)
-            return wire.unpack(wire.read(cast(BinaryIO, self.process.stdout)))
-        except (EOFError, BrokenPipeError):
-            self.over = ENDED
-        except wire.ProtocolError:
-            self.process.kill()  # no one knows where its next message would begin
+            return wire.unpack(self.exchange(body))
+        except TimeoutError:
+            self.over = OUT_OF_TIME
+        except wire.ProtocolError:  # no one knows where its next message would begin
             self.over = replies.GARBLED
+        except (EOFError, OSError):
+            self.over = self.why_it_ended()
+        self.kill()
         return self.over
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+class RemoteProcess(StudentProcess):
+    """A worker without a sandbox: it has the rights of the one that starts it, and no limits."""
+
+    def __init__(self, on_send: Callable[[bytes], None] = lambda body: None) -> None:
+        super().__init__(on_send)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "graders.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"MPLBACKEND": "Agg"},
+        )
+
+    def exchange(self, body: bytes) -> bytes:
+        wire.write(cast(BinaryIO, self.process.stdin), body)
+        return wire.read(cast(BinaryIO, self.process.stdout))
+
+    def kill(self) -> None:
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(BrokenPipeError):  # what a write has left in the buffer
                 cast(BinaryIO, stream).close()
 
-    def __enter__(self) -> RemoteProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 class RemotePlace(Place):
     """A namespace in a worker."""
 
-    def __init__(self, process: RemoteProcess, number: int = 0) -> None:
+    def __init__(self, process: StudentProcess, number: int = 0) -> None:
         self.process, self.number = process, number
 
     def run(self, source: str, filename: str) -> Error | None:
@@ -83,6 +114,21 @@ class RemotePlace(Place):
     def branch(self) -> RemotePlace:
         reply = self.process.ask("branch", self.number)
         return RemotePlace(self.process, reply if type(reply) is int else self.number)
+
+    @property
+    def printed(self) -> str:
+        """What the cell that ran last has printed; cut where it is long."""
+        reply = self.process.ask("printed", self.number)
+        return reply if type(reply) is str else ""
+
+    def keep(self) -> int:
+        """A number under which the process keeps what the names are bound to now."""
+        reply = self.process.ask("keep", self.number)
+        return reply if type(reply) is int else 0
+
+    def back_to(self, number: int) -> None:
+        """Binds the names as they were when that number was given."""
+        self.process.ask("back_to", self.number, number)
 
     def subject(self, name: str) -> Subject:
         if self.process.ask("has", self.number, name) is False:
@@ -105,6 +151,8 @@ class RemoteSubject(Subject):
 
 
 ENDED = Error("ProcessEnded", ("ProcessEnded",), "the process has ended")
+OUT_OF_TIME = Error("TimeLimit", ("TimeLimit",), "the time is over")
+OUT_OF_MEMORY = Error("MemoryLimit", ("MemoryLimit", "MemoryError"), "the memory is used up")
 
 
 def dumps(value: Any) -> bytes:

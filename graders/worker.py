@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
-from typing import Any
+from typing import Any, BinaryIO
 
-from graders import wire
+from graders import shell, wire
 from graders.place import LocalPlace
+from graders.plain import printable
+
+READY = "ready"
+MOST_PRINTED = 100_000
 
 
 class Desk:
@@ -20,6 +23,9 @@ class Desk:
 
     def __init__(self) -> None:
         self.places = [LocalPlace()]
+        namespace = self.places[0].namespace
+        namespace.update(shell.names(namespace))
+        self.kept: list[dict[str, Any]] = []
 
     def run(self, place: int, source: str, filename: str) -> Any:
         return self.places[place].run(source, filename)
@@ -27,6 +33,17 @@ class Desk:
     def branch(self, place: int) -> int:
         self.places.append(self.places[place].branch())
         return len(self.places) - 1
+
+    def printed(self, place: int) -> str:
+        return printable(self.places[place].printed[:MOST_PRINTED])
+
+    def keep(self, place: int) -> int:
+        """Keeps what the names of a place are bound to now, under a number."""
+        self.kept.append(dict(self.places[place].namespace))
+        return len(self.kept) - 1
+
+    def back_to(self, place: int, number: int) -> None:
+        self.places[place].bind(self.kept[number])
 
     def has(self, place: int, name: str) -> bool:
         return name in self.places[place].namespace
@@ -44,13 +61,23 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):
         os.dup2(null, descriptor)
+    serve(requests, replies)
+
+
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answers requests until there are no more."""
     desk = Desk()
     while True:
         try:
             request = wire.read(requests)
         except EOFError:
-            sys.exit(0)
-        wire.write(replies, wire.pack(desk.answer(request)))
+            return
+        send(replies, desk.answer(request))
+
+
+def send(replies: BinaryIO, value: Any) -> None:
+    """Sends plain data."""
+    wire.write(replies, wire.pack(value))
 
 
 if __name__ == "__main__":

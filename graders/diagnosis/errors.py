@@ -59,6 +59,11 @@ BY_TYPE = {
         "the answer ended the process that it ran in",
         "Remove calls such as `os._exit`, and memory use without bound.",
     ),
+    "MemoryLimit": Cause(
+        "the answer's process was killed, most likely for its use of memory",
+        "Look for an array or a list that grows without end; JAX keeps every intermediate value "
+        "that a derivative needs.",
+    ),
     "Garbled": Cause(
         "the process of the answer has sent something that cannot be read",
         "Remove what writes to other files or pipes of the process; return values instead.",

@@ -73,6 +73,19 @@ answer = 4
 check_equal(answer, 4)
 '''
 
+# The same with real checks, as grading in two processes asks for.
+_GIVEN = LESSON[LESSON.index("# %%\nimport operator") : LESSON.index("# %% [markdown]\n# ## 0.1")]
+JUDGED = (
+    LESSON.replace(
+        _GIVEN, "# %%\nimport operator\nfrom graders import check_answer, check_values\n\n"
+    )
+    .replace(
+        "check_calls(double, by_hand, 0, 2)", "check_values(double, by_hand, [(0.0,), (2.0,)])"
+    )
+    .replace("check_calls(double, by_hand, -12345)", "check_values(double, by_hand, [(-12345.0,)])")
+    .replace("check_equal", "check_answer")
+)
+
 WRONG = '''\
 """Wrong answers."""
 
@@ -109,8 +122,8 @@ def write_lesson(
     return folder
 
 
-def make_course(root: Path) -> Path:
+def make_course(root: Path, lesson: str = LESSON) -> Path:
     """A course under `root` with the tiny lesson and the configuration of this course."""
     shutil.copy(Path(__file__).parents[2] / "nbgrader_config.py", root)
-    write_lesson(root)
+    write_lesson(root, lesson=lesson)
     return root

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from graders.author.build import build
 from graders.classroom import grade, report, sample
 from graders.classroom.results import FAILED, GRADED, UNREADABLE, Row
 from graders.classroom.submissions import Submission, Unreadable, submissions
+from graders.grading.engine import Settings
 from graders.nbgrader_tools import StepFailed, course_config
-from graders.tests.fixture_lesson import LESSON as LESSON_SOURCE
-from graders.tests.fixture_lesson import make_course, write_lesson
+from graders.sandbox.bubblewrap import Unavailable
+from graders.tests.fixture_lesson import JUDGED, make_course, write_lesson
 
 LESSON = "00_tiny"
 STUDENTS = (
@@ -35,10 +37,10 @@ STUDENTS = (
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], list[Row]]:
     """A course with a short sample class, the known rows, and the rows that grading gave."""
-    root = make_course(tmp_path_factory.mktemp("course"))
+    root = make_course(tmp_path_factory.mktemp("course"), JUDGED)
     build(root)
     known = sample.make_class(root, STUDENTS)
-    rows = grade.grade(root)
+    rows = grade.grade(Settings(root, workers=1))
     report.write(root, rows)
     return root, known, rows
 
@@ -130,7 +132,7 @@ def course(graded: tuple[Path, list[Row], list[Row]], tmp_path: Path) -> Path:
 def test_a_submission_that_becomes_unreadable_loses_its_old_marks(course: Path) -> None:
     student = "sample-half-wrong"
     (course / f"build/submitted/{student}/{LESSON}/{LESSON}.ipynb").write_text("{")
-    (row,) = grade.grade(course, students=[student])
+    (row,) = grade.grade(Settings(course), students=[student])
     assert (row.status, row.total) == (UNREADABLE, None)
     assert not (course / f"build/feedback/{student}/{LESSON}").exists()
     with Gradebook(f"sqlite:///{course / 'build/gradebook.db'}") as gradebook:
@@ -140,17 +142,40 @@ def test_a_submission_that_becomes_unreadable_loses_its_old_marks(course: Path) 
 
 
 def test_a_breakdown_is_a_row_and_no_zero(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(step: object, config: object, lesson: str, student: str = "*", **_: object) -> str:
-        if "half-wrong" in student:
-            raise StepFailed("INFO\nDeadKernelError: the kernel died\nsee above")
-        raise Unreadable("not reached")
+    def breaks(config: object, lesson: str, student: str, found: object) -> None:
+        raise StepFailed("INFO\nOperationalError: the disk is full\nsee above")
 
-    monkeypatch.setattr(grade, "_register", lambda *_: None)
-    monkeypatch.setattr(grade, "run_step", breaks)
-    broken, fine = grade.grade(course, students=["sample-half-wrong", "sample-right"])
+    monkeypatch.setattr(grade, "record", breaks)
+    (broken,) = grade.grade(Settings(course), students=["sample-half-wrong"])
     assert (broken.status, broken.total) == (FAILED, None)
-    assert broken.reason == "DeadKernelError: the kernel died"
-    assert fine.status == UNREADABLE
+    assert broken.reason == "OperationalError: the disk is full"
+
+
+def test_what_is_known_is_not_examined_again(
+    course: Path, monkeypatch: pytest.MonkeyPatch, graded: tuple[Path, list[Row], list[Row]]
+) -> None:
+    asked = []
+    monkeypatch.setattr(grade, "examinations", lambda _, waiting: asked.extend(waiting) or ())
+    assert grade.grade(Settings(course)) == graded[2]
+    assert asked == []
+    path = course / f"build/submitted/sample-right/{LESSON}/{LESSON}.ipynb"
+    path.write_text(path.read_text() + "\n")
+    grade.grade(Settings(course))
+    assert [submission.student for submission in asked] == ["sample-right"]
+
+
+def test_a_class_is_not_graded_where_there_is_no_sandbox(
+    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (course / "build/reports/journal.jsonl").unlink()
+
+    def refuses(*_: object) -> Iterator[object]:
+        raise Unavailable("bubblewrap is not installed")
+        yield
+
+    monkeypatch.setattr(grade, "examinations", refuses)
+    assert grade.main(course) == 1
+    assert "bubblewrap is not installed" in capsys.readouterr().err
 
 
 def test_the_command_compares_with_the_known_marks(
@@ -196,8 +221,8 @@ def test_an_unknown_lesson_is_said(course: Path, capsys: pytest.CaptureFixture[s
 def test_a_lesson_that_changed_under_its_marks_is_said(
     course: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    more = '\n# %% check="answer" part="again" points=1\ncheck_equal(answer, 4)\n'
-    write_lesson(course, lesson=LESSON_SOURCE + more)
+    more = '\n# %% check="answer" part="again" points=1\ncheck_answer(answer, 4)\n'
+    write_lesson(course, lesson=JUDGED + more)
     assert grade.main(course) == 1
     said = capsys.readouterr().err
     assert "00_tiny: RuntimeError: Cannot add or remove cells" in said

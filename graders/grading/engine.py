@@ -1,0 +1,178 @@
+"""Examines many submissions at once: workers that hold a lesson each, and one that leads them.
+
+A worker is a trusted process with its own sandbox. It is given one submission after another of
+its lesson; where it dies, its submission is tried once more by another one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from pathlib import Path
+from typing import Any
+
+from graders.classroom.submissions import Submission
+from graders.grading import workplace
+from graders.grading.examiner import Broken, Examination
+from graders.sandbox.bubblewrap import Unavailable
+
+COMPILED = Path("build/compiled")
+PER_WORKER = 4  # submissions that are worth a further worker on the same lesson
+TRIES = 2
+_context = get_context("spawn")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a class is graded."""
+
+    root: Path
+    workers: int = os.cpu_count() or 1
+    sandboxed: bool = True
+    seconds: float = 120.0  # for each cell and each observation of an answer
+
+
+Found = Examination | str
+"""What was found out, or why nothing was: the grading broke down."""
+
+
+def examinations(
+    settings: Settings, submissions: Sequence[Submission]
+) -> Iterator[tuple[Submission, Found]]:
+    """Each submission with what was found, as they come.
+
+    Raises:
+        Unavailable: no sandbox is to be had here.
+    """
+    if not submissions:
+        return
+    leader = _Leader(settings, submissions)
+    try:
+        yield from leader.results()
+    finally:
+        leader.stop()
+
+
+class _Worker:
+    """A process that examines submissions of one lesson."""
+
+    def __init__(self, settings: Settings, lesson: str) -> None:
+        self.lesson = lesson
+        self.pipe, theirs = _context.Pipe()
+        arguments = (settings, lesson, theirs)
+        self.process = _context.Process(target=_work, args=arguments, daemon=False)
+        self.process.start()
+        theirs.close()
+        self.holds: Submission | None = None
+
+    def give(self, submission: Submission) -> None:
+        self.holds = submission
+        self.pipe.send(submission)
+
+    def stop(self) -> None:
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+class _Leader:
+    """Hands out submissions, lesson by lesson, and collects what was found."""
+
+    def __init__(self, settings: Settings, submissions: Sequence[Submission]) -> None:
+        self.settings = settings
+        self.waiting: dict[str, deque[Submission]] = {}
+        for submission in submissions:
+            self.waiting.setdefault(submission.lesson, deque()).append(submission)
+        self.tries: dict[Submission, int] = {}
+        self.workers: list[_Worker] = []
+
+    def results(self) -> Iterator[tuple[Submission, Found]]:
+        while self._staff():
+            ready = connection.wait([worker.pipe for worker in self.workers])
+            for worker in [worker for worker in self.workers if worker.pipe in ready]:
+                yield from self._heard(worker)
+
+    def _staff(self) -> list[_Worker]:
+        """Workers for what waits, at most as many as there may be; those at work."""
+        while len(self.workers) < self.settings.workers and (lesson := self._most_in_need()):
+            self.workers.append(_Worker(self.settings, lesson))
+        return self.workers
+
+    def _most_in_need(self) -> str | None:
+        """The lesson that a further worker helps most; None if it helps none."""
+        at_work = [worker.lesson for worker in self.workers]
+        need = {
+            lesson: len(left) - PER_WORKER * at_work.count(lesson)
+            for lesson, left in self.waiting.items()
+        }
+        lesson = max(need, key=need.__getitem__, default=None)
+        return lesson if lesson and need[lesson] > 0 else None
+
+    def _heard(self, worker: _Worker) -> Iterator[tuple[Submission, Found]]:
+        try:
+            said, held = worker.pipe.recv(), worker.holds
+        except (EOFError, OSError):
+            yield from self._lost(worker)
+            return
+        if isinstance(said, Unavailable):
+            raise said
+        left = self.waiting[worker.lesson]
+        if isinstance(said, Broken):
+            yield from ((submission, str(said)) for submission in left)
+            left.clear()
+        elif held is not None:
+            yield held, said
+        worker.holds = None
+        if left:
+            worker.give(left.popleft())
+        else:
+            self._dismiss(worker)
+
+    def _lost(self, worker: _Worker) -> Iterator[tuple[Submission, Found]]:
+        """Its submission waits again, or has been the end of too many workers."""
+        self._dismiss(worker)
+        lost = worker.holds or (self.waiting[worker.lesson] or [None])[0]
+        if lost is None:
+            return
+        if worker.holds is None:
+            self.waiting[worker.lesson].popleft()
+        self.tries[lost] = self.tries.get(lost, 0) + 1
+        if self.tries[lost] < TRIES:
+            self.waiting[worker.lesson].appendleft(lost)
+        else:
+            yield lost, "its grading ended twice without a word"
+
+    def _dismiss(self, worker: _Worker) -> None:
+        worker.stop()
+        self.workers.remove(worker)
+
+    def stop(self) -> None:
+        for worker in list(self.workers):
+            self._dismiss(worker)
+
+
+# ---- in the worker ----
+
+
+def _work(settings: Settings, lesson: str, pipe: Any) -> None:
+    """Says that it is ready, and then for each submission what was found."""
+    try:
+        with workplace.opened(settings, lesson, settings.root / COMPILED) as place:
+            pipe.send("ready")
+            for submission in _received(pipe):
+                pipe.send(place.examined(submission))
+    except (Broken, Unavailable) as error:
+        pipe.send(error)
+    except KeyboardInterrupt:
+        return
+
+
+def _received(pipe: Any) -> Iterable[Submission]:
+    while True:
+        try:
+            yield pipe.recv()
+        except (EOFError, OSError):
+            return

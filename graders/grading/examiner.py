@@ -1,0 +1,220 @@
+"""Examines one submission after another of a lesson: the answers run in the sandbox, we judge.
+
+A process of the student's that ends, loops or fills the memory costs the answer it was in: what
+has run is run again in a new process, without the cell that was fatal, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nbformat import NotebookNode
+
+from graders import card
+from graders.author import entries
+from graders.author.cells import Cell, Lesson
+from graders.author.entries import Stage
+from graders.author.names import bound_names
+from graders.author.regions import HIDDEN
+from graders.grading import plan
+from graders.grading.plan import Step
+from graders.judge import Sitting, Verdict
+from graders.observation import Error
+from graders.remote import OUT_OF_TIME, RemotePlace, RemoteProcess, StudentProcess
+from graders.subject import Subject, Unanswered
+
+MOST_SECONDS = 1200.0  # for a submission whose processes end one after the other
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one check says of an answer; `cause` is the student's error that decided, if one did."""
+
+    passed: bool
+    words: str = ""  # of the failure, in one line
+    hidden: bool = False  # whether it was a hidden test that failed
+    html: str = ""  # the card
+    text: str = ""
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a cell of the student's printed, and the error that it ended with."""
+
+    printed: str = ""
+    error: str = ""
+
+
+@dataclass
+class Examination:
+    """All that was found out about a submission; indices are those of the restored notebook."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # by check
+    said: dict[int, Said] = field(default_factory=dict)  # by the cell's index
+
+
+class Broken(Exception):
+    """The lesson fails its own checks here: nothing can be said of anybody's answers."""
+
+
+class Processes(Protocol):
+    """Where the processes of students come from: a `Sandbox`, or where there is none a stand-in."""
+
+    def new_process(self) -> StudentProcess:
+        """A process for one submission."""
+        ...
+
+
+class Examiner:
+    """Holds one lesson ready: at each check cell, what the checks know from the author's run."""
+
+    def __init__(self, lesson: Lesson) -> None:
+        """Runs the lesson with its solutions, on both sides of the seam and outside the sandbox.
+
+        That fills the cache of compiled programs, where the environment names one.
+
+        Raises:
+            Broken: a solution fails its check.
+        """
+        self.lesson = lesson
+        with RemoteProcess() as process:
+            self.stage = entries.run(lesson, RemotePlace(process))
+        failed = [lesson.cells[i].check for i, v in self.stage.solutions.items() if not v.passed]
+        if failed:
+            raise Broken(f"{lesson.name}: the solution of {failed[0]} fails its own check here")
+
+    def examine(self, cells: Sequence[NotebookNode], processes: Processes) -> Examination:
+        """What the checks say of the answers in these cells of a student's notebook."""
+        restored = plan.restored_cells(self.lesson, cells)
+        return _Walk(self.stage, processes, plan.steps(self.lesson, restored)).run()
+
+
+class _Walk:
+    """One submission, walked through: at each check the visible part, and then all the hidden ones.
+
+    Hidden tests come last, for what they hand in is known to the student's code from then on, and
+    could come out through what a later cell prints or a later check shows.
+    """
+
+    def __init__(self, stage: Stage, processes: Processes, steps: list[Step]) -> None:
+        self.lesson, self.stage = stage.lesson, stage
+        self.processes, self.steps = processes, steps
+        self.found = Examination()
+        self.fatal: dict[int, Error] = {}  # by the step's index
+        self.judged: dict[int, Sitting] = {}  # by the check's index in the lesson
+        self.moments: dict[int, int] = {}  # what the names were at each check
+        self.reached = -1  # the index of the last step that has been done
+        self.end = time.monotonic() + MOST_SECONDS
+
+    def run(self) -> Examination:
+        while not self._walked():
+            if time.monotonic() > self.end:
+                self._give_up()
+                break
+        return self.found
+
+    def _give_up(self) -> None:
+        """What has no verdict by now gets none of its points."""
+        for step in self.steps:
+            if step.check and not self._is_judged(step.check):
+                words = f"{step.check.check}: the submission ran past its time limit"
+                outcome = Outcome(passed=False, words=words, cause=OUT_OF_TIME.type)
+                self.found.outcomes[str(step.check.grade_id)] = outcome
+
+    def _is_judged(self, check: Cell) -> bool:
+        return check.index in self.judged and self.judged[check.index].is_over
+
+    def _walked(self) -> bool:
+        """Whether a process of the student's has come to the end; else the next one goes on."""
+        with self.processes.new_process() as process:
+            place = _Place(process, self._lost_names())
+            for step in self.steps:
+                if step.index not in self.fatal:
+                    self._take(step, place)
+                if process.over:
+                    self.reached = max(self.reached, step.index)
+                    return False
+            return all(self._hidden(step.check, place) for step in self.steps if step.check)
+
+    def _lost_names(self) -> dict[str, Error]:
+        """The names that fatal cells would have bound."""
+        lost = (step for step in self.steps if step.index in self.fatal)
+        return {name: self.fatal[step.index] for step in lost for name in step.binds}
+
+    def _take(self, step: Step, place: _Place) -> None:
+        if step.check:
+            self.moments[step.check.index] = place.keep()
+            if step.index > self.reached:
+                self._judge(step.check, place)
+        else:
+            error = place.run(step.source, f"<{self.lesson.name} {step.exercise or step.index}>")
+            if step.index > self.reached:
+                self.found.said[step.index] = Said(place.printed, _line(error))
+            if place.process.over:
+                self.fatal[step.index] = place.process.over
+        self.reached = max(self.reached, step.index)
+
+    def _judge(self, check: Cell, place: _Place) -> None:
+        students = bound_names(self.lesson.exercises[str(check.check)].tree)
+        namespace = self.stage.namespaces[check.index]
+        name = entries.filename(self.lesson, check)
+        sitting = Sitting(check.source, namespace, students, place, name)
+        self.judged[check.index] = sitting
+        self._note(check, sitting.go_on(visible_part(check.source)), place)
+
+    def _hidden(self, check: Cell, place: _Place) -> bool:
+        """Judges the hidden part; False where that has cost the process."""
+        if self._is_judged(check):
+            return True
+        sitting = self.judged[check.index]
+        place.back_to(self.moments[check.index])
+        sitting.move_to(place)
+        self._note(check, sitting.go_on(hidden_part(check.source)), place)
+        return not place.process.over
+
+    def _note(self, check: Cell, verdict: Verdict, place: _Place) -> None:
+        failure, page = verdict.failure, verdict.sheet
+        over = place.process.over
+        self.found.outcomes[str(check.grade_id)] = Outcome(
+            passed=failure is None,
+            words=str(failure or ""),
+            hidden=bool(page.failed and page.failed.hidden),
+            html=card.html(page),
+            text=card.text(page),
+            cause=over.type if over else "",
+        )
+
+
+class _Place(RemotePlace):
+    """A student's place in which some names are lost: their cells ended the process."""
+
+    def __init__(self, process: Any, lost: dict[str, Error]) -> None:
+        super().__init__(process)
+        self.lost = lost
+
+    def subject(self, name: str) -> Subject:
+        return Unanswered(name, self.lost[name]) if name in self.lost else super().subject(name)
+
+
+def visible_part(source: str) -> str:
+    """A check cell without its hidden tests; the lines keep their numbers."""
+    return _only(source, hidden=False)
+
+
+def hidden_part(source: str) -> str:
+    """The hidden tests of a check cell, on the lines where they stand."""
+    return _only(source, hidden=True)
+
+
+def _only(source: str, hidden: bool) -> str:
+    numbers = HIDDEN.line_numbers(source)
+    lines = enumerate(source.split("\n"), 1)
+    return "\n".join(line if (number in numbers) == hidden else "" for number, line in lines)
+
+
+def _line(error: Error | None) -> str:
+    return f"{error.type}: {error.message}".rstrip(": ") if error else ""

@@ -1,0 +1,73 @@
+"""Puts examinations into nbgrader's hands: its autograded notebooks and its gradebook.
+
+nbgrader's own Autograde does all but run the cells: it restores, saves the marks that the outputs
+stand for, and writes the notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+from nbgrader import utils
+from nbgrader.converters import Autograde
+from nbgrader.preprocessors import NbGraderPreprocessor
+from traitlets.config import Config
+
+from graders import nbgrader_plugins as plugins
+from graders.grading.examiner import Examination, Outcome, Said
+from graders.nbgrader_tools import run_step
+
+
+def record(config: Config, lesson: str, student: str, found: Examination) -> None:
+    """Writes the marks into the gradebook, and the notebook with what its checks said.
+
+    Raises:
+        StepFailed: nbgrader refuses the submission.
+    """
+    config = Config(config)
+    steps = config.Autograde.autograde_preprocessors
+    replaced = [_of(found) if step is plugins.Execute else step for step in steps]
+    config.Autograde.autograde_preprocessors = replaced
+    run_step(Autograde, config, lesson, student)
+
+
+def _of(found: Examination) -> type[NbGraderPreprocessor]:
+    class Recorded(NbGraderPreprocessor):
+        """Gives each cell the outputs that it had in the examination."""
+
+        def preprocess_cell(
+            self, cell: NotebookNode, resources: Any, index: int
+        ) -> tuple[NotebookNode, Any]:
+            if cell.cell_type == "code":
+                cell.outputs = list(_outputs(cell, index, found))
+            return cell, resources
+
+    return Recorded
+
+
+def _outputs(cell: NotebookNode, index: int, found: Examination) -> Iterator[NotebookNode]:
+    if utils.is_grade(cell):
+        yield from _of_check(found.outcomes[cell.metadata.nbgrader.grade_id])
+    elif index in found.said:
+        yield from _of_cell(found.said[index])
+
+
+def _of_check(outcome: Outcome) -> Iterator[NotebookNode]:
+    if outcome.hidden:
+        yield new_output("display_data", {plugins.HIDDEN_MARK: ""})
+    if outcome.html:
+        yield new_output("display_data", {"text/html": outcome.html, "text/plain": outcome.text})
+    if not outcome.passed:
+        line = f"CheckFailed: {outcome.words}"
+        yield new_output("error", ename="CheckFailed", evalue=outcome.words, traceback=[line])
+
+
+def _of_cell(said: Said) -> Iterator[NotebookNode]:
+    if said.printed:
+        yield new_output("stream", name="stdout", text=said.printed)
+    if said.error:
+        name, _, message = said.error.partition(": ")
+        yield new_output("error", ename=name, evalue=message, traceback=[said.error])

