@@ -1,4 +1,5 @@
 """Grades submissions: trusted checks here, untrusted answers in the sandbox.
 
-`plan` says what of a submission has to run, `examiner` runs and judges it.
+`plan` says what of a submission has to run, `examiner` runs and judges it, `workplace` and `engine`
+do that with many at once, `journal` keeps what was found, and `record` hands it to nbgrader.
 """

@@ -74,17 +74,17 @@ check_equal(answer, 4)
 '''
 
 # The same with real checks, as grading in two processes asks for.
-_GIVEN = LESSON[LESSON.index("# %%\nimport operator") : LESSON.index("# %% [markdown]\n# ## 0.1")]
-JUDGED = (
-    LESSON.replace(
-        _GIVEN, "# %%\nimport operator\nfrom graders import check_answer, check_values\n\n"
-    )
-    .replace(
-        "check_calls(double, by_hand, 0, 2)", "check_values(double, by_hand, [(0.0,), (2.0,)])"
-    )
-    .replace("check_calls(double, by_hand, -12345)", "check_values(double, by_hand, [(-12345.0,)])")
-    .replace("check_equal", "check_answer")
-)
+_IN_JUDGED = {
+    LESSON[LESSON.index("import operator") : LESSON.index("# %% [markdown]\n# ## 0.1")]: (
+        "import operator\nfrom graders import check_answer, check_values\n\n"
+    ),
+    "check_calls(double, by_hand, 0, 2)": "check_values(double, by_hand, [(0.0,), (2.0,)])",
+    "check_calls(double, by_hand, -12345)": "check_values(double, by_hand, [(-12345.0,)])",
+    "check_equal": "check_answer",
+}
+JUDGED = LESSON
+for _plain, _real in _IN_JUDGED.items():
+    JUDGED = JUDGED.replace(_plain, _real)
 
 WRONG = '''\
 """Wrong answers."""

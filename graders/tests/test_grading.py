@@ -1,0 +1,245 @@
+"""Submissions are examined: what runs, what each mistake costs, and what is kept of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell
+
+from graders.author.build import RELEASE, build_sources, built
+from graders.author.cells import Lesson
+from graders.author.source import read_lesson
+from graders.classroom.draft import Draft
+from graders.classroom.submissions import Submission
+from graders.grading import plan
+from graders.grading.engine import Settings, examinations
+from graders.grading.examiner import Examination, Examiner, Outcome, Said
+from graders.grading.journal import Journal, digest
+from graders.sandbox.process import Sandbox
+from graders.tests.fixture_lesson import JUDGED, make_course
+
+LESSON = "00_tiny"
+SHOWN = """
+# %% tags=["demonstration"]
+shown = 3
+print(shown)
+"""
+RIGHT, PREDICTED = "double_check", "answer_check"
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = make_course(tmp_path_factory.mktemp("course"), JUDGED + SHOWN)
+    build_sources(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def lesson(course: Path) -> Lesson:
+    return read_lesson(course / "solutions" / LESSON)
+
+
+@pytest.fixture
+def draft(course: Path, lesson: Lesson) -> Draft:
+    """The notebook as it is handed out."""
+    released = built(course, [lesson])[RELEASE / LESSON / f"{LESSON}.ipynb"]
+    return Draft(lesson, nbformat.reads(released.decode(), as_version=4))
+
+
+# ---- what has to run ----
+
+
+def sources(draft: Draft) -> list[str]:
+    cells = plan.restored_cells(draft.lesson, draft.notebook.cells)
+    return [step.source for step in plan.steps(draft.lesson, cells)]
+
+
+def test_a_demonstration_does_not_run(draft: Draft) -> None:
+    assert not any("shown" in source for source in sources(draft))
+    assert any("import operator" in source for source in sources(draft))
+
+
+@pytest.mark.parametrize("reads", ["shown", "globals()['shown']", "eval('sho' + 'wn')"])
+def test_a_demonstration_runs_where_an_answer_may_read_it(draft: Draft, reads: str) -> None:
+    draft.put("answer", f"answer = {reads} + 1", earns=True)
+    assert any("shown = 3" in source for source in sources(draft))
+
+
+def test_a_demonstration_that_the_student_has_changed_runs(draft: Draft) -> None:
+    cell = next(cell for cell in draft.notebook.cells if "shown = 3" in cell.source)
+    cell.source = "shown = 4"
+    assert "shown = 4\n" in sources(draft)
+
+
+def test_a_cell_of_the_students_own_runs_with_its_magics(draft: Draft) -> None:
+    draft.notebook.cells.append(new_code_cell("%timeit 1 + 1"))
+    assert "get_ipython().run_line_magic('timeit', '1 + 1')\n" in sources(draft)
+
+
+# ---- what it earns ----
+
+
+@pytest.fixture(scope="module")
+def examine(
+    lesson: Lesson, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Draft], Examination]]:
+    examiner = Examiner(lesson)
+    with Sandbox(tmp_path_factory.mktemp("compiled"), seconds=15) as sandbox:
+        yield lambda draft: examiner.examine(draft.notebook.cells, sandbox)
+
+
+Examine = Callable[[Draft], Examination]
+
+
+def passed(found: Examination) -> set[str]:
+    return {name for name, outcome in found.outcomes.items() if outcome.passed}
+
+
+def test_right_answers_pass(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    found = examine(draft)
+    assert passed(found) == {RIGHT, PREDICTED}
+    assert "All requirements are met" in found.outcomes[RIGHT].text
+
+
+def test_an_untouched_notebook_is_not_answered(draft: Draft, examine: Examine) -> None:
+    found = examine(draft)
+    assert passed(found) == set()
+    assert found.outcomes[RIGHT].words == "double: not answered yet"
+
+
+def test_a_wrong_answer_is_told_why(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    draft.put("double", "def double(x):\n    return 3 * x", earns=False)
+    found = examine(draft)
+    assert passed(found) == {PREDICTED}
+    assert "a constant factor" in found.outcomes[RIGHT].words
+
+
+def test_a_lookup_table_fails_the_hidden_test_alone(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    draft.put("double", "def double(x):\n    return {0.0: 0.0, 2.0: 4.0}[x]", earns=False)
+    outcome = examine(draft).outcomes[RIGHT]
+    assert outcome.hidden
+    assert "12345" not in outcome.words + outcome.html + outcome.text
+
+
+FATAL = {
+    "a cell that ends the process": ("import os\nos._exit(0)", "ended the process"),
+    "an answer that does": ("def double(x):\n    import os\n    os._exit(0)", "ended the process"),
+    "a cell without end": ("while True: pass", "ran past its time limit"),
+    "an answer without end": ("def double(x):\n    while True: pass", "ran past its time limit"),
+}
+
+
+@pytest.mark.parametrize(("source", "words"), FATAL.values(), ids=FATAL)
+def test_what_is_fatal_costs_its_own_points(
+    draft: Draft, examine: Examine, source: str, words: str
+) -> None:
+    draft.solve()
+    cell = draft.cell("double")
+    cell.source = source if "def " in source else f"{source}\ndef double(x):\n    return 2 * x"
+    found = examine(draft)
+    assert passed(found) == {PREDICTED}
+    assert words in found.outcomes[RIGHT].words
+
+
+def test_a_hidden_input_does_not_come_out_through_a_later_cell(
+    draft: Draft, examine: Examine
+) -> None:
+    draft.solve()
+    draft.put(
+        "double", "seen = []\ndef double(x):\n    seen.append(x)\n    return 2 * x", earns=True
+    )
+    draft.put("answer", "answer = 4\nprint('seen:', seen)", earns=True)
+    draft.notebook.cells.append(new_code_cell("print(seen)"))
+    found = examine(draft)
+    assert passed(found) == {RIGHT, PREDICTED}
+    printed = "".join(said.printed for said in found.said.values())
+    assert "seen: [" in printed
+    assert "12345" not in printed
+
+
+def test_hidden_tests_see_the_names_as_they_were_at_the_check(
+    draft: Draft, examine: Examine
+) -> None:
+    draft.solve()
+    draft.put("double", "factor = 2\ndef double(x):\n    return factor * x", earns=True)
+    draft.notebook.cells.append(new_code_cell("factor = 3\ndouble = None"))
+    assert passed(examine(draft)) == {RIGHT, PREDICTED}
+
+
+def test_checks_are_the_lessons_own(draft: Draft, examine: Examine) -> None:
+    draft.put("double", "def double(x):\n    return 3 * x", earns=False)
+    draft.cell(RIGHT).source = "print('all checks passed')"
+    draft.notebook.cells.remove(draft.cell(PREDICTED))
+    draft.put("answer", "answer = 4", earns=True)
+    assert passed(examine(draft)) == {PREDICTED}
+
+
+# ---- many of them ----
+
+
+def test_a_worker_that_dies_costs_nobody_anything(course: Path, draft: Draft) -> None:
+    draft.solve()
+    for student in ("ada", "ben", "cy"):
+        folder = course / "build/submitted" / student / LESSON
+        folder.mkdir(parents=True)
+        (folder / f"{LESSON}.ipynb").write_bytes(draft.file_content())
+    handed_in = [
+        Submission(student, LESSON, course / "build/submitted" / student / LESSON)
+        for student in ("ada", "ben", "cy")
+    ]
+    results = examinations(Settings(course, workers=1), handed_in)
+    first = next(results)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    found = dict([first, *results])
+    assert found.keys() == set(handed_in)
+    assert all(isinstance(one, Examination) and len(passed(one)) == 2 for one in found.values())
+
+
+# ---- what is kept ----
+
+texts = st.text(max_size=20)
+outcomes = st.builds(Outcome, st.booleans(), texts, st.booleans(), texts, texts, texts)
+found_things = st.builds(
+    Examination,
+    st.dictionaries(texts, outcomes, max_size=3),
+    st.dictionaries(st.integers(0, 99), st.builds(Said, texts, texts), max_size=3),
+)
+
+
+@given(found=found_things)
+def test_what_was_found_is_read_again(
+    found: Examination, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+    Journal(path).add("one", "ada", LESSON, found)
+    Journal(path).add("two", "ben", LESSON, found)
+    assert Journal(path).known == {"one": found, "two": found}
+
+
+@given(cut=st.integers(1, 60))
+def test_a_line_cut_short_loses_itself_alone(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+    for name in ("one", "two"):
+        Journal(path).add(name, "ada", LESSON, Examination())
+    path.write_bytes(path.read_bytes()[:-cut])
+    Journal(path).add("three", "cy", LESSON, Examination())
+    known = Journal(path).known
+    assert known.keys() >= {"one", "three"}
+    assert known.keys() <= {"one", "two", "three"}
+
+
+def test_other_parts_make_another_digest() -> None:
+    assert digest(b"ab", b"c") != digest(b"a", b"bc")
+    assert digest(b"ab", b"c") == digest(b"ab", b"c")
