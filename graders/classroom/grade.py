@@ -1,5 +1,6 @@
 """Grades a class: answers run in the sandbox, marks go into nbgrader's gradebook."""
 
+import copy
 import glob
 import os
 import re
@@ -161,7 +162,7 @@ def _asked(known: Iterable[Row], lessons: Sequence[str]) -> list[Row]:
 def _register(config: Config, lesson: str) -> None:
     """Tells the gradebook what the lesson is now; the release in course/ is left alone."""
     with tempfile.TemporaryDirectory() as elsewhere:
-        release = Config(config)
+        release = copy.deepcopy(config)
         release.CourseDirectory.release_directory = elsewhere
         try:
             run_step(GenerateAssignment, release, lesson, force=True)

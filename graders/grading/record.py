@@ -6,6 +6,7 @@ stand for, and writes the notebook.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ def record(config: Config, lesson: str, student: str, found: Examination) -> Non
     Raises:
         StepFailed: nbgrader refuses the submission.
     """
-    config = Config(config)
+    config = copy.deepcopy(config)
     steps = config.Autograde.autograde_preprocessors
     replaced = [_of(found) if step is plugins.Execute else step for step in steps]
     config.Autograde.autograde_preprocessors = replaced

@@ -63,6 +63,7 @@ class Sandbox:
             return False
 
     def _complaint(self) -> str:
+        self.control.close()
         self.process.kill()
         _, said = self.process.communicate()
         lines = said.decode(errors="replace").strip().splitlines()

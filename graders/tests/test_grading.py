@@ -25,17 +25,18 @@ from graders.sandbox.process import Sandbox
 from graders.tests.fixture_lesson import JUDGED, make_course
 
 LESSON = "00_tiny"
-SHOWN = """
-# %% tags=["demonstration"]
+FIRST = "# %% [markdown]\n# ## 0.1"
+SHOWN = """# %% tags=["demonstration"]
 shown = 3
 print(shown)
+
 """
 RIGHT, PREDICTED = "double_check", "answer_check"
 
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_course(tmp_path_factory.mktemp("course"), JUDGED + SHOWN)
+    root = make_course(tmp_path_factory.mktemp("course"), JUDGED.replace(FIRST, SHOWN + FIRST))
     build_sources(root)
     return root
 
@@ -105,7 +106,7 @@ def test_right_answers_pass(draft: Draft, examine: Examine) -> None:
     draft.solve()
     found = examine(draft)
     assert passed(found) == {RIGHT, PREDICTED}
-    assert "All requirements are met" in found.outcomes[RIGHT].text
+    assert "All requirements are met" in found.outcomes[RIGHT].html
 
 
 def test_an_untouched_notebook_is_not_answered(draft: Draft, examine: Examine) -> None:
