@@ -68,9 +68,18 @@ def served(
     try:
         yield _address(lines)
     finally:
-        server.terminate()
-        server.wait(60)
+        _stop(server)
         reader.join()
+
+
+def _stop(server: subprocess.Popen[str]) -> None:
+    """Stops it and its kernels, and leaves none behind where it does not listen."""
+    server.terminate()
+    try:
+        server.wait(300)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        raise
 
 
 def _read(output: IO[str], lines: Queue[str]) -> None:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from graders.tests.browser import PATIENCE, Person, card, cards, chromium
 from graders.tests.servers import ROOT, copy_of_the_course, environment, run, served
 
 LESSON = "00_start"
-ANSWER = [
+WRONG = ["def rescale(x):", "return x / x.max()"]  # as the lesson asks for at first
+RIGHT = [
     "def rescale(x):",
     "spread = x.max() - x.min()",
     "return (x - x.min()) / jnp.where(spread > 0, spread, 1.0)",
@@ -71,7 +72,7 @@ def test_a_lesson_from_the_first_click_to_the_feedback(browser, pictures, exchan
         ada = Person(browser, pictures, "student")
         ada.open(address)
         run_an_untouched_lesson(ada)
-        answer_an_exercise(ada)
+        answer_an_exercise_wrong_and_right(ada)
         validate(ada)
         hand_in(ada)
         assert ada.asked_elsewhere == []
@@ -92,19 +93,29 @@ def run_an_untouched_lesson(student: Person) -> None:
     student.picture("untouched", card(student.page, "rescale"))
 
 
-def answer_an_exercise(student: Person) -> None:
-    """Writes a right answer by keyboard, and runs it, the hints and the check below it."""
-    editor = student.page.locator(".jp-CodeCell").filter(has_text="def rescale(x")
-    editor.locator(".cm-content").click()
+def answer_an_exercise_wrong_and_right(student: Person) -> None:
+    write_and_run(student, WRONG)
+    expect(card(student.page, "rescale")).to_contain_text("the smallest was not moved to 0")
+    student.picture("wrong", answer_cell(student.page))
+    write_and_run(student, RIGHT)
+    expect(card(student.page, "rescale")).to_contain_text("All requirements are met")
+    expect(card(student.page, "standardise")).to_contain_text("not answered yet")
+    student.picture("right", answer_cell(student.page))
+
+
+def answer_cell(page: Page) -> Locator:
+    return page.locator(".jp-CodeCell").filter(has_text="def rescale(x")
+
+
+def write_and_run(student: Person, answer: list[str]) -> None:
+    """Writes an answer by keyboard, and runs it, the hints and the check below it."""
+    answer_cell(student.page).locator(".cm-content").click()
     student.page.keyboard.press("ControlOrMeta+a")
-    for line in ANSWER:
+    for line in answer:
         student.page.keyboard.type(line)
         student.page.keyboard.press("Enter")
     for _ in range(3):
         student.page.keyboard.press("Shift+Enter")
-    expect(card(student.page, "rescale")).to_contain_text("All requirements are met")
-    expect(card(student.page, "standardise")).to_contain_text("not answered yet")
-    student.picture("answered", editor)
 
 
 def validate(student: Person) -> None:
@@ -148,8 +159,11 @@ def look_at_the_marks(instructor: Person, address: str) -> None:
     instructor.open(address)
     instructor.choose("Nbgrader", "Formgrader")
     formgrader = instructor.page.frame_locator("iframe")
-    expect(formgrader.locator("body")).to_contain_text(LESSON)
-    instructor.picture("assignments")
+    rows = formgrader.locator("#main-table tr")
+    lesson = rows.filter(has_text=LESSON)
+    expect(lesson).to_be_visible()
+    instructor.picture("assignments", lesson)
     formgrader.get_by_role("link", name="Manage Students").click()
-    expect(formgrader.locator("body")).to_contain_text("ada")
-    instructor.picture("students")
+    student = rows.filter(has=instructor.page.locator("td:text-is('ada')"))
+    expect(student).to_contain_text("2 / 10")
+    instructor.picture("students", student)
