@@ -182,6 +182,15 @@ def image_holds_no_solutions(root: Path) -> Iterator[str]:
             yield f"the image lacks {needed}"
 
 
+def hadolint_is_content(root: Path) -> Iterator[str]:
+    if sys.platform != "linux":
+        pytest.skip("hadolint's wheel is for Linux")
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, root / "Dockerfile"], capture_output=True, text=True)
+    if done.returncode:
+        yield f"hadolint ended with status {done.returncode}: {done.stdout}{done.stderr}"
+
+
 def make_installs_the_lock(root: Path) -> Iterator[str]:
     text = (root / "Makefile").read_text()
     for wanted in ["--requirement requirements.lock\n", "--no-deps --editable .\n"]:
@@ -247,6 +256,12 @@ BREAKS = {
         (".dockerignore", "*\n!", "!", "the image may hold solutions"),
         (".dockerignore", "!data", "!solutions", "the image may hold solutions"),
         (".dockerignore", "!data", "", "the image lacks data"),
+    ],
+    hadolint_is_content: [
+        ("Dockerfile", "USER 1000\n", "USER root\n", "DL3002"),
+        ("Dockerfile", "pip install --no-cache-dir --no-deps", "pip install --no-deps", "DL3042"),
+        ("Dockerfile", "FROM ${BASE}", "FROM python", "DL3006"),
+        ("Dockerfile", "RUN useradd", "RUM useradd", "unexpected 'R'"),
     ],
     make_installs_the_lock: [
         ("Makefile", "--requirement requirements.lock", "jax", "make does not install"),
