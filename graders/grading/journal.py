@@ -56,7 +56,7 @@ def code_digest(folders: Iterable[Path]) -> bytes:
 
 def _read(path: Path) -> Iterable[tuple[str, Examination]]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return
     for line in lines:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell
 
@@ -217,6 +217,7 @@ found_things = st.builds(
 )
 
 
+@settings(max_examples=30)
 @given(found=found_things)
 def test_what_was_found_is_read_again(
     found: Examination, tmp_path_factory: pytest.TempPathFactory
