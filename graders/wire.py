@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import ml_dtypes
 import msgpack
@@ -34,6 +34,14 @@ TYPES: dict[type, tuple] = {
 }  # fmt: skip
 
 
+class Readable(Protocol):
+    """Something that is read like a file of bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+        ...
+
+
 class ProtocolError(Exception):
     """A message that does not follow the format."""
 
@@ -43,7 +51,7 @@ def write(stream: BinaryIO, body: bytes) -> None:
     stream.flush()
 
 
-def read(stream: BinaryIO, largest: int = LARGEST) -> bytes:
+def read(stream: Readable, largest: int = LARGEST) -> bytes:
     """The next message's body; EOFError where the other side is gone."""
     (length,) = HEADER.unpack(_exactly(stream, HEADER.size))
     if length > largest:
@@ -51,7 +59,7 @@ def read(stream: BinaryIO, largest: int = LARGEST) -> bytes:
     return _exactly(stream, length)
 
 
-def _exactly(stream: BinaryIO, length: int) -> bytes:
+def _exactly(stream: Readable, length: int) -> bytes:
     parts = []
     while length:
         part = stream.read(min(length, 1 << 20))

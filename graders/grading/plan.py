@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from IPython.core.inputtransformer2 import TransformerManager
@@ -98,5 +98,5 @@ def _needed(every: Sequence[Step], demonstrations: set[int]) -> Iterator[Step]:
     return (step for step in every if step.index not in left_out)
 
 
-def _read_names(tree: ast.AST) -> Iterable[str]:
+def _read_names(tree: ast.AST) -> set[str]:
     return {read.name for read in global_reads(tree)}

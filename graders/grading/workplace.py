@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,7 +64,9 @@ class Workplace:
     def examined(self, submission: Submission) -> Examination | str:
         """What was found; or why nothing was, where the grading itself broke down."""
         try:
-            notebook = nbformat.read(submission.notebook, as_version=4)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # nbformat mends what it warns of
+                notebook = nbformat.read(submission.notebook, as_version=4)
             return self.examiner.examine(notebook.cells, self.processes)
         except (KeyboardInterrupt, Unavailable):
             raise

@@ -21,6 +21,10 @@ from graders.sandbox.bubblewrap import Unavailable
 from graders.sandbox.confinement import Limits
 
 START_SECONDS, BIRTH_SECONDS, DEATH_SECONDS = 600.0, 120.0, 10.0
+WAY_OUT = (
+    "Many containers forbid the namespaces that it needs: grade outside of the container, or, if "
+    "you trust the answers, with --no-sandbox."
+)
 LARGEST = 64 << 20  # bytes of one reply
 
 
@@ -54,7 +58,7 @@ class Sandbox:
         theirs.close()
         self.control.settimeout(START_SECONDS)
         if not self._said_ready():
-            raise Unavailable(f"bubblewrap makes no sandbox here: {self._complaint()}")
+            raise Unavailable(f"bubblewrap makes no sandbox here: {self._complaint()}. {WAY_OUT}")
 
     def _said_ready(self) -> bool:
         try:
@@ -108,7 +112,7 @@ class SandboxedProcess(StudentProcess):
         if hello != worker.READY:
             said = self._last_words().get("failed", "its process did not start")
             self.kill()
-            raise Unavailable(f"a submission cannot be locked in here: {said}")
+            raise Unavailable(f"a submission cannot be locked in here: {said}. {WAY_OUT}")
 
     def exchange(self, body: bytes) -> bytes:
         end = time.monotonic() + self.seconds
