@@ -160,6 +160,11 @@ def test_nothing_is_left_for_the_next_one(sandbox: Sandbox) -> None:
             assert found(process, f"import os\nfound = str(os.listdir('{folder}'))") == "[]"
 
 
+def test_what_is_written_past_python_goes_nowhere(process: SandboxedProcess) -> None:
+    cell = "import os\nfound = str([os.write(number, bytes(1 << 20)) for number in (1, 2)])"
+    assert found(process, cell) == str([1 << 20, 1 << 20])
+
+
 # ---- using up, and ending ----
 
 DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
