@@ -34,7 +34,7 @@ def numbers(draw: st.DrawFn) -> np.ndarray:
     bits = draw(arrays.arrays(np.uint8, (*shape, 16)))
     dtype = np.dtype(draw(st.sampled_from(DTYPES)))
     if dtype in (np.dtype(bool), np.dtype(ml_dtypes.int4)):
-        return (bits[..., 0] % 2).astype(dtype)
+        return np.asarray(bits[..., 0] % 2).astype(dtype)  # of a scalar, a scalar comes out
     return np.ascontiguousarray(bits[..., : dtype.itemsize]).view(dtype)[..., 0]
 
 
