@@ -198,16 +198,6 @@ def test_after_the_end_every_reply_is_the_same_error(process: SandboxedProcess) 
     assert place.subject("x").observe("value").error == first
 
 
-def test_a_thread_that_would_live_on_ends_with_its_process(sandbox: Sandbox) -> None:
-    with sandbox.new_process() as process:
-        error = RemotePlace(process).run(
-            "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()",
-            "<cell>",
-        )
-        assert error is None
-    assert process.line.fileno() < 0  # its keeper has said goodbye
-
-
 # ---- the channel ----
 
 
