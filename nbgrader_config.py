@@ -3,12 +3,11 @@ import os
 import sys
 from pathlib import Path
 
-from nbconvert.preprocessors import CSSHTMLHeaderPreprocessor
 from nbgrader import preprocessors as nb
 from nbgrader.coursedir import CourseDirectory
 
 from graders import nbgrader_plugins as plugins
-from graders.feedback import FeedbackExporter
+from graders.feedback.exporter import FeedbackExporter
 
 c = get_config()
 root = Path(__file__).resolve().parent
@@ -78,12 +77,6 @@ c.Execute.iopub_timeout = 120  # for a cell's last outputs; nbgrader gives up a 
 c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
 
 c.GenerateFeedback.exporter_class = FeedbackExporter
-c.GenerateFeedback.preprocessors = [
-    nb.GetGrades,
-    plugins.HideTests,
-    CSSHTMLHeaderPreprocessor,
-]
-c.HTMLExporter.sanitize_html = True
-c.HTMLExporter.exclude_anchor_links = True
+c.GenerateFeedback.preprocessors = [nb.GetGrades, plugins.HideTests]
 
 c.ExportPlugin.to = str(root / "build" / "grades.csv")

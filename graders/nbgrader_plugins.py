@@ -274,7 +274,7 @@ def _is_card(output: NotebookNode) -> bool:
 
 def _error(output: NotebookNode, hidden: bool) -> NotebookNode:
     """The error without its traceback, whose lines of context can be those of hidden tests."""
-    line = f"{output.ename}: {output.evalue}"
-    if hidden and output.ename != "CheckFailed":
-        line = _HIDDEN_FAILED
-    return new_output("error", ename=output.ename, evalue="", traceback=[line])
+    name, words = output.ename, output.evalue
+    if hidden and name != "CheckFailed":
+        name, words = "CheckFailed", _HIDDEN_FAILED
+    return new_output("error", ename=name, evalue=words, traceback=[f"{name}: {words}"])

@@ -122,15 +122,13 @@ def try_entry(stage: Stage, entry: Entry) -> Trial:
     return Trial(entry, tuple(verdicts), error)
 
 
-def prove(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
-    """Everything that is wrong with the lesson's checks or entries; nothing, if they are proved.
+def prove(stage: Stage, advance: Callable[[], None]) -> tuple[list[Problem], list[Trial]]:
+    """Everything that is wrong with the lesson's checks or entries; and each entry's trial.
 
-    `advance` is called after each entry.
+    `stage` is the lesson as it ran in this process; `advance` is called after each entry.
     """
-    logging.getLogger("jax").setLevel(logging.ERROR)
-    stage = run(lesson, LocalPlace())
-    problems = stage.problems + list(_solution_problems(stage))
-    trials = []
+    lesson = stage.lesson
+    problems, trials = stage.problems + list(_solution_problems(stage)), []
     for entry in (*lesson.wrong, *lesson.right):
         before = _mutable(stage, entry.exercise)
         trials.append(try_entry(stage, entry))
@@ -139,7 +137,8 @@ def prove(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
             what = "the answer changes data that later cells read"
             problems.append(_problem(entry, what, "give the check data of its own"))
         advance()
-    return problems + _unused_lines(stage, trials) + _hidden_alone(stage, trials) + _alike(trials)
+    problems += _unused_lines(stage, trials) + _hidden_alone(stage, trials) + _alike(trials)
+    return problems, trials
 
 
 def prove_some(stage: Stage, trials: Sequence[Trial]) -> list[Problem]:

@@ -109,10 +109,8 @@ class Verification:
         inside = Path(lesson.name) / f"{lesson.name}.ipynb"
         solved, untouched = (self.notebooks / b / inside for b in (build.SOURCE, build.RELEASE))
         calls: list[tuple[Callable, tuple]] = [
-            (_solved, (lesson.path, solved, ticks)),
-            (_untouched, (lesson.path, untouched, ticks)),
-            (_entries, (lesson.path, ticks)),
-            (_seam, (lesson.path, ticks, self.form)),
+            (_answers, (lesson.path, ticks, self.form)),
+            (_notebooks, (lesson.path, solved, untouched, ticks)),
         ]
         if self.form == "short":
             calls = [(_sample, (lesson.path, untouched, ticks))]
@@ -158,23 +156,25 @@ def _compared(lesson: Lesson, form: Form) -> Sequence[Entry]:
     return (*lesson.wrong, *lesson.right) if form == "long" else seam.sample(lesson)
 
 
-def _entries(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
-    return entries.prove(read_lesson(folder), lambda: ticks.put(folder.name)), 0.0
-
-
-def _seam(folder: Path, ticks: Any, form: Form) -> tuple[list[Problem], float]:
-    logging.getLogger("jax").setLevel(logging.ERROR)
+def _answers(folder: Path, ticks: Any, form: Form) -> tuple[list[Problem], float]:
     lesson = read_lesson(folder)
-    stage = entries.run(lesson, LocalPlace())
-    trials = [entries.try_entry(stage, entry) for entry in _compared(lesson, form)]
-    return seam.compare_places(stage, trials, lambda: ticks.put(folder.name)), 0.0
+    stage = _staged(lesson)
+    problems, trials = entries.prove(stage, lambda: ticks.put(folder.name))
+    chosen = _compared(lesson, form)
+    again = [trial for trial in trials if trial.entry in chosen]
+    return problems + seam.compare_places(stage, again, lambda: ticks.put(folder.name)), 0.0
+
+
+def _staged(lesson: Lesson) -> entries.Stage:
+    """The lesson, run in this process."""
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    return entries.run(lesson, LocalPlace())
 
 
 def _sample(folder: Path, untouched: Path, ticks: Any) -> tuple[list[Problem], float]:
-    logging.getLogger("jax").setLevel(logging.ERROR)
     lesson, sources = read_lesson(folder), sources_by_id(untouched)
     released = {name: sources[cell.id] for name, cell in lesson.exercises.items()}
-    stage, trials = entries.run(lesson, LocalPlace()), []
+    stage, trials = _staged(lesson), []
     for entry in seam.short_sample(lesson):
         trials.append(entries.try_entry(stage, entry))
         ticks.put(folder.name)
@@ -192,18 +192,16 @@ def _independence(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
     return independence.prove_independence(lesson, lambda: ticks.put(folder.name)), 0.0
 
 
-def _solved(folder: Path, notebook: Path, ticks: Any) -> tuple[list[Problem], float]:
+def _notebooks(
+    folder: Path, solved: Path, untouched: Path, ticks: Any
+) -> tuple[list[Problem], float]:
     lesson = read_lesson(folder)
     with _without_cache():
-        problems, seconds = kernel_runs.solution_problems(lesson, notebook)
+        problems, seconds = kernel_runs.solution_problems(lesson, solved)
+    ticks.put(folder.name)
+    problems += kernel_runs.untouched_problems(lesson, untouched)
     ticks.put(folder.name)
     return problems + kernel_runs.too_slow(lesson, seconds), seconds
-
-
-def _untouched(folder: Path, notebook: Path, ticks: Any) -> tuple[list[Problem], float]:
-    found = kernel_runs.untouched_problems(read_lesson(folder), notebook)
-    ticks.put(folder.name)
-    return found, 0.0
 
 
 @contextlib.contextmanager

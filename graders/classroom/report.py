@@ -4,7 +4,6 @@ import csv
 import io
 import sys
 from collections.abc import Iterable, Sequence
-from html import escape
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from rich.markup import escape as literally
 from rich.table import Table
 
 from graders.classroom.results import GRADED, Row
+from graders.feedback.page import student_page
 
 MARKS, CHECKS = Path("build/reports/marks.csv"), Path("build/reports/checks.csv")
 FEEDBACK = Path("build/feedback")
@@ -113,24 +113,15 @@ def _write(path: Path, text: str) -> None:
 
 
 def _page(root: Path, student: str, rows: Sequence[Row]) -> str:
-    """One student's marks, with a link to nbgrader's page for each lesson that has one."""
-    lines = "".join(_page_line(root, row) for row in rows)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        f"<title>{escape(student)}</title>\n"
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:48em;margin:2em auto}"
-        "td,th{padding:.2em 1.5em .2em 0;text-align:left}</style>\n"
-        f"<h1>{escape(student)}</h1>\n<table>\n<tr><th>Lesson<th>Marks<th>Remarks</tr>\n"
-        f"{lines}</table>\n</html>\n"
-    )
+    """One student's marks, with a link to the page of each lesson that has one."""
+    return student_page(student, [_page_line(root, row) for row in rows])
 
 
-def _page_line(root: Path, row: Row) -> str:
+def _page_line(root: Path, row: Row) -> dict[str, str]:
     page = Path(row.lesson) / f"{row.lesson}.html"
-    name = escape(row.lesson)
-    if (root / FEEDBACK / row.student / page).is_file():
-        name = f'<a href="{quote(page.as_posix())}">{name}</a>'
-    return f"<tr><td>{name}<td>{_marks([row])}<td>{escape(row.reason)}</tr>\n"
+    written = (root / FEEDBACK / row.student / page).is_file()
+    link = quote(page.as_posix()) if written else ""
+    return {"lesson": row.lesson, "page": link, "marks": _marks([row]), "remark": row.reason}
 
 
 # ---- known marks ----

@@ -23,7 +23,7 @@ from nbgrader.utils import determine_grade
 
 from graders import nbgrader_plugins as plugins
 from graders.author.build import build
-from graders.feedback import clean
+from graders.feedback.cleaning import clean
 from graders.tests.fixture_lesson import make_course
 
 LESSON = "00_tiny"
@@ -155,6 +155,10 @@ def page(course: Path, student: str) -> str:
     return (course / "build/feedback" / student / LESSON / f"{LESSON}.html").read_text()
 
 
+def read(course: Path, student: str) -> BeautifulSoup:
+    return BeautifulSoup(page(course, student), "html.parser")
+
+
 def test_the_plain_command_builds_what_build_builds(course: Path) -> None:
     released = (course / f"course/{LESSON}/{LESSON}.ipynb").read_bytes()
     assert build(course) == []
@@ -175,7 +179,10 @@ def test_export_writes_the_marks(course: Path) -> None:
 
 
 def test_every_student_gets_a_page(course: Path) -> None:
-    assert all("Score: " in page(course, student) for student in CLASS)
+    totals = {student: read(course, student).select_one(".score") for student in CLASS}
+    assert {s: t and t.get_text() for s, t in totals.items()} == {
+        student: f"{mark:g} / 3 points" for student, mark in MARKS.items()
+    }
 
 
 def test_hidden_tests_are_on_no_page(course: Path) -> None:
@@ -184,16 +191,13 @@ def test_hidden_tests_are_on_no_page(course: Path) -> None:
         assert "HIDDEN" not in page(course, student)
     autograded = course / "build/autograded/lookup" / LESSON / f"{LESSON}.ipynb"
     assert "asked for -12345" in autograded.read_text()
-    assert "asked for 2" in page(course, "lookup")
     assert "A hidden test failed" in page(course, "lookup")
 
 
 def test_a_page_lists_the_marks_by_name(course: Path) -> None:
-    listed = BeautifulSoup(page(course, "forger"), "html.parser").select("#toc li")
-    assert [item.get_text() for item in listed] == [
-        "double_check (Score: 0.0 / 2.0)",
-        "answer_check (Score: 1.0 / 1.0)",
-    ]
+    rows = read(course, "forger").select("nav tr")[1:]
+    cells = [[cell.get_text() for cell in row.select("td")] for row in rows]
+    assert cells == [["double", "✗not yet right", "0 / 2"], ["answer", "✓all points", "1 / 1"]]
 
 
 def test_a_visible_failure_keeps_its_words(course: Path) -> None:
@@ -201,16 +205,15 @@ def test_a_visible_failure_keeps_its_words(course: Path) -> None:
 
 
 def test_pages_hold_nothing_of_a_student_that_runs(course: Path) -> None:
-    body = BeautifulSoup(page(course, "messy"), "html.parser").body
-    assert body is not None
-    assert body.find_all(["script", "iframe", "form"]) == []
-    elements = body.find_all(True)
+    whole = read(course, "messy")
+    assert whole.find_all(["script", "iframe", "form", "img"]) == []
+    elements = whole.find_all(True)
     assert not [e for e in elements if any(name.startswith("on") for name in e.attrs)]
     assert not [e for e in elements if "javascript:" in str(e.get("href", ""))]
     assert not [e for e in elements if "position" in str(e.get("style", ""))]
-    assert "alert(3)" not in str(body.select(".output"))
-    assert body.find("code", string="a < b")
-    assert body.find("details")
+    answer = whole.select_one("#double details pre")
+    assert answer
+    assert "<script>alert(1)" in answer.get_text()
 
 
 def test_links_are_not_followed(course: Path) -> None:
@@ -320,14 +323,14 @@ def test_text_about_hidden_tests_in_other_cells_does_no_harm() -> None:
     ("html", "harmless"),
     [
         ("<script>alert(1)</script>", "alert(1)"),
-        ('<img src="x" onerror="alert(1)">', "<img>"),
+        ('<img src="x" onerror="alert(1)">', ""),
+        ('<b class="score" id="a">9 / 9</b>', "<b>9 / 9</b>"),
         ('<a href="javascript:alert(1)">a</a>', "<a>a</a>"),
         ('<a href="https://docs.jax.dev">a</a>', '<a href="https://docs.jax.dev">a</a>'),
         ('<p style="position: fixed; color: red">a</p>', '<p style="color: red;">a</p>'),
         ('<p style="background-color: url(x)">a</p>', "<p>a</p>"),
         ("<iframe src='https://x'></iframe>", ""),
-        ('<img src="data:image/png;base64,aa==">', '<img src="data:image/png;base64,aa==">'),
-        ('<img src="data:text/html;base64,aa==">', "<img>"),
+        ('<img src="data:image/png;base64,aa==">', ""),
         ("<details><summary>a</summary>b</details>", "<details><summary>a</summary>b</details>"),
         ("<svg onload='x'><circle r='2'></circle></svg>", '<svg><circle r="2"></circle></svg>'),
         ("<form action='x'><input></form>", ""),

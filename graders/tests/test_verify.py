@@ -118,12 +118,17 @@ def made(root: Path, lesson: str = LESSON, wrong: str = WRONG, right: str = RIGH
 
 
 def proved(lesson: Lesson) -> list[Problem]:
-    return entries.prove(lesson, lambda: None)
+    return proof(lesson, lambda: None)
+
+
+def proof(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
+    problems, _ = entries.prove(entries.run(lesson, LocalPlace()), advance)
+    return problems
 
 
 def test_the_tiny_lesson_is_proved(tmp_path: Path) -> None:
     lesson, steps = made(tmp_path), []
-    assert entries.prove(lesson, lambda: steps.append(1)) == []
+    assert proof(lesson, lambda: steps.append(1)) == []
     assert len(steps) == 5
     assert list(too_few(lesson)) == []
     assert independence.prove_independence(lesson, lambda: None) == []
