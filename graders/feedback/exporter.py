@@ -1,4 +1,4 @@
-"""The exporter that nbgrader writes feedback with, from its command line, Formgrader, or `grade`."""
+"""The exporter that nbgrader writes feedback with: its commands, Formgrader, and `grade`."""
 
 from __future__ import annotations
 

@@ -7,14 +7,13 @@ go to the folder that JAX_COURSE_PICTURES names.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from graders.tests.browser import PATIENCE, Person, card, cards, chromium
+from graders.tests.browser import Person, card, cards
 from graders.tests.servers import ROOT, copy_of_the_course, environment, run, served
 
 LESSON = "00_start"
@@ -24,20 +23,6 @@ RIGHT = [
     "spread = x.max() - x.min()",
     "return (x - x.min()) / jnp.where(spread > 0, spread, 1.0)",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium; without one the tests are skipped, in CI they fail."""
-    executable = chromium()
-    if executable is None and "CI" not in os.environ:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    assert executable, "CI has no Chromium: .ci/run installs it"
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=executable)
-        yield chrome
-        chrome.close()
 
 
 @pytest.fixture
