@@ -111,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="run the answers with your own rights: for answers that you trust",
     )
+    grade.add_argument(
+        "--yes", action="store_true", help="write marks that a mended check has changed, unasked"
+    )
     grade.set_defaults(run=_grade)
     return parser
 
@@ -156,4 +159,5 @@ def _grade(arguments: argparse.Namespace) -> int:
     from graders.classroom import grade
 
     asked = arguments.lessons, arguments.students, arguments.expect
-    return grade.main(course_root(), *asked, arguments.workers, arguments.sandboxed)
+    how = arguments.workers, arguments.sandboxed, arguments.yes
+    return grade.main(course_root(), *asked, *how)

@@ -23,6 +23,7 @@ class Finding:
     at: str = ""
     picture: str = ""
     answered: bool = True
+    error: str = ""  # the type of the exception that the answer raised, if it raised one
 
 
 class Rejected(Exception):
@@ -37,8 +38,9 @@ class CheckFailed(AssertionError):
     """An answer does not meet a requirement.
 
     Fields: `exercise`, `requirement`, `expected`, `got`, `at` (the input), `diagnosis`,
-    `next_step`, and `answered`, which is False where nothing has been written yet. A failed
-    hidden test keeps expected, got and input to itself: its `words` name the requirement only.
+    `next_step`, `error` (the type of what the answer raised), and `answered`, which is False where
+    nothing has been written yet. A failed hidden test keeps expected, got and input to itself: its
+    `words` name the requirement only.
     """
 
     def __init__(self, exercise: str, requirement: str, finding: Finding, words: str) -> None:
@@ -48,7 +50,7 @@ class CheckFailed(AssertionError):
         self.expected, self.got, self.at = finding.expected, finding.got, finding.at
         self.diagnosis = finding.cause.diagnosis
         self.next_step = finding.cause.next_step
-        self.answered = finding.answered
+        self.answered, self.error = finding.answered, finding.error
 
     def _render_traceback_(self) -> list[str]:
         """One line in a notebook: the card above it has said the rest."""

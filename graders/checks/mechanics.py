@@ -51,7 +51,8 @@ def seen(result: Result, answer: Subject, args: Sequence[Any], expected: str = "
     if finding := unanswered(result.error):
         raise Rejected(finding)
     got = f"an exception, {result.error.type}"
-    reject(errors.cause_of(result.error), expected, got, at(answer, args))
+    cause, where = errors.cause_of(result.error), at(answer, args)
+    raise Rejected(Finding(cause, expected, got, where, error=result.error.type))
 
 
 def unanswered(error: Error) -> Finding | None:

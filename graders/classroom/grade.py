@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,19 +17,32 @@ from nbgrader.converters import GenerateAssignment, GenerateFeedback
 from rich.progress import track
 from traitlets.config import Config
 
-from graders.author.build import SOURCE, build_sources
+from graders.author.build import build_sources
 from graders.author.source import Lesson, SourceError
 from graders.classroom import report, sample
-from graders.classroom.results import FAILED, GRADED, UNREADABLE, Row, keep
+from graders.classroom.results import (
+    FAILED,
+    GRADED,
+    HELD,
+    UNREADABLE,
+    Change,
+    Row,
+    keep,
+    kept,
+)
 from graders.classroom.submissions import SUBMITTED, Submission, Unreadable, submissions
 from graders.grading import journal
-from graders.grading.engine import Settings, examinations
+from graders.grading.engine import Settings, Task, examinations
 from graders.grading.examiner import Examination
-from graders.grading.journal import Journal
+from graders.grading.journal import Entry, Journal
 from graders.grading.record import record
 from graders.nbgrader_tools import StepFailed, course_config, run_step
 from graders.sandbox.bubblewrap import PACKAGE, Unavailable
 
+Result = Examination | Unreadable | str
+"""What was found of a submission, why it cannot be read, or why its grading broke down."""
+
+INTERRUPTED = "Ended. What has been examined is kept: the same command goes on from there."
 NOT_SANDBOXED = "Graded without a sandbox: the answers ran with the rights of this account."
 
 
@@ -40,19 +53,26 @@ def main(
     expect: bool = False,
     workers: int | None = None,
     sandboxed: bool = True,
+    agreed: bool = False,
 ) -> int:
     """Grades, prints a table, writes marks and feedback pages.
 
-    With `expect` it grades the sample class alone and compares its marks with the known ones.
+    Marks that would change although their submissions have not are shown first, and written only
+    where that is `agreed`, or agreed to at the terminal. With `expect` it grades the sample class
+    alone and compares its marks with the known ones.
 
     Returns:
-        0; or 1 where grading broke down, or a mark is not the known one.
+        0; or 1 where grading broke down, a mark is not the known one, or changes were not written.
     """
     known = sample.known_marks(root) if expect else []
     students = list(students) or sorted({row.student for row in known})
     settings = Settings(root, workers or os.cpu_count() or 1, sandboxed)
+    agree = (lambda _: True) if agreed else report.agreed
     try:
-        rows = grade(settings, lessons, students)
+        rows = grade(settings, lessons, students, agree)
+    except KeyboardInterrupt:
+        print(INTERRUPTED, file=sys.stderr)
+        return 130
     except (SourceError, StepFailed, Unavailable) as error:
         print(error, file=sys.stderr)
         return 1
@@ -68,15 +88,20 @@ def main(
     differences = report.differences(rows, _asked(known, lessons)) if expect else []
     if expect:
         report.show_comparison(differences, len(rows))
-    return int(bool(differences) or any(row.status == FAILED for row in rows))
+    unfinished = any(row.status in (FAILED, HELD) for row in rows)
+    return int(bool(differences) or unfinished)
 
 
 def grade(
-    settings: Settings, lessons: Sequence[str] = (), students: Sequence[str] = ()
+    settings: Settings,
+    lessons: Sequence[str] = (),
+    students: Sequence[str] = (),
+    agree: Callable[[Sequence[Change]], bool] = lambda _: True,
 ) -> list[Row]:
     """A row for each submission of these lessons by these students; all of them if left out.
 
-    What the journal knows of a submission, unchanged since, is not examined again.
+    Of a submission that the journal knows, unchanged, only the checks that have changed since are
+    examined again; where that changes its marks, `agree` is asked before any of those is written.
 
     Raises:
         SourceError: a lesson cannot be built, or there is none of that name.
@@ -89,7 +114,18 @@ def grade(
     for name in sorted({submission.lesson for submission in found}):
         _register(config, name)
     clerk = _Clerk(settings, config, sources)
-    rows = [clerk.row(*one) for one in track(clerk.examined(found), "Grading", len(found))]
+    rows, held = [], []
+    for submission, result in track(clerk.examined(found), "Grading", len(found)):
+        changes = clerk.changes(submission, result)
+        if changes:
+            held.append((submission, result, changes))
+        else:
+            rows.append(clerk.row(submission, result))
+    write = bool(held) and agree([change for *_, changes in held for change in changes])
+    for submission, result, changes in held:
+        rows.append(
+            clerk.row(submission, result) if write else clerk.unwritten(submission, changes)
+        )
     return sorted(rows, key=lambda row: row.key)
 
 
@@ -100,13 +136,10 @@ class _Clerk:
         self.settings, self.config, self.lessons = settings, config, lessons
         self.journal = Journal(settings.root / journal.PATH)
         code = journal.code_digest([PACKAGE])
-        self.digests = {
-            name: journal.digest(code, _source(settings.root, name)) for name in lessons
-        }
+        self.checks = {name: journal.check_digests(code, one) for name, one in lessons.items()}
+        self.written = {row.key: row for row in kept(settings.root) if row.total is not None}
 
-    def examined(
-        self, found: Iterable[Submission]
-    ) -> Iterator[tuple[Submission, Examination | Unreadable | str]]:
+    def examined(self, found: Iterable[Submission]) -> Iterator[tuple[Submission, Result]]:
         """Each submission with what was found, or why nothing was."""
         waiting = []
         for submission in found:
@@ -115,40 +148,98 @@ class _Clerk:
             except Unreadable as error:
                 yield submission, error
                 continue
-            if known := self.journal[self._digest(submission)]:
-                yield submission, known
+            known, touched = self._known(submission)
+            if known and not touched:
+                yield submission, known.found
             else:
-                waiting.append(submission)
+                waiting.append(Task(submission, touched if known else None))
         for submission, result in examinations(self.settings, waiting):
-            if isinstance(result, Examination):
-                named = submission.student, submission.lesson
-                self.journal.add(self._digest(submission), *named, result)
-            yield submission, result
+            yield submission, self._noted(submission, result)
 
-    def _digest(self, submission: Submission) -> str:
-        lesson = self.digests[submission.lesson].encode()
-        return journal.digest(lesson, submission.notebook.read_bytes())
+    def _known(self, submission: Submission) -> tuple[Entry | None, frozenset[str]]:
+        """What the journal has of this very notebook, and the checks that have changed since."""
+        notebook = _digest(submission)
+        known = self.journal.known(submission.student, submission.lesson, notebook)
+        checks = self.checks[submission.lesson]
+        return known, frozenset(known.touched(checks) if known else checks)
 
-    def row(self, submission: Submission, found: Examination | Unreadable | str) -> Row:
+    def _noted(self, submission: Submission, result: Examination | str) -> Examination | str:
+        """What was found, together with what was known of the checks that have not changed."""
+        if isinstance(result, str):
+            return result
+        known, touched = self._known(submission)
+        if known:
+            untouched = {c: o for c, o in known.found.outcomes.items() if c not in touched}
+            result = Examination(untouched | result.outcomes, known.found.said | result.said)
+        entry = Entry(_digest(submission), self.checks[submission.lesson], result)
+        self.journal.add(submission.student, submission.lesson, entry)
+        return result
+
+    def changes(self, submission: Submission, found: Result) -> list[Change]:
+        """The marks that would be other ones although the submission has not changed."""
+        before = self.written.get((submission.student, submission.lesson))
+        if not isinstance(found, Examination) or not before:
+            return []
+        if before.notebook != _digest(submission):
+            return []
+        points, named = self._points(submission), (submission.student, submission.lesson)
+        marks = {check: wrote for check, (_, wrote) in _marks(self.config, submission).items()}
+        due = {check: points[check] * one.passed for check, one in found.outcomes.items()}
+        return [
+            Change(*named, check, marks[check], due[check])
+            for check in points
+            if check in marks and marks[check] != due[check]
+        ]
+
+    def _points(self, submission: Submission) -> dict[str, float]:
+        checks = self.lessons[submission.lesson].checks
+        return {str(cell.grade_id): float(cell.points or 0) for cell in checks}
+
+    def unwritten(self, submission: Submission, changes: Sequence[Change]) -> Row:
+        """The row of a submission whose marks stay as they are for now."""
+        before = self.written[submission.student, submission.lesson]
+        return replace(before, status=HELD, reason=f"{len(changes)} changed marks are not written")
+
+    def row(self, submission: Submission, found: Result) -> Row:
         """The marks of one submission, which are in the gradebook now."""
-        lesson = self.lessons[submission.lesson]
-        points = {str(cell.grade_id): float(cell.points or 0) for cell in lesson.checks}
+        points = self._points(submission)
         ungraded = Row(submission.student, submission.lesson, UNREADABLE, {}, points)
-        _clear(self.config, submission)
         if isinstance(found, Unreadable):
+            _clear(self.config, submission)
             _forget(self.config, submission)
             return replace(ungraded, reason=str(found))
         if isinstance(found, str):
+            _clear(self.config, submission)
             return replace(ungraded, status=FAILED, reason=found)
         try:
-            scores = _recorded(self.config, submission, found)
+            scores = self._recorded(submission, found)
         except StepFailed as error:
             return replace(ungraded, status=FAILED, reason=_cause(str(error)))
-        return replace(ungraded, status=GRADED, scores={check: scores[check] for check in points})
+        return replace(
+            ungraded,
+            status=GRADED,
+            scores={check: scores[check] for check in points},
+            notebook=_digest(submission),
+            kinds={check: one.kind for check, one in found.outcomes.items() if one.kind},
+        )
+
+    def _recorded(self, submission: Submission, found: Examination) -> dict[str, float]:
+        """The marks that count, once nbgrader has been given what was found; it is given it once.
+
+        The feedback page is written anew each time: an instructor may have marked since.
+        """
+        named = submission.student, submission.lesson
+        student = glob.escape(submission.student)
+        if not self.journal.is_recorded(*named) or not _marks(self.config, submission):
+            _clear(self.config, submission)
+            record(self.config, submission.lesson, student, found)
+            self.journal.note_recorded(*named)
+        run_step(GenerateFeedback, self.config, submission.lesson, student, force=True)
+        return {check: counts for check, (counts, _) in _marks(self.config, submission).items()}
 
 
-def _source(root: Path, lesson: str) -> bytes:
-    return (root / SOURCE / lesson / f"{lesson}.ipynb").read_bytes()
+def _digest(submission: Submission) -> str:
+    return journal.digest(submission.notebook.read_bytes())
 
 
 def _lesson_names(root: Path) -> list[str]:
@@ -185,16 +276,13 @@ def _forget(config: Config, submission: Submission) -> None:
         gradebook.remove_submission(submission.lesson, submission.student)
 
 
-def _recorded(config: Config, submission: Submission, found: Examination) -> dict[str, float]:
-    """The scores that nbgrader makes of what was found."""
-    student = glob.escape(submission.student)
-    record(config, submission.lesson, student, found)
-    run_step(GenerateFeedback, config, submission.lesson, student)
-    with Gradebook(config.CourseDirectory.db_url) as gradebook:
-        notebook = gradebook.find_submission_notebook(
-            submission.lesson, submission.lesson, submission.student
-        )
-        return {str(grade.name): float(grade.score) for grade in notebook.grades}
+def _marks(config: Config, submission: Submission) -> dict[str, tuple[float, float]]:
+    """By check: the mark that counts, and the one that grading wrote; they differ by hand."""
+    asked = submission.lesson, submission.lesson, submission.student
+    with Gradebook(config.CourseDirectory.db_url) as gradebook, suppress(MissingEntry):
+        grades = gradebook.find_submission_notebook(*asked).grades
+        return {str(g.name): (float(g.score), float(g.auto_score or 0)) for g in grades}
+    return {}
 
 
 def _cause(log: str) -> str:

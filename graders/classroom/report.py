@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.markup import escape as literally
 from rich.table import Table
 
-from graders.classroom.results import GRADED, Row
+from graders.classroom.results import Change, Row
 from graders.feedback.page import student_page
 
 MARKS, CHECKS = Path("build/reports/marks.csv"), Path("build/reports/checks.csv")
 FEEDBACK = Path("build/feedback")
 WIDTH = 120  # of a table that no terminal shows
 _MARKS_HEADER = ("student", "lesson", "score", "max_score", "status", "reason")
-_CHECKS_HEADER = ("student", "lesson", "check", "score", "max_score")
+_CHECKS_HEADER = ("student", "lesson", "check", "score", "max_score", "why")
 
 
 def show(rows: Sequence[Row]) -> None:
@@ -91,10 +91,17 @@ def _marks_line(row: Row) -> tuple[str, ...]:
 
 
 def _check_lines(row: Row) -> list[tuple[str, ...]]:
-    if row.status != GRADED:
+    if row.total is None:
         return []
     return [
-        (row.student, row.lesson, check, _number(row.scores[check]), _number(most))
+        (
+            row.student,
+            row.lesson,
+            check,
+            _number(row.scores[check]),
+            _number(most),
+            row.kinds.get(check, ""),
+        )
         for check, most in row.points.items()
     ]
 
@@ -122,6 +129,32 @@ def _page_line(root: Path, row: Row) -> dict[str, str]:
     written = (root / FEEDBACK / row.student / page).is_file()
     link = quote(page.as_posix()) if written else ""
     return {"lesson": row.lesson, "page": link, "marks": _marks([row]), "remark": row.reason}
+
+
+# ---- marks that change ----
+
+
+def agreed(changes: Sequence[Change]) -> bool:
+    """Shows marks that would change; whether the person at the terminal wants them written."""
+    console = _console()
+    console.print(changes_table(changes))
+    if not sys.stdin.isatty():
+        console.print("They are not written. To write them: jax-course grade --yes")
+        return False
+    return console.input("Write these marks? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def changes_table(changes: Iterable[Change]) -> Table:
+    """A line for each mark that would change, in the order of students."""
+    shown = Table(title="Marks that change though the submissions have not")
+    for heading in ("Student", "Lesson", "Check"):
+        shown.add_column(heading, overflow="fold")
+    for heading in ("Before", "After"):
+        shown.add_column(heading, justify="right")
+    for one in sorted(changes, key=lambda one: (one.student, one.lesson, one.check)):
+        names = (literally(name) for name in (one.student, one.lesson, one.check))
+        shown.add_row(*names, _number(one.before), _number(one.after))
+    return shown
 
 
 # ---- known marks ----

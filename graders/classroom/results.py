@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 RESULTS = Path("build/reports/results.json")
-GRADED, UNREADABLE, FAILED = "graded", "unreadable", "failed"
+GRADED, HELD, UNREADABLE, FAILED = "graded", "held", "unreadable", "infrastructure error"
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,14 @@ class Row:
 
     student: str
     lesson: str
-    status: str  # "graded"; "unreadable": nothing to grade; "failed": the grading broke down
+    # "graded"; "held": changed marks wait to be agreed to, these are the old ones; "unreadable":
+    # nothing to grade; "infrastructure error": the grading broke down, which is no zero.
+    status: str
     scores: dict[str, float] = field(default_factory=dict)  # by check
     points: dict[str, float] = field(default_factory=dict)  # by check
     reason: str = ""
+    notebook: str = ""  # the digest of what was handed in
+    kinds: dict[str, str] = field(default_factory=dict)  # why a check was failed, by check
 
     @property
     def key(self) -> tuple[str, str]:
@@ -28,7 +32,7 @@ class Row:
     @property
     def total(self) -> float | None:
         """The points earned; None where nothing could be graded: that is not a zero."""
-        return sum(self.scores.values()) if self.status == GRADED else None
+        return sum(self.scores.values()) if self.status in (GRADED, HELD) else None
 
     @property
     def highest(self) -> float:
@@ -36,9 +40,20 @@ class Row:
         return sum(self.points.values())
 
 
+@dataclass(frozen=True)
+class Change:
+    """A mark that would be another one although its submission has not changed."""
+
+    student: str
+    lesson: str
+    check: str
+    before: float
+    after: float
+
+
 def keep(root: Path, rows: Iterable[Row], present: Iterable[tuple[str, str]]) -> list[Row]:
     """Adds `rows` to those of earlier runs whose submissions are still there; gives them all."""
-    merged = {row.key: row for row in _kept(root)} | {row.key: row for row in rows}
+    merged = {row.key: row for row in kept(root)} | {row.key: row for row in rows}
     merged = {key: merged[key] for key in sorted(set(present) & merged.keys())}
     path = root / RESULTS
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +64,8 @@ def keep(root: Path, rows: Iterable[Row], present: Iterable[tuple[str, str]]) ->
     return list(merged.values())
 
 
-def _kept(root: Path) -> list[Row]:
+def kept(root: Path) -> list[Row]:
+    """The rows of earlier runs."""
     try:
         return [Row(**row) for row in json.loads((root / RESULTS).read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError):

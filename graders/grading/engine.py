@@ -35,21 +35,27 @@ class Settings:
     seconds: float = 120.0  # for each cell and each observation of an answer
 
 
+@dataclass(frozen=True)
+class Task:
+    """A submission to be examined, by all checks of its lesson or by some."""
+
+    submission: Submission
+    checks: frozenset[str] | None = None
+
+
 Found = Examination | str
 """What was found out, or why nothing was: the grading broke down."""
 
 
-def examinations(
-    settings: Settings, submissions: Sequence[Submission]
-) -> Iterator[tuple[Submission, Found]]:
-    """Each submission with what was found, as they come.
+def examinations(settings: Settings, tasks: Sequence[Task]) -> Iterator[tuple[Submission, Found]]:
+    """The submission of each task with what was found, as they come.
 
     Raises:
         Unavailable: no sandbox is to be had here.
     """
-    if not submissions:
+    if not tasks:
         return
-    leader = _Leader(settings, submissions)
+    leader = _Leader(settings, tasks)
     try:
         yield from leader.results()
     finally:
@@ -66,11 +72,11 @@ class _Worker:
         self.process = _context.Process(target=_work, args=arguments, daemon=False)
         self.process.start()
         theirs.close()
-        self.holds: Submission | None = None
+        self.holds: Task | None = None
 
-    def give(self, submission: Submission) -> None:
-        self.holds = submission
-        self.pipe.send(submission)
+    def give(self, task: Task) -> None:
+        self.holds = task
+        self.pipe.send(task)
 
     def stop(self) -> None:
         self.pipe.close()
@@ -79,14 +85,14 @@ class _Worker:
 
 
 class _Leader:
-    """Hands out submissions, lesson by lesson, and collects what was found."""
+    """Hands out tasks, lesson by lesson, and collects what was found."""
 
-    def __init__(self, settings: Settings, submissions: Sequence[Submission]) -> None:
+    def __init__(self, settings: Settings, tasks: Sequence[Task]) -> None:
         self.settings = settings
-        self.waiting: dict[str, deque[Submission]] = {}
-        for submission in submissions:
-            self.waiting.setdefault(submission.lesson, deque()).append(submission)
-        self.tries: dict[Submission, int] = {}
+        self.waiting: dict[str, deque[Task]] = {}
+        for task in tasks:
+            self.waiting.setdefault(task.submission.lesson, deque()).append(task)
+        self.tries: dict[Task, int] = {}
         self.workers: list[_Worker] = []
 
     def results(self) -> Iterator[tuple[Submission, Found]]:
@@ -121,10 +127,10 @@ class _Leader:
             raise said
         left = self.waiting[worker.lesson]
         if isinstance(said, Broken):
-            yield from ((submission, str(said)) for submission in left)
+            yield from ((task.submission, str(said)) for task in left)
             left.clear()
         elif held is not None:
-            yield held, said
+            yield held.submission, said
         worker.holds = None
         if left:
             worker.give(left.popleft())
@@ -143,7 +149,7 @@ class _Leader:
         if self.tries[lost] < TRIES:
             self.waiting[worker.lesson].appendleft(lost)
         else:
-            yield lost, "its grading ended twice without a word"
+            yield lost.submission, "its grading ended twice without a word"
 
     def _dismiss(self, worker: _Worker) -> None:
         worker.stop()
@@ -162,15 +168,15 @@ def _work(settings: Settings, lesson: str, pipe: Any) -> None:
     try:
         with workplace.opened(settings, lesson, settings.root / COMPILED) as place:
             pipe.send("ready")
-            for submission in _received(pipe):
-                pipe.send(place.examined(submission))
+            for task in _received(pipe):
+                pipe.send(place.examined(task.submission, task.checks))
     except (Broken, Unavailable) as error:
         pipe.send(error)
     except KeyboardInterrupt:
         return
 
 
-def _received(pipe: Any) -> Iterable[Submission]:
+def _received(pipe: Any) -> Iterable[Task]:
     while True:
         try:
             yield pipe.recv()

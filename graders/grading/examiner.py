@@ -8,37 +8,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nbformat import NotebookNode
 
-from graders import card
+from graders import card, remote
 from graders.author import entries
 from graders.author.cells import Cell, Lesson
 from graders.author.entries import Stage
 from graders.author.names import bound_names
 from graders.author.regions import HIDDEN
+from graders.failure import CheckFailed
 from graders.grading import plan
 from graders.grading.plan import Step
 from graders.judge import Sitting, Verdict
 from graders.observation import Error
-from graders.remote import OUT_OF_TIME, RemotePlace, RemoteProcess, StudentProcess
+from graders.remote import RemotePlace, RemoteProcess, StudentProcess
 from graders.subject import Subject, Unanswered
 
 MOST_SECONDS = 1200.0  # for a submission whose processes end one after the other
 
 
+# Why an answer has failed a check. Where the grading itself breaks down there is no outcome.
+NOT_ANSWERED, WRONG, STUDENT_ERROR = "not answered", "wrong", "student error"
+TIMEOUT, OUT_OF_MEMORY = "timeout", "out of memory"
+KINDS = (NOT_ANSWERED, WRONG, STUDENT_ERROR, TIMEOUT, OUT_OF_MEMORY)
+_LIMITS = {remote.OUT_OF_TIME.type: TIMEOUT, remote.OUT_OF_MEMORY.type: OUT_OF_MEMORY}
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What one check says of an answer; `cause` is the student's error that decided, if one did."""
+    """What one check says of an answer."""
 
     passed: bool
     words: str = ""  # of the failure, in one line
     hidden: bool = False  # whether it was a hidden test that failed
     html: str = ""  # the card
     text: str = ""
-    cause: str = ""
+    kind: str = ""  # of the failure: one of KINDS
 
 
 @dataclass(frozen=True)
@@ -87,10 +96,16 @@ class Examiner:
         if failed:
             raise Broken(f"{lesson.name}: the solution of {failed[0]} fails its own check here")
 
-    def examine(self, cells: Sequence[NotebookNode], processes: Processes) -> Examination:
-        """What the checks say of the answers in these cells of a student's notebook."""
+    def examine(
+        self,
+        cells: Sequence[NotebookNode],
+        processes: Processes,
+        checks: AbstractSet[str] | None = None,
+    ) -> Examination:
+        """What `checks` say of the answers in these cells of a student's notebook; all if None."""
         restored = plan.restored_cells(self.lesson, cells)
-        return _Walk(self.stage, processes, plan.steps(self.lesson, restored)).run()
+        steps = plan.up_to(checks, plan.steps(self.lesson, restored))
+        return _Walk(self.stage, processes, steps).run()
 
 
 class _Walk:
@@ -122,7 +137,7 @@ class _Walk:
         for step in self.steps:
             if step.check and not self._is_judged(step.check):
                 words = f"{step.check.check}: the submission ran past its time limit"
-                outcome = Outcome(passed=False, words=words, cause=OUT_OF_TIME.type)
+                outcome = Outcome(passed=False, words=words, kind=TIMEOUT)
                 self.found.outcomes[str(step.check.grade_id)] = outcome
 
     def _is_judged(self, check: Cell) -> bool:
@@ -178,14 +193,13 @@ class _Walk:
 
     def _note(self, check: Cell, verdict: Verdict, place: _Place) -> None:
         failure, page = verdict.failure, verdict.sheet
-        over = place.process.over
         self.found.outcomes[str(check.grade_id)] = Outcome(
             passed=failure is None,
             words=str(failure or ""),
             hidden=bool(page.failed and page.failed.hidden),
             html=card.html(page),
             text=card.text(page),
-            cause=over.type if over else "",
+            kind=_kind(failure),
         )
 
 
@@ -214,6 +228,14 @@ def _only(source: str, hidden: bool) -> str:
     numbers = HIDDEN.line_numbers(source)
     lines = enumerate(source.split("\n"), 1)
     return "\n".join(line if (number in numbers) == hidden else "" for number, line in lines)
+
+
+def _kind(failure: CheckFailed | None) -> str:
+    if failure is None:
+        return ""
+    if failure.error:
+        return _LIMITS.get(failure.error, STUDENT_ERROR)
+    return WRONG if failure.answered else NOT_ANSWERED
 
 
 def _line(error: Error | None) -> str:

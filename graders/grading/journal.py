@@ -1,6 +1,7 @@
 """What grading has found out so far, on disk: a line of JSON for each submission, as it comes.
 
-A run that was killed leaves at most one line cut short; the next run skips what stands here.
+A run that was killed leaves at most one line cut short; the next run examines of each submission
+only what is new: a notebook that it does not know, a check that has changed since.
 """
 
 from __future__ import annotations
@@ -8,30 +9,77 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from graders.author.cells import Lesson
 from graders.grading.examiner import Examination, Outcome, Said
 
 PATH = Path("build/reports/journal.jsonl")
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An examination, of which notebook it is, and by which checks it was found."""
+
+    notebook: str  # the digest of what was handed in
+    checks: dict[str, str]  # the digest of each check as it was, by its name
+    found: Examination
+
+    @property
+    def digest(self) -> str:
+        """A name for exactly this."""
+        return digest(json.dumps(asdict(self), sort_keys=True).encode())
+
+    def touched(self, checks: Mapping[str, str]) -> set[str]:
+        """The checks that are not what they were when this was found."""
+        return {name for name, now in checks.items() if self.checks.get(name) != now}
+
+
 class Journal:
-    """The examinations by their digests: those of earlier runs, and those that are added."""
+    """The last entry of each submission: those of earlier runs, and those that are added."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known = dict(_read(path))
+        self.entries: dict[tuple[str, str], Entry] = {}
+        self._recorded: dict[tuple[str, str], str] = {}
+        for line in _lines(path):
+            with suppress(TypeError, KeyError, AttributeError):  # of another version
+                self._take(line)
         path.parent.mkdir(parents=True, exist_ok=True)
 
-    def __getitem__(self, digest: str) -> Examination | None:
-        return self.known.get(digest)
+    def _take(self, line: dict[str, Any]) -> None:
+        key = line["student"], line["lesson"]
+        if "recorded" in line:
+            self._recorded[key] = line["recorded"]
+        else:
+            self.entries[key] = _entry(line)
 
-    def add(self, digest: str, student: str, lesson: str, found: Examination) -> None:
+    def known(self, student: str, lesson: str, notebook: str) -> Entry | None:
+        """What was found of this very notebook, by whichever checks."""
+        entry = self.entries.get((student, lesson))
+        return entry if entry and entry.notebook == notebook else None
+
+    def add(self, student: str, lesson: str, entry: Entry) -> None:
         """Writes it down; when this returns, it is on disk."""
-        self.known[digest] = found
-        line = {"digest": digest, "student": student, "lesson": lesson} | asdict(found)
+        self.entries[student, lesson] = entry
+        self._write({"student": student, "lesson": lesson} | asdict(entry))
+
+    def is_recorded(self, student: str, lesson: str) -> bool:
+        """Whether the gradebook has been given the last entry."""
+        entry = self.entries.get((student, lesson))
+        return entry is not None and self._recorded.get((student, lesson)) == entry.digest
+
+    def note_recorded(self, student: str, lesson: str) -> None:
+        """Writes down that the gradebook has been given the last entry."""
+        now = self.entries[student, lesson].digest
+        self._recorded[student, lesson] = now
+        self._write({"student": student, "lesson": lesson, "recorded": now})
+
+    def _write(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             if file.tell() and not _ends_with_newline(self.path):
                 file.write("\n")
@@ -48,25 +96,43 @@ def digest(*parts: bytes) -> str:
     return found.hexdigest()
 
 
+def check_digests(code: bytes, lesson: Lesson) -> dict[str, str]:
+    """A digest of each check: of its own cell, and of all that decides on what it says.
+
+    That is the code of the grading, and of the lesson the cells above the check that are no
+    checks, solutions too, demonstrations apart: they make the names that it reads.
+    """
+    above, found = [code], {}
+    for cell in lesson.cells:
+        if cell.check:
+            own = (str(cell.grade_id).encode(), cell.source.encode())
+            found[str(cell.grade_id)] = digest(*above, *own)
+        elif cell.kind == "code" and not cell.is_demonstration:
+            above.append(cell.source.encode())
+    return found
+
+
 def code_digest(folders: Iterable[Path]) -> bytes:
     """A digest of the Python files in these folders, tests apart: of what decides on marks."""
     paths = sorted(p for folder in folders for p in folder.rglob("*.py") if "tests" not in p.parts)
     return digest(*(part for p in paths for part in (p.name.encode(), p.read_bytes()))).encode()
 
 
-def _read(path: Path) -> Iterable[tuple[str, Examination]]:
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return
-    for line in lines:
-        try:
-            read = json.loads(line)
-            outcomes = {name: Outcome(**one) for name, one in read["outcomes"].items()}
-            said = {int(index): Said(**one) for index, one in read["said"].items()}
-            yield read["digest"], Examination(outcomes, said)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue  # a line that was cut short
+    for line in text.split("\n"):
+        with suppress(ValueError):  # a line that was cut short
+            yield json.loads(line)
+
+
+def _entry(line: dict[str, Any]) -> Entry:
+    found = line["found"]
+    outcomes = {name: Outcome(**one) for name, one in found["outcomes"].items()}
+    said = {int(index): Said(**one) for index, one in found["said"].items()}
+    return Entry(line["notebook"], line["checks"], Examination(outcomes, said))
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from IPython.core.inputtransformer2 import TransformerManager
@@ -78,6 +79,16 @@ def steps(lesson: Lesson, cells: Sequence[NotebookNode]) -> list[Step]:
                 every.append(Step(index, source, exercise=name))
     demonstrations = {step.index for step in every if cells[step.index].source in unneeded}
     return list(_needed(every, demonstrations))
+
+
+def up_to(checks: AbstractSet[str] | None, every: list[Step]) -> list[Step]:
+    """The steps without the other checks, and without what stands behind the last of these."""
+    if checks is None:
+        return every
+    wanted = [s for s in every if s.check is None or s.check.grade_id in checks]
+    while wanted and wanted[-1].check is None:
+        wanted.pop()
+    return wanted
 
 
 def _python(transformer: TransformerManager, source: str) -> str:

@@ -61,13 +61,13 @@ class Workplace:
     examiner: Examiner
     processes: Processes
 
-    def examined(self, submission: Submission) -> Examination | str:
+    def examined(self, submission: Submission, checks: frozenset[str] | None) -> Examination | str:
         """What was found; or why nothing was, where the grading itself broke down."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # nbformat mends what it warns of
                 notebook = nbformat.read(submission.notebook, as_version=4)
-            return self.examiner.examine(notebook.cells, self.processes)
+            return self.examiner.examine(notebook.cells, self.processes, checks)
         except (KeyboardInterrupt, Unavailable):
             raise
         except Exception as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from graders.tests.browser import Person, card, cards
 from graders.tests.servers import ROOT, copy_of_the_course, environment, run, served

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +19,9 @@ from graders.author.source import read_lesson
 from graders.classroom.draft import Draft
 from graders.classroom.submissions import Submission
 from graders.grading import plan
-from graders.grading.engine import Settings, examinations
+from graders.grading.engine import Settings, Task, examinations
 from graders.grading.examiner import Examination, Examiner, Outcome, Said
-from graders.grading.journal import Journal, digest
+from graders.grading.journal import Entry, Journal, check_digests, digest
 from graders.sandbox.process import Sandbox
 from graders.tests.fixture_lesson import JUDGED, make_course
 
@@ -89,13 +90,18 @@ def test_a_cell_of_the_students_own_runs_with_its_magics(draft: Draft) -> None:
 @pytest.fixture(scope="module")
 def examine(
     lesson: Lesson, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Draft], Examination]]:
-    examiner = Examiner(lesson)
+) -> Iterator[Callable[..., Examination]]:
     with Sandbox(tmp_path_factory.mktemp("compiled"), seconds=15) as sandbox:
-        yield lambda draft: examiner.examine(draft.notebook.cells, sandbox)
+        yield functools.partial(_examined, Examiner(lesson), sandbox)
 
 
-Examine = Callable[[Draft], Examination]
+def _examined(
+    examiner: Examiner, sandbox: Sandbox, draft: Draft, checks: set[str] | None = None
+) -> Examination:
+    return examiner.examine(draft.notebook.cells, sandbox, checks)
+
+
+Examine = Callable[..., Examination]
 
 
 def passed(found: Examination) -> set[str]:
@@ -184,6 +190,30 @@ def test_checks_are_the_lessons_own(draft: Draft, examine: Examine) -> None:
     assert passed(examine(draft)) == {PREDICTED}
 
 
+def test_one_check_alone_is_examined(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    assert examine(draft, {RIGHT}).outcomes.keys() == {RIGHT}
+    found = examine(draft, {PREDICTED})
+    assert passed(found) == found.outcomes.keys() == {PREDICTED}
+
+
+KINDS = {
+    "": "def double(x):\n    return 2 * x",
+    "wrong": "def double(x):\n    return 3 * x",
+    "not answered": "def double(x):\n    raise NotImplementedError()",
+    "student error": "def double(x):\n    raise ValueError(x)",
+    "timeout": "def double(x):\n    while True: pass",
+}
+
+
+@pytest.mark.parametrize(("kind", "source"), KINDS.items(), ids=KINDS)
+def test_why_an_answer_fails_is_told_apart(
+    draft: Draft, examine: Examine, kind: str, source: str
+) -> None:
+    draft.put("double", source, earns=not kind)
+    assert examine(draft).outcomes[RIGHT].kind == kind
+
+
 # ---- many of them ----
 
 
@@ -197,7 +227,7 @@ def test_a_worker_that_dies_costs_nobody_anything(course: Path, draft: Draft) ->
         Submission(student, LESSON, course / "build/submitted" / student / LESSON)
         for student in ("ada", "ben", "cy")
     ]
-    results = examinations(Settings(course, workers=1), handed_in)
+    results = examinations(Settings(course, workers=1), list(map(Task, handed_in)))
     first = next(results)
     for worker in multiprocessing.active_children():
         worker.kill()
@@ -217,15 +247,34 @@ found_things = st.builds(
 )
 
 
+entries = st.builds(Entry, texts, st.dictionaries(texts, texts, max_size=3), found_things)
+
+
 @settings(max_examples=30)
-@given(found=found_things)
+@given(first=entries, second=entries)
 def test_what_was_found_is_read_again(
-    found: Examination, tmp_path_factory: pytest.TempPathFactory
+    first: Entry, second: Entry, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
-    Journal(path).add("one", "ada", LESSON, found)
-    Journal(path).add("two", "ben", LESSON, found)
-    assert Journal(path).known == {"one": found, "two": found}
+    Journal(path).add("ada", LESSON, first)
+    Journal(path).add("ben", LESSON, second)
+    Journal(path).note_recorded("ben", LESSON)
+    read = Journal(path)
+    assert read.entries == {("ada", LESSON): first, ("ben", LESSON): second}
+    assert read.is_recorded("ben", LESSON)
+    assert not read.is_recorded("ada", LESSON)
+    assert not read.is_recorded("cy", LESSON)
+
+
+def test_a_later_entry_counts_and_waits_to_be_recorded(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.add("ada", LESSON, Entry("one", {}, Examination()))
+    journal.note_recorded("ada", LESSON)
+    journal.add("ada", LESSON, Entry("two", {}, Examination()))
+    for now in (journal, Journal(journal.path)):
+        assert not now.is_recorded("ada", LESSON)
+        assert now.known("ada", LESSON, "one") is None
+        assert now.known("ada", LESSON, "two")
 
 
 @given(cut=st.integers(1, 60))
@@ -233,13 +282,36 @@ def test_a_line_cut_short_loses_itself_alone(
     cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
-    for name in ("one", "two"):
-        Journal(path).add(name, "ada", LESSON, Examination())
+    nothing = Entry("n", {}, Examination())
+    for student in ("ada", "ben"):
+        Journal(path).add(student, LESSON, nothing)
     path.write_bytes(path.read_bytes()[:-cut])
-    Journal(path).add("three", "cy", LESSON, Examination())
-    known = Journal(path).known
-    assert known.keys() >= {"one", "three"}
-    assert known.keys() <= {"one", "two", "three"}
+    Journal(path).add("cy", LESSON, nothing)
+    students = {student for student, _ in Journal(path).entries}
+    assert students >= {"ada", "cy"}
+    assert students <= {"ada", "ben", "cy"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "touched"),
+    [
+        ("check_answer(answer, 4)", "check_answer(answer, 5)", {PREDICTED}),
+        ("[(0.0,), (2.0,)]", "[(1.0,)]", {RIGHT}),
+        ("import operator", "import operator as op", {RIGHT, PREDICTED}),
+        ("answer = 4", "answer = 2 + 2", {PREDICTED}),
+        ("shown = 3", "shown = 4", set()),
+        ("Twice `x`.", "Two times `x`.", {RIGHT, PREDICTED}),
+        ("**Prediction**", "**Question**", set()),
+    ],
+)
+def test_which_checks_a_change_of_the_lesson_touches(
+    old: str, new: str, touched: set[str], lesson: Lesson, tmp_path: Path
+) -> None:
+    root = make_course(tmp_path, JUDGED.replace(FIRST, SHOWN + FIRST).replace(old, new))
+    changed = read_lesson(root / "solutions" / LESSON)
+    before = Entry("n", check_digests(b"code", lesson), Examination())
+    assert before.touched(check_digests(b"code", changed)) == touched
+    assert before.touched(check_digests(b"other code", lesson)) == {RIGHT, PREDICTED}
 
 
 def test_other_parts_make_another_digest() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_output
 
 from graders.classroom.draft import Draft
 from graders.tests.attacks.corpus import WRONG, Attack, code
@@ -353,14 +353,8 @@ def answers_in_a_later_cell(draft: Draft) -> None:
 def hands_in_outputs(draft: Draft) -> None:
     cell = draft.cell(CHECK)
     cell.execution_count = 7
-    cell.outputs = [
-        {
-            "output_type": "execute_result",
-            "data": {"text/plain": "2.0"},
-            "metadata": {},
-            "execution_count": 7,
-        }
-    ]
+    passed = new_output("execute_result", {"text/plain": "2.0"}, execution_count=7)
+    cell.outputs = [passed]
 
 
 TO_THE_NOTEBOOK = {
