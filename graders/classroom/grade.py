@@ -144,7 +144,7 @@ class _Clerk:
         waiting = []
         for submission in found:
             try:
-                submission.check_readable()
+                submission.check_readable(self._cells(submission))
             except Unreadable as error:
                 yield submission, error
                 continue
@@ -190,6 +190,9 @@ class _Clerk:
             for check in points
             if check in marks and marks[check] != due[check]
         ]
+
+    def _cells(self, submission: Submission) -> set[str]:
+        return {str(c.grade_id) for c in self.lessons[submission.lesson].cells if c.grade_id}
 
     def _points(self, submission: Submission) -> dict[str, float]:
         checks = self.lessons[submission.lesson].checks

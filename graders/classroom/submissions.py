@@ -2,14 +2,17 @@
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
+
+from graders.nbgrader_plugins import grade_id
 
 SUBMITTED = Path("build/submitted")
-LARGEST = 20_000_000  # bytes of a notebook
+LARGEST, MOST_CELLS = 20_000_000, 2_000  # bytes, and cells, of a notebook
 
 
 class Unreadable(Exception):
@@ -29,8 +32,11 @@ class Submission:
         """Where the notebook has to lie."""
         return self.folder / f"{self.lesson}.ipynb"
 
-    def check_readable(self) -> None:
-        """Returns if nbgrader can take the notebook; else raises Unreadable."""
+    def check_readable(self, lesson: Collection[str]) -> None:
+        """Returns if this is a notebook with a cell of the lesson's; else raises Unreadable.
+
+        `lesson` are the names by which nbgrader knows the cells of the lesson.
+        """
         for path in (self.folder.parent, self.folder, self.notebook):
             if path.is_symlink():
                 raise Unreadable(f"{path.name} is a link, not a file or folder of its own")
@@ -38,7 +44,11 @@ class Submission:
             raise Unreadable(f"no {self.notebook.name}{self._what_there_is()}")
         if self.notebook.stat().st_size > LARGEST:
             raise Unreadable(f"the notebook is larger than {LARGEST // 10**6} MB")
-        _check_notebook(self.notebook.read_bytes())
+        notebook = _checked_notebook(self.notebook.read_bytes())
+        if not any(grade_id(cell) in lesson for cell in notebook.cells):
+            raise Unreadable(
+                f"a notebook without any exercise of {self.lesson}: of another lesson?"
+            )
 
     def _what_there_is(self) -> str:
         names = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
@@ -64,7 +74,7 @@ def _of_lesson(submitted: Path, lesson: str) -> Iterator[Submission]:
             yield Submission(student.name, lesson, student / lesson)
 
 
-def _check_notebook(content: bytes) -> None:
+def _checked_notebook(content: bytes) -> NotebookNode:
     try:
         parsed = json.loads(content.decode())
     except UnicodeDecodeError:
@@ -77,14 +87,20 @@ def _check_notebook(content: bytes) -> None:
         raise Unreadable("not a notebook: its JSON cannot be read") from None
     if not isinstance(parsed, dict) or "cells" not in parsed:
         raise Unreadable("not a notebook: it is JSON without cells")
-    _check_format(content.decode())
+    if isinstance(parsed["cells"], list) and len(parsed["cells"]) > MOST_CELLS:
+        raise Unreadable(
+            f"the notebook has {len(parsed['cells']):,} cells; {MOST_CELLS:,} can be read"
+        )
+    return _validated(content.decode())
 
 
-def _check_format(text: str) -> None:
+def _validated(text: str) -> NotebookNode:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            nbformat.validate(nbformat.reads(text, as_version=4))
+            notebook = nbformat.reads(text, as_version=4)
+            nbformat.validate(notebook)
+            return notebook
     # nbformat raises whatever the odd notebook makes it stumble over.
     except Exception as error:
         first = str(error).strip().split("\n")[0]

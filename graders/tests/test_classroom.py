@@ -1,7 +1,9 @@
 """A class is graded: each submission gets its row, and none keeps the others waiting."""
 
 import csv
+import io
 import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +15,10 @@ from nbgrader.api import Gradebook
 
 from graders.author.build import build
 from graders.classroom import grade, report, sample
-from graders.classroom.results import FAILED, GRADED, UNREADABLE, Row
+from graders.classroom.results import FAILED, GRADED, HELD, UNREADABLE, Change, Row
 from graders.classroom.submissions import Submission, Unreadable, submissions
-from graders.grading.engine import Settings
+from graders.grading.engine import Settings, Task
+from graders.grading.examiner import Examination, Outcome
 from graders.nbgrader_tools import StepFailed, course_config
 from graders.sandbox.bubblewrap import Unavailable
 from graders.tests.fixture_lesson import JUDGED, make_course, write_lesson
@@ -34,8 +37,11 @@ STUDENTS = (
 )
 
 
+Graded = tuple[Path, list[Row], list[Row]]
+
+
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], list[Row]]:
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
     """A course with a short sample class, the known rows, and the rows that grading gave."""
     root = make_course(tmp_path_factory.mktemp("course"), JUDGED)
     build(root)
@@ -57,7 +63,7 @@ def test_no_submission_is_given_up_because_the_machine_is_slow() -> None:
 # ---- the sample class ----
 
 
-def test_marks_are_the_known_ones(graded: tuple[Path, list[Row], list[Row]]) -> None:
+def test_marks_are_the_known_ones(graded: Graded) -> None:
     _, known, rows = graded
     assert report.differences(rows, known) == []
     totals = {name: row.total for name, row in by_student(rows).items()}
@@ -75,7 +81,7 @@ def test_marks_are_the_known_ones(graded: tuple[Path, list[Row], list[Row]]) -> 
 
 
 def test_an_unreadable_submission_is_a_row_with_its_reason(
-    graded: tuple[Path, list[Row], list[Row]],
+    graded: Graded,
 ) -> None:
     rows = by_student(graded[2])
     reasons = {name: row.reason for name, row in rows.items() if row.status == UNREADABLE}
@@ -88,7 +94,7 @@ def test_an_unreadable_submission_is_a_row_with_its_reason(
     assert reasons["cut-short"].startswith("not a notebook: it is cut short (line ")
 
 
-def test_everyone_has_a_page(graded: tuple[Path, list[Row], list[Row]]) -> None:
+def test_everyone_has_a_page(graded: Graded) -> None:
     root, _, rows = graded
     for row in rows:
         page = (root / "build/feedback" / row.student / "index.html").read_text()
@@ -122,7 +128,7 @@ def test_making_the_class_again_leaves_other_submissions_alone(tmp_path: Path) -
 
 
 @pytest.fixture
-def course(graded: tuple[Path, list[Row], list[Row]], tmp_path: Path) -> Path:
+def course(graded: Graded, tmp_path: Path) -> Path:
     """A copy of the graded course that a test may change."""
     root = tmp_path / "course"
     shutil.copytree(graded[0], root, symlinks=True)
@@ -151,17 +157,116 @@ def test_a_breakdown_is_a_row_and_no_zero(course: Path, monkeypatch: pytest.Monk
     assert broken.reason == "OperationalError: the disk is full"
 
 
-def test_what_is_known_is_not_examined_again(
-    course: Path, monkeypatch: pytest.MonkeyPatch, graded: tuple[Path, list[Row], list[Row]]
+def test_what_is_known_is_neither_examined_nor_recorded_again(
+    course: Path, monkeypatch: pytest.MonkeyPatch, graded: Graded
 ) -> None:
-    asked = []
-    monkeypatch.setattr(grade, "examinations", lambda _, waiting: asked.extend(waiting) or ())
+    asked: list[Task] = []
+    monkeypatch.setattr(grade, "examinations", lambda _, tasks: asked.extend(tasks) or ())
+    monkeypatch.delattr(grade, "record")
     assert grade.grade(Settings(course)) == graded[2]
     assert asked == []
     path = course / f"build/submitted/sample-right/{LESSON}/{LESSON}.ipynb"
     path.write_text(path.read_text() + "\n")
     grade.grade(Settings(course))
-    assert [submission.student for submission in asked] == ["sample-right"]
+    assert [(task.submission.student, task.checks) for task in asked] == [("sample-right", None)]
+
+
+def test_the_same_class_gives_the_same_bytes(course: Path, graded: Graded) -> None:
+    files = [course / name for name in (report.MARKS, report.CHECKS)]
+    before = [file.read_bytes() for file in files]
+    assert before == [(graded[0] / name).read_bytes() for name in (report.MARKS, report.CHECKS)]
+    (course / "build/gradebook.db").unlink()
+    report.write(course, grade.grade(Settings(course)))
+    assert [file.read_bytes() for file in files] == before
+
+
+# ---- regrading ----
+
+
+@pytest.fixture
+def mended(course: Path, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
+    """The check of the prediction is mended, and from now on everyone passes it.
+
+    What is examined by it is listed here.
+    """
+    write_lesson(
+        course, lesson=JUDGED.replace("check_answer(answer, 4)", "check_answer(answer, 5)")
+    )
+    asked: list[Task] = []
+
+    def examined(_: object, tasks: list[Task]) -> Iterator[tuple[Submission, Examination]]:
+        asked.extend(tasks)
+        passed = {"answer_check": Outcome(passed=True)}
+        return ((task.submission, Examination(passed)) for task in tasks)
+
+    monkeypatch.setattr(grade, "examinations", examined)
+    return asked
+
+
+def test_a_mended_check_alone_is_examined_again(course: Path, mended: list[Task]) -> None:
+    rows = by_student(grade.grade(Settings(course)))
+    assert {task.checks for task in mended} == {frozenset({"answer_check"})}
+    assert rows["half-wrong"].scores == {"double_check": 0, "answer_check": 1}
+    assert rows["Zoë Ångström"].scores["answer_check"] == 1
+
+
+def test_changed_marks_are_shown_before_they_are_written(
+    course: Path, mended: list[Task], graded: Graded
+) -> None:
+    shown: list[Change] = []
+    before = by_student(graded[2])
+    student = next(
+        row.student for row in graded[2] if row.status == GRADED and not row.scores["answer_check"]
+    )
+    name = student.removeprefix(sample.PREFIX)
+    for _ in range(2):  # the second time nothing is left to examine, and it is asked again
+        shown.clear()
+        rows = by_student(grade.grade(Settings(course), agree=lambda c: bool(shown.extend(c))))
+        assert Change(student, LESSON, "answer_check", 0.0, 1.0) in shown
+        assert {change.check for change in shown} == {"answer_check"}
+        assert rows[name].status == HELD
+        assert rows[name].scores == before[name].scores
+        assert rows["right"].status == GRADED
+    count = len(mended)
+    rows = by_student(grade.grade(Settings(course)))
+    assert len(mended) == count
+    assert rows[name].scores["answer_check"] == 1
+
+
+def test_a_mark_given_by_hand_is_kept(course: Path, mended: list[Task], graded: Graded) -> None:
+    row = next(r for r in graded[2] if r.status == GRADED and not r.scores["answer_check"])
+    with Gradebook(f"sqlite:///{course / 'build/gradebook.db'}") as gradebook:
+        mark = gradebook.find_grade("double_check", LESSON, LESSON, row.student)
+        mark.manual_score = 1.5
+        gradebook.db.commit()
+    (now,) = grade.grade(Settings(course), students=[row.student])
+    assert now.scores == {"double_check": 1.5, "answer_check": 1}
+    page = (course / f"build/feedback/{row.student}/{LESSON}/{LESSON}.html").read_text()
+    assert "1.5 / 2" in page
+
+
+def test_nobody_at_the_terminal_agrees_to_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert not report.agreed([Change("ada", LESSON, "answer_check", 0, 1)])
+    said = capsys.readouterr().out
+    assert "answer_check" in said
+    assert "jax-course grade --yes" in said
+
+
+def test_an_interrupt_ends_in_a_sentence(
+    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> list[Row]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grade, "grade", interrupted)
+    assert grade.main(course) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+# ---- what stands in the way ----
 
 
 def test_a_class_is_not_graded_where_there_is_no_sandbox(
@@ -179,7 +284,7 @@ def test_a_class_is_not_graded_where_there_is_no_sandbox(
 
 
 def test_the_command_compares_with_the_known_marks(
-    graded: tuple[Path, list[Row], list[Row]],
+    graded: Graded,
     course: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -199,7 +304,7 @@ def test_the_command_compares_with_the_known_marks(
 
 
 def test_grading_one_student_keeps_the_marks_of_the_others(
-    graded: tuple[Path, list[Row], list[Row]], course: Path, monkeypatch: pytest.MonkeyPatch
+    graded: Graded, course: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = graded[2]
     monkeypatch.setattr(grade, "grade", lambda *_: rows)
@@ -264,11 +369,24 @@ def hand_in(folder: Path, content: bytes) -> Submission:
         (b"[" * 100_000, "cannot be read"),
         (b'{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "not a valid"),
         (b'{"cells": [], "nbformat": 99}', "not a valid notebook"),
+        (b'{"cells": [], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "another lesson"),
+        (b'{"cells": [' + b"{}," * 9_999 + b"{}]}", "10,000 cells"),
+        (b" " * 20_000_001, "larger than 20 MB"),
     ],
 )
 def test_why_a_submission_cannot_be_read(content: bytes, reason: str, tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match=reason):
-        hand_in(tmp_path, content).check_readable()
+        hand_in(tmp_path, content).check_readable(["double"])
+
+
+def test_a_zip_is_not_unpacked(tmp_path: Path) -> None:
+    submission = Submission("ada", LESSON, tmp_path / "ada" / LESSON)
+    submission.folder.mkdir(parents=True)
+    with zipfile.ZipFile(submission.folder / "work.zip", "w") as file:
+        file.writestr(f"../{LESSON}.ipynb", "{}")
+    with pytest.raises(Unreadable, match=r"no 00_tiny.ipynb, only work.zip"):
+        submission.check_readable(["double"])
+    assert [path.name for path in tmp_path.rglob("*.ipynb")] == []
 
 
 def test_a_link_is_not_read(tmp_path: Path) -> None:
@@ -276,7 +394,7 @@ def test_a_link_is_not_read(tmp_path: Path) -> None:
     submission.notebook.rename(tmp_path / "elsewhere")
     submission.notebook.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Unreadable, match="is a link"):
-        submission.check_readable()
+        submission.check_readable(["double"])
 
 
 @given(content=st.binary(max_size=60) | st.text('{}[]":, cells0', max_size=60).map(str.encode))
@@ -285,7 +403,7 @@ def test_no_content_makes_the_reader_fail(
 ) -> None:
     submission = hand_in(tmp_path_factory.mktemp("any"), content)
     with pytest.raises(Unreadable):
-        submission.check_readable()
+        submission.check_readable(["double"])
 
 
 # ---- reports ----

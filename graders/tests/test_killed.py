@@ -1,0 +1,105 @@
+"""Grading is killed at moments of no choosing, and the next run finishes as if nothing had been.
+
+What the answers say is made up here: it is the writing down that is killed, in a process that a
+warm one has forked.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from graders.author.build import build
+from graders.classroom import grade, report, sample
+from graders.classroom.results import keep
+from graders.classroom.submissions import Submission
+from graders.grading.engine import Settings, Task
+from graders.grading.examiner import WRONG, Examination, Outcome, Said
+from graders.tests.fixture_lesson import JUDGED, make_course
+
+STUDENTS = ("perfect", "untouched", "all-wrong", "half-wrong", "noisy", "cut-short")
+FILES = (report.MARKS, report.CHECKS)
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["graders.tests.test_killed"])
+
+
+def made_up(_: Settings, tasks: Sequence[Task]) -> Iterator[tuple[Submission, Examination]]:
+    """An examination of each submission, another one for each student."""
+    for task in tasks:
+        right = Outcome(passed=True)
+        wrong = Outcome(passed=False, words="double: wrong", kind=WRONG)
+        first = right if len(task.submission.student) % 2 else wrong
+        found = Examination({"double_check": first, "answer_check": right}, {3: Said("hello")})
+        yield task.submission, found
+
+
+def graded(root: Path) -> None:
+    """What `jax-course grade` does with a class, but for asking the answers."""
+    grade.examinations = made_up
+    report.write(root, keep(root, rows := grade.grade(Settings(root)), [row.key for row in rows]))
+
+
+def run(root: Path, seconds: float | None = None) -> bool:
+    """Whether grading came to its end within this time; else it was killed."""
+    process = _context.Process(target=graded, args=(root,))
+    process.start()
+    process.join(seconds)
+    ended = process.exitcode is not None
+    process.kill()
+    process.join()
+    assert not ended or process.exitcode == 0
+    return ended
+
+
+@pytest.fixture(scope="module")
+def handed_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class that nobody has graded."""
+    root = make_course(tmp_path_factory.mktemp("course"), JUDGED)
+    build(root)
+    sample.make_class(root, STUDENTS)
+    return root
+
+
+def fresh(handed_in: Path, place: Path) -> Path:
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(handed_in, place, symlinks=True)
+    return place
+
+
+def times_in_the_gradebook(root: Path) -> list[int]:
+    ask = "select count(*) from submitted_notebook group by assignment_id"
+    with closing(sqlite3.connect(root / "build/gradebook.db")) as book:
+        return [count for (count,) in book.execute(ask)]
+
+
+@pytest.mark.parametrize(
+    "kills", [8, pytest.param(50, marks=pytest.mark.long)], ids=["short", "long"]
+)
+def test_what_was_killed_is_finished_by_the_next_run(
+    handed_in: Path, tmp_path: Path, kills: int
+) -> None:
+    undisturbed = fresh(handed_in, tmp_path / "undisturbed")
+    assert run(undisturbed)
+    meant = [(undisturbed / name).read_bytes() for name in FILES]
+    draw, root, killed = random.Random(0), fresh(handed_in, tmp_path / "killed"), 0
+    seconds = 8.0
+    while killed < kills:
+        if run(root, draw.uniform(0, seconds)):
+            assert [(root / name).read_bytes() for name in FILES] == meant
+            fresh(handed_in, root)
+            seconds /= 2  # on a faster machine: fewer of them come to their end
+        else:
+            killed += 1
+    assert run(root)
+    assert [(root / name).read_bytes() for name in FILES] == meant
+    assert times_in_the_gradebook(root) == [1] * (len(STUDENTS) - 1)
+    for student in STUDENTS[:-1]:
+        page = f"build/feedback/{sample.PREFIX}{student}/00_tiny/00_tiny.html"
+        assert (root / page).read_bytes() == (undisturbed / page).read_bytes()
