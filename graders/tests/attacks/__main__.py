@@ -1,0 +1,107 @@
+"""Grades the attacks by stock nbgrader and by `jax-course grade`; prints the table of README.md.
+
+    python -m graders.tests.attacks > graders/tests/attacks/README.md
+
+Run it on a machine that you can lose: stock nbgrader runs the attacks with your rights. What could
+take the machine along is bounded (see `escaping`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+
+from graders.classroom import grade
+from graders.grading.engine import Settings
+from graders.tests.attacks.arena import ATTACKS, LESSON, Arena, Canaries, token_of
+from graders.tests.attacks.corpus import Attack
+
+SECONDS = 20
+# nbgrader as it comes: nothing but the folders, and a time limit for each cell.
+STOCK = f"""
+c = get_config()
+c.CourseDirectory.course_id = "attacks"
+c.CourseDirectory.source_directory = "build/source"
+c.CourseDirectory.release_directory = "build/release"
+c.CourseDirectory.submitted_directory = "build/submitted"
+c.CourseDirectory.autograded_directory = "build/autograded"
+c.CourseDirectory.feedback_directory = "build/feedback"
+c.CourseDirectory.db_url = "sqlite:///build/gradebook.db"
+c.Execute.timeout = {SECONDS}
+"""
+TITLE = """# What comes of the attacks
+
+Each row is a submission of [the corpus](corpus.py). nbgrader {nbgrader} ran them as it comes, with
+its own preprocessors; "held" says that none of what the arena looks at has happened: points that
+were not earned, points of others lost, canaries or hidden inputs in the feedback page, files
+written, processes that outlive the run, limits passed. Scripts in feedback pages are tried in a
+real browser, by `test_attacks.py`, and for stock nbgrader not at all: its column says "not tried".
+
+Of {count} attacks stock nbgrader held {stock}, `jax-course grade` held {ours}.
+
+The table is made by `python -m graders.tests.attacks`.
+"""
+PAGE = "the feedback page"
+HEADER = "| attack | it | nbgrader | jax-course |\n|---|---|---|---|"
+
+
+def by_stock(root: Path) -> None:
+    """`nbgrader autograde` and `generate_feedback`, one submission after the other."""
+    (root / "nbgrader_config.py").write_text(STOCK)
+    for step in ("generate_assignment", "autograde", "generate_feedback"):
+        command = [sys.executable, "-m", "nbgrader", step, LESSON]
+        subprocess.run(command, cwd=root, check=False, capture_output=True)
+
+
+def by_us(root: Path) -> None:
+    grade.grade(Settings(root, seconds=SECONDS))
+
+
+def outcomes(graded_by: Callable[[Path], None]) -> dict[Attack, str]:
+    """What each attack has got."""
+    with tempfile.TemporaryDirectory() as folder, Canaries(Path(folder)) as canaries:
+        arena = Arena(Path(folder) / "course", canaries.port, str(canaries.letter_box))
+        arena.root.mkdir()
+        arena.prepare()
+        graded_by(arena.root)
+        found = {attack: "; ".join(arena.broken(attack)) or "held" for attack in ATTACKS}
+        _end_what_outlived()
+        return found
+
+
+def _end_what_outlived() -> None:
+    tokens = [token_of(attack).encode() for attack in ATTACKS]
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if any(token in path.read_bytes() for token in tokens):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def main() -> None:
+    """Prints README.md."""
+    stock, ours = outcomes(by_stock), outcomes(by_us)
+    for attack in ATTACKS:
+        if attack.family == PAGE and stock[attack] == "held":
+            stock[attack] = "not tried"
+    held = [sum(said == "held" for said in column.values()) for column in (stock, ours)]
+    print(
+        TITLE.format(nbgrader=version("nbgrader"), count=len(ATTACKS), stock=held[0], ours=held[1])
+    )
+    for family, attacks in groupby(ATTACKS, lambda attack: attack.family):
+        print(f"## {family.capitalize()}\n\n{HEADER}")
+        for attack in attacks:
+            print(f"| {attack.name} | {attack.tries} | {stock[attack]} | {ours[attack]} |")
+        print()
+
+
+if __name__ == "__main__":
+    main()
