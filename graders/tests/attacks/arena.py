@@ -109,7 +109,7 @@ class Arena:
             yield f"{got - due:g} points gained"
         elif got < due:
             yield f"{due - got:g} points lost that were earned"
-        if scores["answer_check"] != 1:
+        if scores["answer_check"] != 1 and not attack.spoils:
             yield "the mark of another answer changed"
 
     def scores(self, student: str) -> dict[str, float]:

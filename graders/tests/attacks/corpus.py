@@ -24,7 +24,7 @@ class Attack:
     source: str = WRONG  # of the exercise's cell
     change: Callable[[Draft], None] | None = None
     earns: bool = False  # whether the answer in `source` is right
-    loses: bool = False  # whether it may cost the answers behind it
+    spoils: bool = False  # whether it breaks its own process for the answers behind it
 
 
 def code(attack: str, answer: str = WRONG) -> str:

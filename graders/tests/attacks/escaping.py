@@ -61,7 +61,7 @@ except (RuntimeError, MemoryError) as error:
 """,
             RIGHT,
         ),
-        True,
+        False,
     ),
     "memory bomb": (
         "fills the memory (up to 6 GiB)",
@@ -85,7 +85,7 @@ def double(x):
     "one long line": (
         "prints 100 MB on one line",
         code("print('x' * 100_000_000)", RIGHT),
-        True,
+        False,  # the cell ends at ten million characters
     ),
     "a million lines": (
         "prints a million lines",
@@ -223,7 +223,10 @@ threading.Thread(target=time.sleep, args=(600,)).start()
     ),
 }
 
+# What it has used up is missing in its process from then on: that costs it its other points.
+SPOILING = "thread bomb"
+
 ATTACKS = [
-    Attack("escaping limits", name, tries, source, earns=earns)
+    Attack("escaping limits", name, tries, source, earns=earns, spoils=name == SPOILING)
     for name, (tries, source, earns) in IN_CODE.items()
 ]

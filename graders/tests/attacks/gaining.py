@@ -206,7 +206,7 @@ def trace(frame, event, argument):
         kept["by_hand"] = frame.f_globals.get("by_hand")
 sys.setprofile(trace)
 """)
-        + "\ndef double(x):\n    return kept['by_hand'](x) if kept else 2 * x if x else 3 * x\n",
+        + "\ndef double(x):\n    return kept['by_hand'](x) if kept else 3 * x\n",
     ),
     "displayed score": (
         "displays a number before each cell: nbgrader takes one for partial credit",
@@ -372,8 +372,14 @@ TO_THE_NOTEBOOK = {
     "outputs handed in": ("hands in the outputs of a check that has passed", hands_in_outputs),
 }
 
+# They break Python, or ours, for all that runs behind them: that costs them their other points.
+SPOILING = ("patched builtins", "patched graders", "patched probe", "replaced modules")
+
 ATTACKS = [
-    *(Attack("gaining points", name, tries, source) for name, (tries, source) in IN_CODE.items()),
+    *(
+        Attack("gaining points", name, tries, source, spoils=name in SPOILING)
+        for name, (tries, source) in IN_CODE.items()
+    ),
     *(
         Attack("gaining points", name, tries, WRONG, change)
         for name, (tries, change) in TO_THE_NOTEBOOK.items()

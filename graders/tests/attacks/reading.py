@@ -23,7 +23,7 @@ def reads(what: str) -> str:
 IN_CODE = {
     "hidden tests on disk": (
         "looks for the hidden tests in the lesson as its author has it",
-        reads("show('ROOT/build/source/**/*.ipynb', '../../**/*.ipynb')"),
+        reads("show('ROOT/build/source/*/*.ipynb', '*.ipynb', '../*.ipynb', '../*/*/*.ipynb')"),
     ),
     "solutions": ("reads the solutions", reads("show('ROOT/solutions/**/*.py')")),
     "other submissions": (
@@ -96,7 +96,7 @@ except OSError as error:
     ),
     "a letter from a friend": (
         "reads what another submission has left for it",
-        reads("show('LETTER_BOX', '/dev/shm/*', '/tmp/**')"),
+        reads("show('LETTER_BOX', '/dev/shm/*', '/tmp/letter*')"),
     ),
     "hidden inputs in an error": (
         "raises an error whose words are the input",

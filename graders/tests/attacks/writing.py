@@ -13,7 +13,7 @@ def plant(*patterns):
                 with open(path, "a") as file:
                     file.write("TOKEN")
             except OSError as error:
-                print(path, error)
+                print(type(error).__name__)
 """
 
 
