@@ -107,7 +107,7 @@ class Arena:
         got, due = scores["double_check"], 2.0 if attack.earns else 0.0
         if got > due:
             yield f"{got - due:g} points gained"
-        elif got < due:
+        elif got < due and not attack.spoils:
             yield f"{due - got:g} points lost that were earned"
         if scores["answer_check"] != 1 and not attack.spoils:
             yield "the mark of another answer changed"

@@ -61,7 +61,7 @@ except (RuntimeError, MemoryError) as error:
 """,
             RIGHT,
         ),
-        False,
+        True,
     ),
     "memory bomb": (
         "fills the memory (up to 6 GiB)",
