@@ -1,5 +1,6 @@
 """Runs nbgrader's own steps from Python, with the course's configuration."""
 
+import functools
 import logging
 import os
 import warnings
@@ -9,8 +10,12 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from alembic.config import Config as AlembicConfig
+from alembic.script import ScriptDirectory
+from nbgrader import api
 from nbgrader.converters import BaseConverter
 from nbgrader.coursedir import CourseDirectory
+from nbgrader.dbutil import _temp_alembic_ini
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 from traitlets.log import get_logger
@@ -49,6 +54,28 @@ def run_step(
         except BaseException as error:
             raise StepFailed(log.getvalue() or f"{type(error).__name__}: {error}") from error
     return log.getvalue()
+
+
+@contextmanager
+def quick_gradebook() -> Iterator[None]:
+    """While the block lasts, opening nbgrader's gradebook costs little.
+
+    All Gradebooks on a database share its engine: each preprocessor of nbgrader opens one, and
+    each would have SQLAlchemy compile its statements anew, which is most of what writing down a
+    submission costs. The version of the tables is looked up here, where nbgrader starts a program.
+    """
+    before = api.create_engine, api.get_alembic_version
+    api.create_engine = functools.cache(api.create_engine)
+    api.get_alembic_version = _version_of_the_tables
+    try:
+        yield
+    finally:
+        api.create_engine, api.get_alembic_version = before
+
+
+def _version_of_the_tables() -> str:
+    with _temp_alembic_ini("sqlite://") as settings:
+        return str(ScriptDirectory.from_config(AlembicConfig(settings)).get_current_head())
 
 
 @contextmanager

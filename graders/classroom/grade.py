@@ -36,7 +36,7 @@ from graders.grading.engine import Settings, Task, examinations
 from graders.grading.examiner import Examination
 from graders.grading.journal import Entry, Journal
 from graders.grading.record import record
-from graders.nbgrader_tools import StepFailed, course_config, run_step
+from graders.nbgrader_tools import StepFailed, course_config, quick_gradebook, run_step
 from graders.sandbox.bubblewrap import PACKAGE, Unavailable
 
 Result = Examination | Unreadable | str
@@ -92,6 +92,7 @@ def main(
     return int(bool(differences) or unfinished)
 
 
+@quick_gradebook()
 def grade(
     settings: Settings,
     lessons: Sequence[str] = (),

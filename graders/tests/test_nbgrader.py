@@ -6,6 +6,7 @@ shown to be open without our part, where that can be shown cheaply.
 
 import csv
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from nbgrader.utils import determine_grade
 from graders import nbgrader_plugins as plugins
 from graders.author.build import build
 from graders.feedback.cleaning import clean
+from graders.nbgrader_tools import quick_gradebook
 from graders.tests.fixture_lesson import make_course
 
 LESSON = "00_tiny"
@@ -352,3 +354,23 @@ def test_marks_for_hidden_tests_move_no_line(text: str) -> None:
     marked = plugins._with_marks(HIDDEN_CHECK + "\n" + text.replace("HIDDEN", ""))
     assert marked.count("\n") == HIDDEN_CHECK.count("\n") + 1 + text.count("\n")
     assert marked.count(plugins.HIDDEN_MARK) == 1
+
+
+def test_a_quick_gradebook_is_nbgraders_own(tmp_path: Path) -> None:
+    def tables(name: str) -> list[str]:
+        url = f"sqlite:///{tmp_path / name}"
+        with Gradebook(url) as gradebook, Gradebook(url) as again:
+            same = gradebook.engine is again.engine
+            gradebook.add_student("ada")
+            assert [student.id for student in again.students] == ["ada"]
+        with sqlite3.connect(tmp_path / name) as database:
+            version = database.execute("select version_num from alembic_version").fetchall()
+            made = database.execute("select sql from sqlite_master order by name").fetchall()
+        return [str(same), str(version), str(made)]
+
+    plain = tables("plain.db")
+    with quick_gradebook():
+        quick = tables("quick.db")
+    assert plain[1:] == quick[1:]
+    assert (plain[0], quick[0]) == ("False", "True")
+    assert tables("after.db") == plain
