@@ -135,7 +135,7 @@ def read_the_feedback(student: Person) -> None:
     student.picture("fetched")
     student.page.locator(".jp-DirListing-item").filter(has_text=f"{LESSON}.html").dblclick()
     page = student.page.frame_locator(".jp-HTMLViewer iframe")
-    expect(page.locator("body")).to_contain_text("Score: 2.0 / 10.0")
+    expect(page.locator("body")).to_contain_text("2 / 10 points")
     expect(page.locator("[role=status]").first).to_contain_text("All requirements are met")
     student.picture("feedback")
 
