@@ -10,8 +10,11 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from jupyter_core.paths import jupyter_runtime_dir
+
+EVERYWHERE = ("0.0.0.0", "::", "")
 
 
 def main() -> int:
@@ -23,9 +26,17 @@ def main() -> int:
 
 
 def addresses() -> Iterator[str]:
-    """Where this user's servers say that they are, whatever port and base a JupyterHub chose."""
+    """Where this user's servers say that they are, whatever port and base a JupyterHub chose.
+
+    One that listens everywhere is asked within this machine: the name that it gives for itself need
+    not resolve in a container.
+    """
     for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
-        yield json.loads(file.read_text())["url"]
+        said = json.loads(file.read_text())
+        url = urlsplit(said["url"])
+        if said.get("hostname") in EVERYWHERE:
+            url = url._replace(netloc=f"127.0.0.1:{said['port']}")
+        yield url.geturl()
 
 
 def answers(address: str) -> bool:

@@ -45,9 +45,10 @@ def port():
 def health(tmp_path):
     """A function that asks for the health where servers with these addresses were started."""
 
-    def ask(*addresses: str) -> tuple[int, str]:
+    def ask(*addresses: str, hostname: str = "localhost", **more: int) -> tuple[int, str]:
         for number, url in enumerate(addresses):
-            (tmp_path / f"jpserver-{number}.json").write_text(json.dumps({"url": url}))
+            said = {"url": url, "hostname": hostname} | more
+            (tmp_path / f"jpserver-{number}.json").write_text(json.dumps(said))
         asked = subprocess.run(
             [sys.executable, SCRIPT],
             env=os.environ | {"JUPYTER_RUNTIME_DIR": str(tmp_path), "http_proxy": "http://[::1]:9"},
@@ -67,6 +68,12 @@ def test_a_server_that_answers_is_well_also_under_the_base_of_a_hub(health, port
 
 def test_a_server_that_is_gone_beside_one_that_answers_is_no_harm(health, port):
     assert health("http://127.0.0.1:9/", f"http://127.0.0.1:{port}/user/ada/")[0] == 0
+
+
+@pytest.mark.parametrize("hostname", ["0.0.0.0", "::", ""])
+def test_a_server_whose_name_does_not_resolve_is_asked_here(health, port, hostname):
+    said = health("http://container.invalid:8888/user/ada/", hostname=hostname, port=port)
+    assert said == (0, f"http://127.0.0.1:{port}/user/ada/ answers")
 
 
 def test_no_server_is_not_well(health):
