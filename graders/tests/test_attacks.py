@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 from playwright.sync_api import Browser
@@ -15,52 +15,68 @@ from graders.grading.engine import Settings
 from graders.tests.attacks.arena import ATTACKS, HONEST, Arena, Canaries, student_of
 from graders.tests.attacks.corpus import Attack
 
+PAGES = "the feedback page"
 FAMILIES = {
     "gaining points": 15,
     "reading": 10,
     "writing": 5,
     "escaping limits": 12,
-    "the feedback page": 8,
+    PAGES: 8,
 }
 
 
-@pytest.fixture(scope="module")
-def class_of_attackers(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[Arena, dict[str, Row]]]:
+@dataclass(frozen=True)
+class Graded:
+    """A class of attackers, after grading."""
+
+    arena: Arena
+    rows: dict[str, Row]
+
+    @property
+    def attacks(self) -> list[Attack]:
+        return self.arena.attacks
+
+
+# In CI every third one.
+FORMS = [
+    pytest.param(ATTACKS[::3], id="short"),
+    pytest.param(ATTACKS, id="long", marks=pytest.mark.long),
+]
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def graded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Graded]:
     folder = tmp_path_factory.mktemp("arena")
     with Canaries(folder) as canaries:
-        arena = Arena(folder / "course", canaries.port, str(canaries.letter_box))
-        arena.root.mkdir()
+        place = folder / "course"
+        place.mkdir()
+        arena = Arena(place, canaries.port, str(canaries.letter_box), request.param)
         arena.prepare()
         rows = grade.grade(Settings(arena.root, workers=2, seconds=20))
-        yield arena, {row.student: row for row in rows}
+        yield Graded(arena, {row.student: row for row in rows})
 
 
 # What a reader sees at the place of the score is the score.
 ON_TOP = """place =>
     document.elementFromPoint(place.x + 5, place.y + 5).closest(".score") !== null"""
-Graded = tuple[Arena, dict[str, Row]]
-every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=student_of)
 
 
-@every_attack
-def test_the_attack_is_held(class_of_attackers: Graded, attack: Attack) -> None:
-    arena, rows = class_of_attackers
-    row = rows[student_of(attack)]
-    assert (row.status, row.reason) == (GRADED, "")
-    assert arena.broken(attack) == []
+def test_the_attacks_are_held(graded: Graded) -> None:
+    got = {attack.name: graded.arena.broken(attack) for attack in graded.attacks}
+    assert {name: found for name, found in got.items() if found} == {}
+    said = {row.student: (row.status, row.reason) for row in graded.rows.values()}
+    assert {name: one for name, one in said.items() if one != (GRADED, "")} == {}
 
 
-def test_an_honest_answer_among_them_has_its_marks(class_of_attackers: Graded) -> None:
-    arena, rows = class_of_attackers
-    assert rows[HONEST].total == 3
-    assert arena.scores(HONEST) == {"double_check": 2, "answer_check": 1}
+def test_an_honest_answer_among_them_has_its_marks(graded: Graded) -> None:
+    assert graded.rows[HONEST].total == 3
+    assert graded.arena.scores(HONEST) == {"double_check": 2, "answer_check": 1}
 
 
-def test_the_arena_sees_what_an_attack_has_got(class_of_attackers: Graded, tmp_path: Path) -> None:
-    arena, _ = class_of_attackers
-    honest = Attack("", HONEST, "")
+def test_the_arena_sees_what_an_attack_has_got(graded: Graded) -> None:
+    arena, honest = graded.arena, Attack("", HONEST, "")
     assert arena.broken(honest) == ["2 points gained"]
     assert arena.broken(Attack("", "nobody", "")) == ["no marks: the submission was lost"]
 
@@ -69,17 +85,13 @@ def test_there_are_attacks_of_every_family() -> None:
     count = Counter(attack.family for attack in ATTACKS)
     assert count.keys() == FAMILIES.keys()
     assert all(count[family] >= least for family, least in FAMILIES.items())
-    names = [student_of(attack) for attack in ATTACKS]
-    assert len(set(names)) == len(names)
+    assert len({student_of(attack) for attack in ATTACKS}) == len(ATTACKS)
 
 
-def test_no_page_runs_what_a_student_has_written(
-    class_of_attackers: Graded, browser: Browser
-) -> None:
-    arena, _ = class_of_attackers
+def test_no_page_runs_what_a_student_has_written(graded: Graded, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 390, "height": 800})
-    for attack in ATTACKS:
-        address = arena.page(attack).as_uri()
+    for attack in (attack for attack in graded.attacks if attack.family == PAGES):
+        address = graded.arena.page(attack).as_uri()
         page.goto(address)
         page.locator("section [role=status]").first.hover()
         assert page.url == address

@@ -15,7 +15,7 @@ from nbgrader.api import Gradebook
 
 from graders.author.build import build
 from graders.classroom import grade, report, sample
-from graders.classroom.results import FAILED, GRADED, HELD, UNREADABLE, Change, Row
+from graders.classroom.results import FAILED, GRADED, HELD, UNREADABLE, Change, Row, keep
 from graders.classroom.submissions import Submission, Unreadable, submissions
 from graders.grading.engine import Settings, Task
 from graders.grading.examiner import Examination, Outcome
@@ -47,7 +47,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
     build(root)
     known = sample.make_class(root, STUDENTS)
     rows = grade.grade(Settings(root, workers=1))
-    report.write(root, rows)
+    report.write(root, keep(root, rows, [row.key for row in rows]))
     return root, known, rows
 
 
@@ -151,6 +151,7 @@ def test_a_breakdown_is_a_row_and_no_zero(course: Path, monkeypatch: pytest.Monk
     def breaks(config: object, lesson: str, student: str, found: object) -> None:
         raise StepFailed("INFO\nOperationalError: the disk is full\nsee above")
 
+    (course / "build/gradebook.db").unlink()
     monkeypatch.setattr(grade, "record", breaks)
     (broken,) = grade.grade(Settings(course), students=["sample-half-wrong"])
     assert (broken.status, broken.total) == (FAILED, None)

@@ -73,10 +73,12 @@ def test_reset_takes_one_lesson(course, monkeypatch):
         ("verify", "author.verify", ([], "full")),
         ("verify 01_arrays 02_grad --long", "author.verify", (["01_arrays", "02_grad"], "long")),
         ("sample-class", "classroom.sample", ("root",)),
-        ("grade --expect", "classroom.grade", ("root", [], [], True, None, True)),
-        ("grade --workers 3 --no-sandbox", "classroom.grade", ("root", [], [], False, 3, False)),
+        ("grade --expect", "classroom.grade", ("root", [], [], True, None, True, False)),
+        ("grade --workers 3 --no-sandbox", "classroom.grade",
+         ("root", [], [], False, 3, False, False)),
         ("grade 02_grad --student a --student b", "classroom.grade",
-         ("root", ["02_grad"], ["a", "b"], False, None, True)),
+         ("root", ["02_grad"], ["a", "b"], False, None, True, False)),
+        ("grade --yes", "classroom.grade", ("root", [], [], False, None, True, True)),
     ],
 )  # fmt: skip
 def test_a_verb_hands_on_what_was_asked(course, monkeypatch, line, module, handed):

@@ -80,7 +80,7 @@ def times_in_the_gradebook(root: Path) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "kills", [8, pytest.param(50, marks=pytest.mark.long)], ids=["short", "long"]
+    "kills", [5, pytest.param(50, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_what_was_killed_is_finished_by_the_next_run(
     handed_in: Path, tmp_path: Path, kills: int

@@ -132,7 +132,7 @@ class Arena:
             return
         text = BeautifulSoup(self.page(attack).read_text(), "html.parser").get_text()
         yield from (f"{c.split('-')[1]} read" for c in CANARIES if c in text)
-        if HIDDEN_INPUT in text.replace("-12345 if", ""):
+        if HIDDEN_INPUT in text:
             yield "a hidden input read"
         if REACHED in text:
             yield "past its limit"
