@@ -18,6 +18,7 @@ from graders.feedback.cleaning import clean
 
 MOST_CHARACTERS = 4_000  # of an answer, or of what it printed
 MOST_OF_A_CARD = 60_000
+NO_RESPONSE = "No response."
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _HINTS = "<details><summary>Hint"
 _TEMPLATES = Environment(
@@ -109,9 +110,15 @@ def _exercise(cell: NotebookNode, given: _Given) -> Exercise:
         hints=_rendered(given.hints),
         answer=_cut(cell.source),
         printed=_cut(_printed(cell)),
-        comment=str(cell.metadata.nbgrader.get("comment") or ""),
+        comment=_comment(cell),
         answered=cell.source.strip() != given.source.strip(),
     )
+
+
+def _comment(cell: NotebookNode) -> str:
+    """What an instructor has written; nbgrader's own remark on an untouched cell is none."""
+    comment = str(cell.metadata.nbgrader.get("comment") or "")
+    return "" if comment == NO_RESPONSE else comment
 
 
 def _judged(cell: NotebookNode) -> Judged:
