@@ -10,6 +10,7 @@ import nbformat
 from nbconvert.exporters import Exporter
 from nbformat import NotebookNode
 from nbgrader.converters import BaseConverter
+from nbgrader.coursedir import CourseDirectory
 
 from graders.feedback.page import lesson_page
 
@@ -22,7 +23,7 @@ class FeedbackExporter(Exporter):
     def _file_extension_default(self) -> str:
         return ".html"
 
-    def from_notebook_node(
+    def from_notebook_node(  # type: ignore[override]  # nbconvert's own exporters give text too
         self, nb: NotebookNode, resources: Any | None = None, **options: Any
     ) -> tuple[str, Any]:
         """The page, and the resources with what the preprocessors have added."""
@@ -34,7 +35,7 @@ class FeedbackExporter(Exporter):
         """The lesson as it was handed out; None where it is no longer there."""
         assert isinstance(self.parent, BaseConverter)
         directory = self.parent.coursedir
-        assert directory
+        assert isinstance(directory, CourseDirectory)
         folder = directory.format_path(directory.release_directory, ".", about["assignment"])
         path = Path(folder) / f"{about['notebook']}.ipynb"
         return _read(path, path.stat().st_mtime_ns) if path.is_file() else None
