@@ -1,4 +1,4 @@
-"""Grades the attacks by stock nbgrader and by `jax-course grade`; prints the table of README.md.
+"""Grades the attacks by stock nbgrader and by `jax-course grade`; prints a table in Markdown.
 
     python -m graders.tests.attacks > graders/tests/attacks/README.md
 
@@ -87,7 +87,7 @@ def _end_what_outlived() -> None:
 
 
 def main() -> None:
-    """Prints README.md."""
+    """Prints the table."""
     stock, ours = outcomes(by_stock), outcomes(by_us)
     for attack in ATTACKS:
         if attack.family == PAGE and stock[attack] == "held":
