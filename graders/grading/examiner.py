@@ -34,7 +34,6 @@ MOST_SECONDS = 1200.0  # for a submission whose processes end one after the othe
 # Why an answer has failed a check. Where the grading itself breaks down there is no outcome.
 NOT_ANSWERED, WRONG, STUDENT_ERROR = "not answered", "wrong", "student error"
 TIMEOUT, OUT_OF_MEMORY = "timeout", "out of memory"
-KINDS = (NOT_ANSWERED, WRONG, STUDENT_ERROR, TIMEOUT, OUT_OF_MEMORY)
 _LIMITS = {remote.OUT_OF_TIME.type: TIMEOUT, remote.OUT_OF_MEMORY.type: OUT_OF_MEMORY}
 
 
@@ -47,7 +46,7 @@ class Outcome:
     hidden: bool = False  # whether it was a hidden test that failed
     html: str = ""  # the card
     text: str = ""
-    kind: str = ""  # of the failure: one of KINDS
+    kind: str = ""  # of the failure: one of the five above
 
 
 @dataclass(frozen=True)

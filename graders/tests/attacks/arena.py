@@ -33,7 +33,7 @@ ATTACKS: list[Attack] = [
     *pages.ATTACKS,
 ]
 CANARY = "canary-{}-that-nobody-may-see"
-PLACES = ("solution", "submission", "environment", "file", "network", "letter")
+PLACES = ("solution", "submission", "environment", "file", "network", "letter", "gradebook")
 CANARIES = [CANARY.format(place) for place in PLACES]
 HIDDEN_INPUT = "12345"
 REACHED = "REACHED"
@@ -67,7 +67,9 @@ class Arena:
         make_course(self.root, lesson)
         build_sources(self.root)
         (self.root / "secret.txt").write_text(CANARIES[3])
-        self._hand_in(HONEST, Attack("", "", "", f"# {CANARIES[1]}\n{RIGHT}", earns=True))
+        honest = Attack("", "", "", f"# {CANARIES[1]}\n{RIGHT}", earns=True)
+        for student in (HONEST, CANARIES[6]):  # the gradebook holds their names
+            self._hand_in(student, honest)
         for attack in self.attacks:
             self._hand_in(student_of(attack), attack)
 
@@ -128,14 +130,22 @@ class Arena:
         return self.root / "build/feedback" / student_of(attack) / LESSON / f"{LESSON}.html"
 
     def _leaks(self, attack: Attack) -> Iterator[str]:
-        if not self.page(attack).is_file():
-            return
-        text = BeautifulSoup(self.page(attack).read_text(), "html.parser").get_text()
-        yield from (f"{c.split('-')[1]} read" for c in CANARIES if c in text)
-        if HIDDEN_INPUT in text:
-            yield "a hidden input read"
-        if REACHED in text:
+        said = self._said(student_of(attack))
+        yield from (f"{c.split('-')[1]} read" for c in CANARIES if c in said)
+        if REACHED in said:
             yield "past its limit"
+        if self.page(attack).is_file():
+            page = BeautifulSoup(self.page(attack).read_text(), "html.parser").get_text()
+            if HIDDEN_INPUT in page:
+                yield "a hidden input read"
+
+    def _said(self, student: str) -> str:
+        """All that the cells put out: the page cuts what is long."""
+        notebook = self.root / "build/autograded" / student / LESSON / f"{LESSON}.ipynb"
+        if not notebook.is_file():
+            return ""
+        cells = nbformat.read(notebook, as_version=4).cells
+        return str([cell.outputs for cell in cells if cell.cell_type == "code"])
 
     def _traces(self, attack: Attack) -> Iterator[str]:
         token, student = token_of(attack).encode(), student_of(attack)
