@@ -69,6 +69,11 @@ class StudentProcess(ABC):
         self.kill()
         return self.over
 
+    def end(self, why: Error) -> None:
+        """Ends the process: from now on every reply is `why`."""
+        self.over = why
+        self.kill()
+
     def __enter__(self) -> Self:
         return self
 

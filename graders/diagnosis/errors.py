@@ -60,7 +60,7 @@ BY_TYPE = {
         "Remove calls such as `os._exit`, and memory use without bound.",
     ),
     "MemoryLimit": Cause(
-        "the answer's process was killed, most likely for its use of memory",
+        "the answer used up the memory that it may have, or its process was killed",
         "Look for an array or a list that grows without end; JAX keeps every intermediate value "
         "that a derivative needs.",
     ),

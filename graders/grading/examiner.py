@@ -168,6 +168,8 @@ class _Walk:
             error = place.run(step.source, f"<{self.lesson.name} {step.exercise or step.index}>")
             if step.index > self.reached:
                 self.found.said[step.index] = Said(place.printed, _line(error))
+            if error and "MemoryError" in error.bases:
+                place.process.end(remote.OUT_OF_MEMORY)  # its names may hold all there is
             if place.process.over:
                 self.fatal[step.index] = place.process.over
         self.reached = max(self.reached, step.index)

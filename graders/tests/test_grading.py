@@ -142,6 +142,10 @@ FATAL = {
     "an answer that does": ("def double(x):\n    import os\n    os._exit(0)", "ended the process"),
     "a cell without end": ("while True: pass", "ran past its time limit"),
     "an answer without end": ("def double(x):\n    while True: pass", "ran past its time limit"),
+    "a cell that keeps all memory": (
+        "held = []\nwhile True: held.append(bytearray(b'x') * (64 << 20))",
+        "used up the memory that it may have",
+    ),
 }
 
 
@@ -203,6 +207,7 @@ KINDS = {
     "not answered": "def double(x):\n    raise NotImplementedError()",
     "student error": "def double(x):\n    raise ValueError(x)",
     "timeout": "def double(x):\n    while True: pass",
+    "out of memory": "double = []\nwhile True: double.append(bytearray(b'x') * (64 << 20))",
 }
 
 
