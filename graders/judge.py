@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graders import sheet
-from graders.failure import CheckFailed
+from graders.failure import Cause, CheckFailed, Finding
 from graders.place import Place, execute
 
 
@@ -69,6 +69,12 @@ class Sitting:
                     execute(part, self.filename, self.bound)
                 except CheckFailed as failure:
                     self.failure = failure
+        return Verdict(self.sheet, self.failure)
+
+    def reject(self, cause: Cause) -> Verdict:
+        """The verdict on an answer that meets all that the cell asks, refused for `cause`."""
+        requirement = self.sheet.begin("confirmed", self.sheet.exercise)
+        self.failure = self.sheet.fail(requirement, Finding(cause))
         return Verdict(self.sheet, self.failure)
 
 

@@ -24,6 +24,7 @@ REQUIREMENTS = {
     "check_sharding": "leaves each part of the result on the right device",
     "check_collectives": "sends between devices what must be sent, and no more",
     "check_training": "learns, and the same each time",
+    "confirmed": "is the program that its process says it is",
     "check_donates": "hands on the memory of what it replaces",
     "check_answer": "is right",
 }

@@ -45,6 +45,8 @@ FORMS: dict[str, Any] = {
     "draws": {"reused": bool, "first": Any, "again": Any, "others": [Any]},
     "placement": [{"path": str, "shape": [int], "parts": [[int]], "spec": str}],
     "collectives": COUNTS,
+    "exported": bytes,
+    "operations": COUNTS,
 }
 
 

@@ -6,6 +6,13 @@ from collections.abc import Sequence
 
 from graders.failure import Cause
 
+UNCONFIRMED = Cause(
+    "the program that JAX makes of the answer is not what the answer's process says it is",
+    "Write the function so that `jax.export.export(jax.jit(f))(...)` carries it, without a "
+    "callback to Python, and so that it does the same whenever it is traced.",
+)
+"""Said in grading alone, of an answer that has met everything else."""
+
 
 def impurity(facts: dict) -> Cause | None:
     """The first thing in the facts of the probe `purity` that a pure function does not do."""

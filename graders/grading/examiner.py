@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from nbformat import NotebookNode
 
@@ -20,12 +20,14 @@ from graders.author.cells import Cell, Lesson
 from graders.author.entries import Stage
 from graders.author.names import bound_names
 from graders.author.regions import HIDDEN
+from graders.diagnosis.semantics import UNCONFIRMED
 from graders.failure import CheckFailed
 from graders.grading import plan
+from graders.grading.confirmation import Claim, ClaimedPlace, Confirmer, Processes, References
 from graders.grading.plan import Step
 from graders.judge import Sitting, Verdict
 from graders.observation import Error
-from graders.remote import RemotePlace, RemoteProcess, StudentProcess
+from graders.remote import RemotePlace, RemoteProcess
 from graders.subject import Subject, Unanswered
 
 MOST_SECONDS = 1200.0  # for a submission whose processes end one after the other
@@ -34,7 +36,10 @@ MOST_SECONDS = 1200.0  # for a submission whose processes end one after the othe
 # Why an answer has failed a check. Where the grading itself breaks down there is no outcome.
 NOT_ANSWERED, WRONG, STUDENT_ERROR = "not answered", "wrong", "student error"
 TIMEOUT, OUT_OF_MEMORY = "timeout", "out of memory"
-_LIMITS = {remote.OUT_OF_TIME.type: TIMEOUT, remote.OUT_OF_MEMORY.type: OUT_OF_MEMORY}
+_LIMITS = {
+    remote.OUT_OF_TIME.type: TIMEOUT,
+    remote.OUT_OF_MEMORY.type: OUT_OF_MEMORY,
+}
 
 
 @dataclass(frozen=True)
@@ -69,14 +74,6 @@ class Broken(Exception):
     """The lesson fails its own checks here: nothing can be said of anybody's answers."""
 
 
-class Processes(Protocol):
-    """Where the processes of students come from: a `Sandbox`, or where there is none a stand-in."""
-
-    def new_process(self) -> StudentProcess:
-        """A process for one submission."""
-        ...
-
-
 class Examiner:
     """Holds one lesson ready: at each check cell, what the checks know from the author's run."""
 
@@ -94,6 +91,7 @@ class Examiner:
         failed = [lesson.cells[i].check for i, v in self.stage.solutions.items() if not v.passed]
         if failed:
             raise Broken(f"{lesson.name}: the solution of {failed[0]} fails its own check here")
+        self.references = References(self.stage)
 
     def examine(
         self,
@@ -104,7 +102,11 @@ class Examiner:
         """What `checks` say of the answers in these cells of a student's notebook; all if None."""
         restored = plan.restored_cells(self.lesson, cells)
         steps = plan.up_to(checks, plan.steps(self.lesson, restored))
-        return _Walk(self.stage, processes, steps).run()
+        confirmer = Confirmer(self.references, processes)
+        try:
+            return _Walk(self.stage, processes, steps, confirmer).run()
+        finally:
+            confirmer.close()
 
 
 class _Walk:
@@ -114,12 +116,15 @@ class _Walk:
     could come out through what a later cell prints or a later check shows.
     """
 
-    def __init__(self, stage: Stage, processes: Processes, steps: list[Step]) -> None:
+    def __init__(
+        self, stage: Stage, processes: Processes, steps: list[Step], confirmer: Confirmer
+    ) -> None:
         self.lesson, self.stage = stage.lesson, stage
-        self.processes, self.steps = processes, steps
+        self.processes, self.steps, self.confirmer = processes, steps, confirmer
         self.found = Examination()
         self.fatal: dict[int, Error] = {}  # by the step's index
         self.judged: dict[int, Sitting] = {}  # by the check's index in the lesson
+        self.claims: dict[int, list[Claim]] = {}  # likewise
         self.moments: dict[int, int] = {}  # what the names were at each check
         self.reached = -1  # the index of the last step that has been done
         self.end = time.monotonic() + MOST_SECONDS
@@ -180,7 +185,7 @@ class _Walk:
         name = entries.filename(self.lesson, check)
         sitting = Sitting(check.source, namespace, students, place, name)
         self.judged[check.index] = sitting
-        self._note(check, sitting.go_on(visible_part(check.source)), place)
+        self._go_on(check, visible_part(check.source), place)
 
     def _hidden(self, check: Cell, place: _Place) -> bool:
         """Judges the hidden part; False where that has cost the process."""
@@ -189,10 +194,19 @@ class _Walk:
         sitting = self.judged[check.index]
         place.back_to(self.moments[check.index])
         sitting.move_to(place)
-        self._note(check, sitting.go_on(hidden_part(check.source)), place)
+        self._go_on(check, hidden_part(check.source), place)
         return not place.process.over
 
-    def _note(self, check: Cell, verdict: Verdict, place: _Place) -> None:
+    def _go_on(self, check: Cell, part: str, place: _Place) -> None:
+        """Judges a part of a check; where all of it has passed, its claims must be confirmed."""
+        sitting, claims = self.judged[check.index], self.claims.setdefault(check.index, [])
+        verdict = sitting.go_on(part)
+        claims += place.taken()
+        if verdict.passed and sitting.is_over and not self.confirmer.hold(claims, place):
+            verdict = sitting.reject(UNCONFIRMED)
+        self._note(check, verdict)
+
+    def _note(self, check: Cell, verdict: Verdict) -> None:
         failure, page = verdict.failure, verdict.sheet
         self.found.outcomes[str(check.grade_id)] = Outcome(
             passed=failure is None,
@@ -204,7 +218,7 @@ class _Walk:
         )
 
 
-class _Place(RemotePlace):
+class _Place(ClaimedPlace):
     """A student's place in which some names are lost: their cells ended the process."""
 
     def __init__(self, process: Any, lost: dict[str, Error]) -> None:

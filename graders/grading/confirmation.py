@@ -1,0 +1,244 @@
+"""Confirms what a student's process says about the structure of an answer.
+
+All that a process says of itself may be forged: its jaxpr, its collectives.
+So the answer is asked for its program (`jax.export`), and another process, in which nothing of the
+student's has run, reads that program and runs it. The claim stands where the program has the
+structure that was claimed and computes what the author's solution computes: then the student has
+such a program. Where `jax.export` cannot carry the solution, the claim stands for what it is, and
+counts beside values. How often a body is traced, which memory is reused, where arrays lie and
+purity are always claims.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from graders.author.entries import Stage
+from graders.author.names import bound_names
+from graders.observation import Request, Result, Step
+from graders.plain import Leaf, is_key, leaves
+from graders.probes.exports import Program, array_leaves
+from graders.remote import RemotePlace, RemoteSubject, StudentProcess, dumps
+from graders.subject import LocalSubject, Subject
+
+STRUCTURAL = ("program", "collectives")
+"""The probes whose answers a program can confirm."""
+
+LOOPS = ("scan", "while")
+DRAWS = ("random_", "threefry", "shuffle")  # they become loops and iotas of their own
+COUNTS_ITSELF = ("argmax", "argmin", "sort", "top_k", "eye", "approx_top_k")  # with an iota
+GROWTH = 1.2
+"""Programs of as many equations may differ in operations by this factor: axes of size 1, say."""
+LARGEST = 12
+"""Operations of a program for each of its equations, at most, where nothing is drawn."""
+
+
+class Processes(Protocol):
+    """Where clean processes come from."""
+
+    def new_process(self) -> StudentProcess:
+        """A process in which nothing has run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the solution's program computes; no outputs where right answers may differ in them."""
+
+    outputs: list[Any] | None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a student's process has said of the structure of an answer."""
+
+    name: str
+    request: Request
+    value: Any
+
+
+class References:
+    """What the author's solutions compute at the observations that a program can confirm."""
+
+    def __init__(self, stage: Stage) -> None:
+        """`stage` is the lesson as it ran in this process."""
+        self.solutions = {
+            name: stage.namespaces[check.index].get(name)
+            for check in stage.lesson.checks
+            for name in bound_names(stage.lesson.exercises[str(check.check)].tree)
+        }
+        self.known: dict[bytes, Reference | None] = {}
+
+    def of(self, name: str, request: Request) -> Reference | None:
+        """What the solution's program computes; None where it has none."""
+        key = hashlib.sha256(dumps((name, request))).digest()
+        if key not in self.known:
+            self.known[key] = self._found(name, request)
+        return self.known[key]
+
+    def _found(self, name: str, request: Request) -> Reference | None:
+        solution: Subject = LocalSubject(self.solutions.get(name), name, request.steps)
+        content, arrays = solution.send(_export_of(request)).value, _arrays(request)
+        if content is None:
+            return None
+        if any(map(is_key, arrays)):  # other right answers may draw other numbers
+            return Reference(None)
+        outputs = LocalSubject(Program(content), name).call(*arrays)
+        return None if outputs.error else Reference(_numbers(outputs.value))
+
+
+class Confirmer:
+    """Compares what one submission claims with its programs, which run in a clean process."""
+
+    def __init__(self, references: References, processes: Processes) -> None:
+        self.references, self.processes = references, processes
+        self.clean: StudentProcess | None = None
+
+    def hold(self, claims: Sequence[Claim], place: RemotePlace) -> bool:
+        """Whether the answers in `place` export programs that have what is claimed of them."""
+        sizes: dict[tuple, Sizes] = {}
+        for claim in claims:
+            steps = claim.request.steps
+            same = sizes.setdefault((claim.name, len(steps), *map(id, steps)), Sizes())
+            sent = RemoteSubject(place, claim.name, steps).send(_export_of(claim.request)).value
+            if not self._holds(claim, sent if type(sent) is bytes else b"", same):
+                return False
+        return True
+
+    def _holds(self, claim: Claim, content: bytes, sizes: Sizes) -> bool:
+        reference = self.references.of(claim.name, claim.request)
+        if reference is None:
+            return True
+        program, arrays = self._loaded(content), _arrays(claim.request)
+        if program is None:
+            return False
+        if reference.outputs is not None:
+            outputs = program.call(*arrays)
+            if outputs.error or not _alike(_numbers(outputs.value), reference.outputs):
+                return False
+        if claim.request.probe == "collectives":
+            return program.observe("collectives", *arrays).value == claim.value
+        found = program.observe("operations").value
+        return isinstance(found, dict) and sizes.agree(claim.value, found)
+
+    def close(self) -> None:
+        """Ends the clean process."""
+        if self.clean is not None:
+            self.clean.kill()
+            self.clean = None
+
+    def _loaded(self, content: bytes) -> Subject | None:
+        """The program in a process in which no code of the student's has run."""
+        if self.clean is None or self.clean.over:
+            self.clean = self.processes.new_process()
+        number = self.clean.ask("load", content, len(jax.devices()))
+        return RemotePlace(self.clean, number).subject("program") if type(number) is int else None
+
+
+class Sizes:
+    """What one answer has said of the sizes of its program, beside the operations that it has."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []  # equations, as claimed, and operations
+
+    def agree(self, claim: dict, operations: Mapping[str, int]) -> bool:
+        """Whether a program of these operations can be the claimed one, and its size the claimed.
+
+        What is claimed to be as long for other inputs has about as many operations for them.
+        """
+        equations, total = claim["equations"], sum(operations.values())
+        alike = [other for same, other in self.seen if same == equations]
+        self.seen.append((equations, total))
+        even = all(max(total, other) <= GROWTH * min(total, other) + 2 for other in alike)
+        return even and _plausible(claim["primitives"], equations, operations)
+
+
+def _plausible(
+    primitives: Mapping[str, int], equations: int, operations: Mapping[str, int]
+) -> bool:
+    loops = sum(primitives.get(name, 0) for name in LOOPS)
+    products, draws = primitives.get("dot_general", 0), _any(primitives, DRAWS)
+    if operations.get("dot_general", 0) > products:
+        return False
+    if bool(operations.get("dot_general")) != bool(products):
+        return False
+    if loops and not operations.get("while"):
+        return False
+    if draws:
+        return True
+    if operations.get("while") and not loops:
+        return False
+    counts = "iota" in primitives or _any(primitives, COUNTS_ITSELF)
+    if operations.get("iota") and not counts:
+        return False
+    return sum(operations.values()) <= LARGEST * (equations + 2)
+
+
+def _any(primitives: Mapping[str, int], beginnings: Sequence[str]) -> bool:
+    return any(name.startswith(tuple(beginnings)) for name in primitives)
+
+
+def _arrays(request: Request) -> list[Any]:
+    every = jax.tree.leaves(request.args)
+    return [every[i] for i in array_leaves(request.args, request.options.get("static_argnums", ()))]
+
+
+def _numbers(outputs: Any) -> list[Any]:
+    return [leaf.data if isinstance(leaf, Leaf) else leaf for _, leaf in leaves(outputs)]
+
+
+def _alike(found: Sequence[Any], meant: Sequence[Any]) -> bool:
+    return len(found) == len(meant) and all(map(_close, found, meant))
+
+
+def _close(found: Any, meant: Any) -> bool:
+    if not isinstance(found, np.ndarray) or not isinstance(meant, np.ndarray):
+        return type(found) is type(meant)
+    if found.shape != meant.shape:
+        return False
+    found, meant = (np.asarray(one, np.complex128) for one in (found, meant))
+    scale = np.max(np.abs(meant[np.isfinite(meant)]), initial=1e-3)
+    return bool(np.allclose(found, meant, rtol=1e-2, atol=1e-3 * scale, equal_nan=True))
+
+
+class ClaimedPlace(RemotePlace):
+    """A namespace in a worker that keeps what is claimed about the structure of its answers."""
+
+    def __init__(self, process: StudentProcess) -> None:
+        super().__init__(process)
+        self.claims: list[Claim] = []
+
+    def subject(self, name: str) -> Subject:
+        found = super().subject(name)
+        return _Claiming(self, name) if isinstance(found, RemoteSubject) else found
+
+    def taken(self) -> list[Claim]:
+        """The claims since this was asked last."""
+        claims, self.claims = self.claims, []
+        return claims
+
+
+class _Claiming(RemoteSubject):
+    """An answer whose claims are kept by its place."""
+
+    place: ClaimedPlace
+
+    def send(self, request: Request) -> Result:
+        result = super().send(request)
+        if request.probe in STRUCTURAL and not result.error:
+            self.place.claims.append(Claim(self.name, request, result.value))
+        return result
+
+    def extended(self, step: Step) -> _Claiming:
+        return _Claiming(self.place, self.name, (*self.steps, step))
+
+
+def _export_of(request: Request) -> Request:
+    static = request.options.get("static_argnums", ())
+    return replace(request, probe="exported", options={"static_argnums": static})

@@ -1,0 +1,70 @@
+"""The student's function as an exported program: what another process can run, and read.
+
+The program is StableHLO in the serialized form of `jax.export`. It takes the arrays among the
+arguments, in the order of `jax.tree.leaves`, and returns the leaves of the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+from graders.probes.programs import nothing_cached
+
+_OPERATION = re.compile(r"(?<![#!])\bstablehlo\.(\w+)|\b(call) @")
+
+
+def exported(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -> bytes:
+    """The program of `function` at these arguments; what is no array is a constant of it.
+
+    Raises:
+        Exception: `jax.export` cannot carry it; a callback to Python, for instance.
+    """
+    places = array_leaves(args, static_argnums)
+    leaves, tree = jax.tree.flatten(args)
+
+    def flat(*arrays: Any) -> list[Any]:
+        for place, array in zip(places, arrays, strict=True):
+            leaves[place] = array
+        return jax.tree.leaves(function(*jax.tree.unflatten(tree, leaves)))
+
+    with nothing_cached():
+        program = export.export(jax.jit(flat))(*(leaves[place] for place in places))
+    return bytes(program.serialize())
+
+
+def array_leaves(args: Sequence[Any], static_argnums: Sequence[int] = ()) -> list[int]:
+    """Which of `jax.tree.leaves(args)` are arrays or numbers, static arguments apart."""
+    leaves = [
+        (leaf, position in static_argnums)
+        for position, arg in enumerate(args)
+        for leaf in jax.tree.leaves(arg)
+    ]
+    return [place for place, (leaf, static) in enumerate(leaves) if _is_array(leaf) and not static]
+
+
+def _is_array(leaf: Any) -> bool:
+    numbers = isinstance(leaf, int | float | complex) and not isinstance(leaf, bool)
+    return numbers or isinstance(leaf, np.ndarray | np.generic | jax.Array)
+
+
+class Program:
+    """An exported program, to be called with the arrays that it takes."""
+
+    def __init__(self, content: bytes) -> None:
+        self.exported = export.deserialize(bytearray(content))
+
+    def __call__(self, *arrays: Any) -> Any:
+        return self.exported.call(*arrays)
+
+
+def operations(program: Program) -> dict[str, int]:
+    """How often each StableHLO operation stands in the text of the program, calls included."""
+    text = program.exported.mlir_module()
+    return dict(Counter(name or call for name, call in _OPERATION.findall(text)))

@@ -1,0 +1,221 @@
+"""What a student's process says of a program counts where the program that it exports agrees."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import nbformat
+import pytest
+
+from graders.author.build import RELEASE, build_sources, built
+from graders.author.source import read_lesson
+from graders.classroom.draft import Draft
+from graders.diagnosis.semantics import UNCONFIRMED
+from graders.grading.confirmation import Sizes
+from graders.grading.examiner import WRONG, Examiner, Outcome
+from graders.sandbox.process import Sandbox
+from graders.tests.fixture_lesson import make_course
+
+LESSON = '''\
+"""A lesson for the tests."""
+
+# %% [markdown]
+# # 0 · Tiny
+
+# %%
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec as P
+from graders import check_collectives, check_primitives, check_values, lesson_devices
+
+mesh = jax.make_mesh(
+    (8,), ("data",), devices=lesson_devices()[:8], axis_types=(jax.sharding.AxisType.Auto,)
+)
+split = NamedSharding(mesh, P("data"))
+
+EXERCISE total
+def total(x):
+    """The running sums of `x`, by scan."""
+    ### BEGIN SOLUTION
+    return jax.lax.scan(lambda sum, item: (sum + item, sum + item), jnp.float32(0), x)[1]
+    ### END SOLUTION
+
+CHECK total
+check_values(total, np.cumsum, [(np.ones(5, np.float32),)])
+check_primitives(total, np.ones(5, np.float32), requires=["scan"],
+                 same_size_for=[(np.ones(9, np.float32),)])
+
+EXERCISE mean
+def mean(x):
+    """The mean over all devices."""
+    ### BEGIN SOLUTION
+    return jnp.mean(x)
+    ### END SOLUTION
+
+CHECK mean
+data = jax.device_put(np.arange(16, dtype=np.float32), split)
+check_values(mean, np.mean, [(np.arange(16, dtype=np.float32),)])
+check_collectives(mean, data, exactly={"all-reduce": 1})
+'''
+HEADING = """\
+# %% [markdown]
+# ## 0.1 An exercise
+# **Exercise** · 5 minutes · difficulty 1 of 5
+
+# %% exercise="NAME"
+"""
+HINTS = """\
+# %% [markdown] hints="NAME"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Look it up.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `jax`
+# </details>
+
+# %% check="NAME" points=2
+"""
+for marker, expanded in (("EXERCISE", HEADING), ("CHECK", HINTS)):
+    LESSON = re.sub(rf"{marker} (\w+)\n", lambda m: expanded.replace("NAME", m[1]), LESSON)  # noqa: B023
+WRONG_ENTRIES = """\
+# %% wrong="total" says="x"
+total = 1
+"""
+RIGHT_ENTRIES = """\
+# %% right="total"
+def total(x):
+    return x
+"""
+
+# Right in their numbers and not in their structure, and the process lies about the structure.
+LOOP = """
+def total(x):
+    sums, sum = [], jnp.float32(0)
+    for item in x:
+        sum = sum + item
+        sums.append(sum)
+    return jnp.stack(sums)
+"""
+ALONE = """
+@jax.jit
+def mean(x):
+    x = jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P()))
+    return jnp.mean(x)
+"""
+PATCH = """
+import graders.probes
+<real> = graders.probes.PROBES["<probe>"]
+graders.probes.PROBES["<probe>"] = lambda function, *args, **options: <value>
+"""
+CLAIM = "{**real(function, *args, **options), 'primitives': {'scan': 1}, 'equations': 3}"
+SHIFTED = """real(
+    lambda x: jax.lax.scan(lambda sum, item: (sum + item, sum), jnp.float32(0), x)[1], *args
+)"""
+FORGERIES = {
+    "a claim about primitives": ("total", LOOP, ("program", CLAIM)),
+    "a claim about collectives": ("mean", ALONE, ("collectives", "{'all-reduce': 1}")),
+}
+TRUE = {
+    "total": "import functools\n@jax.jit\ndef total(x):\n    return jax.lax.scan("
+    "lambda c, i: (c + i, c + i), jnp.zeros(()), x)[1]",
+    "mean": "def mean(x):\n    return jnp.sum(x) / x.size",
+}
+
+Examine = Callable[..., dict[str, Outcome]]
+
+
+@pytest.fixture(scope="module")
+def examine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examine]:
+    root = make_course(tmp_path_factory.mktemp("course"), LESSON)
+    folder = root / "solutions/00_tiny"
+    (folder / "wrong.py").write_text(WRONG_ENTRIES)
+    (folder / "right.py").write_text(RIGHT_ENTRIES)
+    build_sources(root)
+    lesson = read_lesson(folder)
+    released = built(root, [lesson])[RELEASE / "00_tiny/00_tiny.ipynb"].decode()
+    examiner = Examiner(lesson)
+    with Sandbox(tmp_path_factory.mktemp("compiled"), seconds=60) as sandbox:
+
+        def examined(**answers: str) -> dict[str, Outcome]:
+            draft = Draft(lesson, nbformat.reads(released, as_version=4))
+            draft.solve()
+            for exercise, source in answers.items():
+                draft.put(exercise, source, earns=True)
+            return examiner.examine(draft.notebook.cells, sandbox).outcomes
+
+        yield examined
+
+
+def patch(probe: str, value: str) -> str:
+    """Code that has a probe say `value`; in it `real` is the probe as it was."""
+    real = f"real_{probe}"
+    meant = {"<probe>": probe, "<value>": value.replace("real", real), "<real>": real}
+    return re.sub("<[a-z]+>", lambda found: meant[found[0]], PATCH)
+
+
+def test_true_claims_are_confirmed(examine: Examine) -> None:
+    assert {name: one.words for name, one in examine(**TRUE).items() if not one.passed} == {}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_without_the_forgery_the_answer_is_rejected(examine: Examine, name: str) -> None:
+    exercise, source, _ = FORGERIES[name]
+    outcome = examine(**{exercise: source})[f"{exercise}_check"]
+    assert not outcome.passed
+    assert UNCONFIRMED.diagnosis not in outcome.words
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_claim_earns_nothing(examine: Examine, name: str) -> None:
+    exercise, source, (probe, value) = FORGERIES[name]
+    outcome = examine(**{exercise: source + patch(probe, value)})[f"{exercise}_check"]
+    assert outcome.kind == WRONG
+    assert UNCONFIRMED.diagnosis in outcome.words
+
+
+def test_a_program_of_something_else_earns_nothing(examine: Examine) -> None:
+    outcome = examine(total=LOOP + patch("program", CLAIM) + patch("exported", SHIFTED))[
+        "total_check"
+    ]
+    assert UNCONFIRMED.diagnosis in outcome.words
+
+
+@pytest.mark.parametrize("sent", ["b'no program'", "b''", "None", "real(lambda x: x, 1.0)"])
+def test_what_is_no_program_of_the_answer_earns_nothing(examine: Examine, sent: str) -> None:
+    found = examine(total=LOOP + patch("program", CLAIM) + patch("exported", sent))
+    assert UNCONFIRMED.diagnosis in found["total_check"].words
+
+
+PLAIN = {"primitives": {"add": 4}, "equations": 4}
+
+
+@pytest.mark.parametrize(
+    ("claim", "operations", "agrees"),
+    [
+        (PLAIN, {"add": 4, "constant": 2}, True),
+        (PLAIN, {"add": 400}, False),
+        (PLAIN, {"add": 4, "while": 1}, False),
+        (PLAIN, {"add": 4, "dot_general": 1}, False),
+        (PLAIN, {"add": 4, "iota": 1}, False),
+        ({"primitives": {"scan": 1}, "equations": 4}, {"add": 4}, False),
+        ({"primitives": {"scan": 1}, "equations": 4}, {"add": 4, "while": 1}, True),
+        ({"primitives": {"dot_general": 1}, "equations": 4}, {"dot_general": 2}, False),
+        ({"primitives": {"dot_general": 1}, "equations": 4}, {"add": 2}, False),
+        ({"primitives": {"random_bits": 1}, "equations": 1}, {"while": 2, "iota": 9}, True),
+        ({"primitives": {"argmax": 1}, "equations": 1}, {"iota": 1, "reduce": 1}, True),
+    ],
+)
+def test_what_primitives_can_become(claim: dict, operations: dict, agrees: bool) -> None:
+    assert Sizes().agree(claim, operations) == agrees
+
+
+def test_a_program_that_grows_is_not_as_long_as_before() -> None:
+    sizes = Sizes()
+    assert sizes.agree(PLAIN, {"add": 10})
+    assert sizes.agree(PLAIN, {"add": 11})
+    assert not sizes.agree(PLAIN, {"add": 18})
+    assert sizes.agree({"primitives": {"add": 8}, "equations": 8}, {"add": 18})

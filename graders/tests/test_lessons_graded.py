@@ -1,0 +1,69 @@
+"""Wrong and right answers of the lessons get the marks in the sandbox that they get beside us."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from graders.author import entries
+from graders.author.build import RELEASE, built
+from graders.author.cells import Entry, Lesson
+from graders.author.entries import Stage
+from graders.author.source import read_lesson
+from graders.classroom.draft import Draft
+from graders.grading import workplace
+from graders.grading.engine import Settings
+from graders.place import LocalPlace
+from graders.root import course_root
+
+LESSONS = [path.name for path in sorted((course_root() / "solutions").glob("[0-9]*"))]
+
+
+def submissions(lesson: Lesson) -> Iterator[list[Entry]]:
+    """Submissions that together hold every right and every wrong answer, one for each exercise."""
+    for answers in (lesson.right, lesson.wrong):
+        by_exercise: dict[str, list[Entry]] = {}
+        for entry in answers:
+            by_exercise.setdefault(entry.exercise, []).append(entry)
+        for row in zip_longest(*by_exercise.values()):
+            yield [entry for entry in row if entry]
+
+
+def marks_here(stage: Stage, answers: Sequence[Entry]) -> dict[str, bool]:
+    """Whether each check passes, judged in this process; the solutions stand in for the rest."""
+    marks = {str(c.grade_id): stage.solutions[c.index].passed for c in stage.lesson.checks}
+    for entry in answers:
+        verdicts = entries.try_entry(stage, entry).verdicts
+        checks = stage.checks_of(entry.exercise)
+        marks |= {str(c.grade_id): v.passed for c, v in zip(checks, verdicts, strict=True)}
+    return marks
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        pytest.param("01_arrays", 1, id="short"),
+        *(pytest.param(name, 1000, id=name, marks=pytest.mark.long) for name in LESSONS),
+    ],
+)
+def test_marks_are_the_same_in_the_sandbox(name: str, most: int, tmp_path: Path) -> None:
+    root = course_root()
+    lesson = read_lesson(root / "solutions" / name)
+    released = built(root, [lesson])[RELEASE / name / f"{name}.ipynb"].decode()
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    with workplace.opened(Settings(root), name, tmp_path) as place:
+        stage = entries.run(lesson, LocalPlace())
+        for answers in list(submissions(lesson))[:most]:
+            draft = Draft(lesson, nbformat.reads(released, as_version=4))
+            draft.solve()
+            for entry in answers:
+                draft.put_entry(entry)
+            found = place.examiner.examine(draft.notebook.cells, place.processes)
+            got = {check: outcome.passed for check, outcome in found.outcomes.items()}
+            said = {check: one.words for check, one in found.outcomes.items() if not one.passed}
+            assert got == marks_here(stage, answers), said
