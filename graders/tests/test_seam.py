@@ -23,6 +23,7 @@ from graders.observation import Error, Request, Result, Step
 from graders.place import LocalPlace, Place, execute
 from graders.plain import Leaf
 from graders.probes import PROBES
+from graders.probes.exports import Program
 from graders.remote import RemotePlace, RemoteProcess
 from graders.replies import COUNTS, FORMS, checked, conforms
 from graders.subject import Subject
@@ -414,6 +415,9 @@ def test_every_probe_has_a_form_that_its_replies_have() -> None:
         args = {"traces": ([(x,)],), "parameters": ()}.get(probe, (x,))
         place = LocalPlace()
         place.run("import jax\nanswer = jax.jit(lambda x: 2 * x)", "<answer>")
+        if probe == "operations":  # it reads an exported program
+            exported = place.subject("answer").observe("exported", x).value
+            place.namespace["answer"] = Program(exported)
         found = place.subject("answer").observe(probe, *args, **options.get(probe, {}))
         assert conforms(found.value, form), (probe, found)
         assert not conforms({"other": found.value}, form)
