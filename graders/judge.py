@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from graders import sheet
+from graders import messages, sheet
 from graders.failure import Cause, CheckFailed, Finding
 from graders.place import Place, execute
 
@@ -73,7 +73,7 @@ class Sitting:
 
     def reject(self, cause: Cause) -> Verdict:
         """The verdict on an answer that meets all that the cell asks, refused for `cause`."""
-        requirement = self.sheet.begin("confirmed", self.sheet.exercise)
+        requirement = self.sheet.begin(messages.CONFIRMED, self.sheet.exercise)
         self.failure = self.sheet.fail(requirement, Finding(cause))
         return Verdict(self.sheet, self.failure)
 

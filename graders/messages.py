@@ -24,7 +24,6 @@ REQUIREMENTS = {
     "check_sharding": "leaves each part of the result on the right device",
     "check_collectives": "sends between devices what must be sent, and no more",
     "check_training": "learns, and the same each time",
-    "confirmed": "is the program that its process says it is",
     "check_donates": "hands on the memory of what it replaces",
     "check_answer": "is right",
 }
@@ -56,6 +55,8 @@ STALE = Finding(
 )
 
 BEHIND = "not yet checked"
+CONFIRMED = "is the program that its process says it is"
+"""What grading demands beyond the checks of a cell."""
 
 
 def requirement(verb: str, about: str = "", hidden: bool = False) -> str:
