@@ -412,7 +412,7 @@ def test_every_probe_has_a_form_that_its_replies_have() -> None:
         "draws": {"key": 0, "others": [x]},
     }
     for probe, form in FORMS.items():
-        args = {"traces": ([(x,)],), "parameters": ()}.get(probe, (x,))
+        args = {"traces": ([(x,)],), "parameters": (), "operations": ()}.get(probe, (x,))
         place = LocalPlace()
         place.run("import jax\nanswer = jax.jit(lambda x: 2 * x)", "<answer>")
         if probe == "operations":  # it reads an exported program
