@@ -22,6 +22,7 @@ from graders.probes import ON_ANYTHING, PROBES
 from graders.surroundings import Through, body_of
 
 LONGEST_MESSAGE, LONGEST_LINE, MOST_CHARACTERS = 2000, 120, 10_000_000
+LESS_OPTIMISED = "jax_disable_most_optimizations"
 EXACT = frozenset({"cpu"})  # the platforms whose products are exact by default
 TRUSTED = (os.path.dirname(os.path.abspath(__file__)), sys.prefix, sys.base_prefix, "<frozen")
 
@@ -72,12 +73,12 @@ class Request:
 def observe(target: Any, request: Request) -> Result:
     """The result of the request's probe on `target`; no exception of the student's escapes.
 
-    Products of float32 are exact, on a TPU and a GPU too. What the student's code prints or warns
-    meanwhile is kept off the page. Only the interrupt from the keyboard ends an observation from
-    outside.
+    Products of float32 are exact, on a TPU and a GPU too, and programs are compiled quickly. What
+    the student's code prints or warns meanwhile is kept off the page. Only the interrupt from the
+    keyboard ends an observation from outside.
     """
     wide = jax.enable_x64(True) if request.x64 else contextlib.nullcontext()
-    with quiet(), exact_products(), wide:
+    with quiet(), exact_products(), quick_compilation(), wide:
         try:
             found = _follow(target, request.steps)
             if request.probe not in ON_ANYTHING and not callable(found):
@@ -104,6 +105,22 @@ def exact_products() -> Any:
     if jax.default_backend() in EXACT:
         return contextlib.nullcontext()
     return jax.default_matmul_precision("highest")
+
+
+@contextlib.contextmanager
+def quick_compilation() -> Iterator[None]:
+    """A block whose programs are compiled in half of the time, and optimised less by LLVM.
+
+    A check compiles many programs and runs each a few times on small arrays. JAX's cache of
+    programs does not know the setting: one that exists is used as it is, and one that a check has
+    made goes on to be used behind it, for arguments of the same shapes.
+    """
+    before = jax.config.read(LESS_OPTIMISED)
+    jax.config.update(LESS_OPTIMISED, True)
+    try:
+        yield
+    finally:
+        jax.config.update(LESS_OPTIMISED, before)
 
 
 class NotAFunction(Exception):

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from graders import describe, messages, sheet
 from graders.diagnosis import errors
 from graders.failure import Cause, Finding, Rejected
-from graders.observation import Error, Result, exact_products
+from graders.observation import Error, Result, exact_products, quick_compilation
 from graders.probes.answers import parameters
 from graders.subject import Subject, subject
 
@@ -27,7 +27,7 @@ def check(judge: Callable[..., str | None]) -> Callable[..., None]:
         page, answer = sheet.current(), subject(answer)
         requirement = page.begin(judge.__name__, answer.name, about)
         try:
-            with exact_products():  # for oracles that are written with JAX
+            with exact_products(), quick_compilation():  # for oracles that are written with JAX
                 reason = judge(answer, *args, **kwargs)
         except Rejected as rejected:
             failure = page.fail(requirement, rejected.finding)

@@ -19,10 +19,10 @@ def draws(function: Callable, *args: Any, key: int, others: Sequence[Any]) -> di
     the checker remembers which have been used.
     """
     return {
-        "reused": _is_reused(function, args),
         "first": plain(function(*_fresh(args))),
         "again": plain(function(*_fresh(args))),
         "others": [plain(function(*_fresh(_with(args, key, other)))) for other in others],
+        "reused": _is_reused(function, args, key),
     }
 
 
@@ -42,10 +42,24 @@ def _fresh_key(leaf: Any) -> Any:
     return leaf
 
 
-def _is_reused(function: Callable, args: Sequence[Any]) -> bool:
+def _is_reused(function: Callable, args: Sequence[Any], key: int) -> bool:
+    """Whether the checker objects to the function's trace; to its run, where it has no trace.
+
+    Under the checker no program is taken from JAX's caches: a run compiles them all once more.
+    """
+
+    def of_key(given: Any) -> Any:
+        return function(*_with(_fresh(args), key, given))
+
+    def used_twice(used: Callable) -> bool:
+        try:
+            with jax.debug_key_reuse(True):
+                used(_fresh_key(args[key]))
+        except jax.errors.KeyReuseError:
+            return True
+        return False
+
     try:
-        with jax.debug_key_reuse(True):
-            function(*_fresh(args))
-    except jax.errors.KeyReuseError:
-        return True
-    return False
+        return used_twice(jax.jit(of_key).trace)
+    except Exception:
+        return used_twice(of_key)

@@ -100,6 +100,10 @@ WRONG: dict[str, tuple[Any, str]] = {
         lambda key: jax.lax.scan(lambda c, _: (c, jax.random.normal(key)), 0.0, None, length=5)[1],
         "a key is used twice",
     ),
+    "reused by code that has no trace": (
+        lambda key: [jax.random.normal(key) for _ in range(2 + int(jax.random.bits(key)) % 2)],
+        "a key is used twice",
+    ),
     "a key of its own": (
         lambda key: jax.random.normal(jax.random.key(0), (5,)),
         "the numbers do not depend on the key",
@@ -136,6 +140,21 @@ WRONG: dict[str, tuple[Any, str]] = {
         "[0] and [1] are the same numbers, scaled or shifted",
     ),
 }
+
+
+def test_the_reuse_checker_has_nothing_compiled_a_second_time() -> None:
+    """A program that is compiled under the checker is not the one that is compiled without."""
+    events: list[str] = []
+
+    def listener(event: str, *_: Any, **__: Any) -> None:
+        events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        check_keys(lambda key: jax.random.laplace(key, (7, 11)), KEY)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+    assert sum("backend_compile" in event for event in events) == 1
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -191,7 +191,7 @@ def standardised(init, key, sizes):
 key = jax.random.key(8)
 shapes = [{"w": "6 5", "b": "5"}, {"w": "5 4", "b": "4"}, {"w": "4 3", "b": "3"}]
 check_shape(init_mlp, key, (6, 5, 4, 3), returns=shapes)
-check_keys(init_mlp, key, (5, 5, 5, 5))
+check_keys(init_mlp, key, (6, 5, 4, 3))
 check_distribution(
     through(first_weights, init_mlp),
     key,
@@ -205,13 +205,13 @@ check_distribution(
 )
 check_values(
     through(all_biases, init_mlp),
-    [[np.zeros(5), np.zeros(4)]],
-    [(key, (3, 5, 4))],
+    [[np.zeros(5), np.zeros(4), np.zeros(3)]],
+    [(key, (6, 5, 4, 3))],
     about="the biases",
 )
 ### BEGIN HIDDEN TESTS
 check_distribution(
-    through(standardised, init_mlp), key, (50, 100, 200), cdf=norm(0, 1).cdf, about="every layer"
+    through(standardised, init_mlp), key, (400, 100, 50), cdf=norm(0, 1).cdf, about="every layer"
 )
 ### END HIDDEN TESTS
 
@@ -366,6 +366,7 @@ check_values(
 sizes = (784, 256, 128, 10)
 
 
+@partial(jax.jit, static_argnames="sizes")
 def new_params(key, sizes):
     he = jax.nn.initializers.he_normal()
     keys = jax.random.split(key, len(sizes) - 1)
@@ -628,7 +629,7 @@ check_primitives(
 # ### The whole training
 # **Exercise** · 12 minutes · difficulty 4 of 5
 #
-# `train(key, params, x, y, optimizer, epochs, batch_size)` minimises the given `loss_fn` and returns `(params, losses)`; `losses` has a row for each epoch and a column for each step. Each epoch visits the images in another random order that `key` decides, each at most once; the few that do not fill a last batch are left out of that epoch. The optimizer's state lives through all epochs. The check trains on the real images, two epochs with batches of 256, and wants 96 per cent on the test images (the worst of eight runs of ours reached 96.8); it takes a few seconds. One of its lines trains with a learning rate of zero. Why?
+# `train(key, params, x, y, optimizer, epochs, batch_size)` minimises the given `loss_fn` and returns `(params, losses)`; `losses` has a row for each epoch and a column for each step. Each epoch visits the images in another random order that `key` decides, each at most once; the few that do not fill a last batch are left out of that epoch. The optimizer's state lives through all epochs. The check trains on the real images, one epoch with batches of 128, and wants 94 per cent on the test images (the worst of eight runs of ours reached 95.6); it takes a few seconds. One of its lines trains with a learning rate of zero. Why?
 
 # %% exercise="train"
 def train(
@@ -701,7 +702,7 @@ def of_shape(train, key, params, x, y, epochs, batch_size):
 
 def on_mnist(train, key, params, pixels, digits):
     x = jnp.asarray(pixels, jnp.float32).reshape(-1, 784) / 255
-    return train(key, params, x, digits, optax.adam(2e-3), 2, 256)
+    return train(key, params, x, digits, optax.adam(1e-3), 1, 128)
 
 
 def right_digits(result):
@@ -749,15 +750,15 @@ check_training(
     losses=lambda result: result[1].ravel(),
     falls_to=0.3,
     score=right_digits,
-    at_least=0.96,
+    at_least=0.94,
     twice=False,  # the line above has tried it
 )
 ### BEGIN HIDDEN TESTS
 check_values(
     through(of_shape, train),
-    [np.array([1, 4]), np.array([2, 1])],
-    [(key, start, x[:9], y[:9], 1, 2), (key, start, x[:9], y[:9], 2, 5)],
-    about="one epoch, and one step",
+    [np.array([1, 1])],
+    [(key, start, x[:9], y[:9], 1, 5)],
+    about="one epoch of one step",
 )
 ### END HIDDEN TESTS
 
@@ -816,6 +817,7 @@ plt.show()
 # Entry $(i, j)$ of `confusion_matrix(y, predicted, classes)` is the number of examples of class $i$ that were taken for $j$, as an integer. No Python loop, no `scan`. Labels may come as bytes, as they do in MNIST; counts go beyond 255.
 
 # %% exercise="confusion_matrix"
+@partial(jax.jit, static_argnames="classes")
 def confusion_matrix(y, predicted, classes: int) -> Int[Array, "classes classes"]:
     """How often class i (row) was taken for class j (column); `y` and `predicted` are integers."""
     ### BEGIN SOLUTION
@@ -952,12 +954,12 @@ check_values(
     sweep([{"w": "3 6", "b": "6"}, {"w": "6 2", "b": "2"}], "5 3", key, 0.5, False, count=1),
     about="train=False",
 )
-check_keys(through(ones_through, mlp_dropout), key, 0.5, 6, rows=True)
+check_keys(through(ones_through, mlp_dropout), key, 0.5, 60, rows=True)
 check_distribution(
     through(ones_through, mlp_dropout),
     key,
     0.5,
-    500,
+    60,
     cdf=share(0.25, 1),
     mistakes={
         "the survivors are not scaled up: the expectation shrinks": share(0.25, 0.25),
@@ -971,7 +973,7 @@ check_distribution(
     through(ones_through, mlp_dropout),
     key,
     0.2,
-    500,
+    60,
     cdf=share(0.64, 1),
     mistakes={"`rate` is taken for the probability to stay": share(0.04, 16)},
     about="another rate",
@@ -1086,6 +1088,7 @@ print("median of the 32:", np.median(sizes_of_gradients), "largest:", sizes_of_g
 # Move each pixel by `epsilon` along the *sign* of the loss's gradient by it (a slope of exactly zero moves nothing), then cut to the range of an image, 0 to 1.
 
 # %% exercise="adversarial"
+@partial(jax.jit, static_argnames="loss_fn")
 def adversarial(loss_fn, params, x: Float[Array, "batch features"], y, epsilon: float):
     """Images of the shape of `x`, each pixel at most `epsilon` away, with a higher loss."""
     ### BEGIN SOLUTION
@@ -1288,20 +1291,23 @@ check_values(
 ### END HIDDEN TESTS
 
 # %%
+momentum = optax.sgd(1e-3, momentum=0.9)
+
+
 def plain_step(params, opt_state, x, y):
     loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
-    updates, opt_state = optimizer.update(grads, opt_state)
+    updates, opt_state = momentum.update(grads, opt_state)
     return optax.apply_updates(params, updates), opt_state, loss
 
 
 batch = x_train[:128], y_train[:128]
 for name, f in {"without jit": plain_step, "with jit": jax.jit(plain_step)}.items():
-    carry, milliseconds = (params, opt_state), []
-    for _ in range(100):
+    carry, milliseconds = (params, momentum.init(params)), []
+    for _ in range(20):
         start = time.perf_counter()
         *carry, loss = jax.block_until_ready(f(*carry, *batch))
         milliseconds.append(1e3 * (time.perf_counter() - start))
-    plt.semilogy(range(1, 101), milliseconds, ".", label=name)
+    plt.semilogy(range(1, 21), milliseconds, ".", label=name)
     print(
         f"{name:12} first {milliseconds[0]:7.1f} ms, the others {np.mean(milliseconds[1:]):.2f} ms"
     )
