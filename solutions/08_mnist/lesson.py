@@ -37,7 +37,7 @@ from graders import (
     uniform,
 )
 
-devices = lesson_devices()
+devices = lesson_devices(4)
 
 # %% [markdown]
 # ## 8.0 From last time
@@ -170,7 +170,12 @@ def init_mlp(key: Key[Array, ""], sizes: tuple[int, ...]) -> list[dict]:
 # </details>
 
 # %% check="init_mlp" points=2
-from scipy.stats import norm
+from scipy.special import ndtr
+
+
+def bell(deviation):
+    """The cumulative distribution of normal numbers around 0."""
+    return lambda v: ndtr(v / deviation)
 
 
 def first_weights(init, key, sizes):
@@ -189,29 +194,29 @@ def standardised(init, key, sizes):
 
 
 key = jax.random.key(8)
-shapes = [{"w": "6 5", "b": "5"}, {"w": "5 4", "b": "4"}, {"w": "4 3", "b": "3"}]
-check_shape(init_mlp, key, (6, 5, 4, 3), returns=shapes)
-check_keys(init_mlp, key, (6, 5, 4, 3))
+shapes = [{"w": "6 5", "b": "5"}, {"w": "5 6", "b": "6"}, {"w": "6 5", "b": "5"}]
+check_shape(init_mlp, key, (6, 5, 6, 5), returns=shapes)
+check_keys(init_mlp, key, (6, 5, 6, 5))
 check_distribution(
     through(first_weights, init_mlp),
     key,
     (400, 100),
-    cdf=norm(0, (2 / 400) ** 0.5).cdf,
+    cdf=bell((2 / 400) ** 0.5),
     mistakes={
-        "the variance is taken for the standard deviation": norm(0, 2 / 400).cdf,
-        "the outputs are counted and not the inputs": norm(0, (2 / 100) ** 0.5).cdf,
-        "the weights are not scaled": norm(0, 1).cdf,
+        "the variance is taken for the standard deviation": bell(2 / 400),
+        "the outputs are counted and not the inputs": bell((2 / 100) ** 0.5),
+        "the weights are not scaled": bell(1),
     },
 )
 check_values(
     through(all_biases, init_mlp),
-    [[np.zeros(5), np.zeros(4), np.zeros(3)]],
-    [(key, (6, 5, 4, 3))],
+    [[np.zeros(5), np.zeros(6), np.zeros(5)]],
+    [(key, (6, 5, 6, 5))],
     about="the biases",
 )
 ### BEGIN HIDDEN TESTS
 check_distribution(
-    through(standardised, init_mlp), key, (400, 100, 50), cdf=norm(0, 1).cdf, about="every layer"
+    through(standardised, init_mlp), key, (400, 100, 50), cdf=bell(1), about="every layer"
 )
 ### END HIDDEN TESTS
 
@@ -270,7 +275,7 @@ check_values(mlp_forward, layer_by_layer, sweep(stack_of(4, 6, 3), "4", count=1)
 check_values(
     mlp_forward,
     layer_by_layer,
-    sweep(stack_of(3, 4, 5, 4, 6, 2), "2 1 3", count=1, seed=5)
+    sweep(stack_of(3, 4, 4, 4, 4, 2), "2 1 3", count=1, seed=5)
     + sweep(stack_of(3, 5, 2), "1 3", count=1, seed=6),
     about="five layers and more axes; a batch of one",
 )
@@ -629,7 +634,7 @@ check_primitives(
 # ### The whole training
 # **Exercise** · 12 minutes · difficulty 4 of 5
 #
-# `train(key, params, x, y, optimizer, epochs, batch_size)` minimises the given `loss_fn` and returns `(params, losses)`; `losses` has a row for each epoch and a column for each step. Each epoch visits the images in another random order that `key` decides, each at most once; the few that do not fill a last batch are left out of that epoch. The optimizer's state lives through all epochs. The check trains on the real images, one epoch with batches of 128, and wants 94 per cent on the test images (the worst of eight runs of ours reached 95.6); it takes a few seconds. One of its lines trains with a learning rate of zero. Why?
+# `train(key, params, x, y, optimizer, epochs, batch_size)` minimises the given `loss_fn` and returns `(params, losses)`; `losses` has a row for each epoch and a column for each step. Each epoch visits the images in another random order that `key` decides, each at most once; the few that do not fill a last batch are left out of that epoch. The optimizer's state lives through all epochs. The check trains on the first 20,000 images, one epoch with batches of 128, and wants 90 per cent on the test images (the worst of eight runs of ours reached 93.0). One of its lines trains with a learning rate of zero. Why?
 
 # %% exercise="train"
 def train(
@@ -745,12 +750,12 @@ check_training(
     through(on_mnist, train),
     key,
     new_params(jax.random.key(1), sizes),
-    mnist.x_train,
-    mnist.y_train,
+    mnist.x_train[:20_000],
+    mnist.y_train[:20_000],
     losses=lambda result: result[1].ravel(),
     falls_to=0.3,
     score=right_digits,
-    at_least=0.94,
+    at_least=0.9,
     twice=False,  # the line above has tried it
 )
 ### BEGIN HIDDEN TESTS
@@ -1291,18 +1296,18 @@ check_values(
 ### END HIDDEN TESTS
 
 # %%
-momentum = optax.sgd(1e-3, momentum=0.9)
+descent = optax.sgd(1e-3)
 
 
 def plain_step(params, opt_state, x, y):
     loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
-    updates, opt_state = momentum.update(grads, opt_state)
+    updates, opt_state = descent.update(grads, opt_state)
     return optax.apply_updates(params, updates), opt_state, loss
 
 
 batch = x_train[:128], y_train[:128]
 for name, f in {"without jit": plain_step, "with jit": jax.jit(plain_step)}.items():
-    carry, milliseconds = (params, momentum.init(params)), []
+    carry, milliseconds = (params, descent.init(params)), []
     for _ in range(20):
         start = time.perf_counter()
         *carry, loss = jax.block_until_ready(f(*carry, *batch))
@@ -1484,9 +1489,9 @@ def scheduled_adamw(peak: float, warmup: int, total: int, weight_decay: float):
 # %% check="scheduled_adamw" points=3
 def walk(make, peak, warmup, total, weight_decay, params):
     optimizer = make(peak, warmup, total, weight_decay)
-    opt_state, path = optimizer.init(params), []
+    update, opt_state, path = jax.jit(optimizer.update), optimizer.init(params), []
     for _ in range(total + 3):
-        updates, opt_state = optimizer.update(jnp.ones_like(params), opt_state, params)
+        updates, opt_state = update(jnp.ones_like(params), opt_state, params)
         params = params + updates
         path.append(params)
     return jnp.stack(path)
@@ -1685,7 +1690,7 @@ check_values(
 # %% [markdown]
 # ## 8.12 The step on all devices
 #
-# The data-parallel step of lesson 07, with an optimizer: parameters and state on every device, the batch cut along its first axis. (Where you have one processor, eight are simulated; it gets no faster.)
+# The data-parallel step of lesson 07, with an optimizer: parameters and state on every device, the batch cut along its first axis. (Where you have one processor, four are simulated. It gets no faster, on the contrary: they divide its cores, and an epoch on one of them took 1.1 s when this was written, where one device that has all the cores took 0.7 s.)
 
 # %%
 mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,))
