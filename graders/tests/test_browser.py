@@ -44,7 +44,6 @@ def checks() -> int:
     return sum(cell.metadata.get("nbgrader", {}).get("grade", False) for cell in notebook.cells)
 
 
-@pytest.mark.long  # until it has been seen to pass from end to end: then CI runs it too
 def test_a_lesson_from_the_first_click_to_the_feedback(browser, pictures, exchange, tmp_path):
     office = copy_of_the_course(tmp_path / "instructor", LESSON, f"solutions/{LESSON}")
     desk = copy_of_the_course(tmp_path / "student", LESSON)
