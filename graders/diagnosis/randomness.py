@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from graders.failure import Cause
 
+HISTOGRAM = "Compare a histogram of many draws with the density that is asked for."
+
 
 def reused() -> Cause:
     return Cause(
@@ -44,7 +46,9 @@ def coincide(one: str, other: str, how: str) -> Cause:
 
 
 def named(words: str) -> Cause:
-    return Cause(words, "Compare a histogram of many draws with the density that is asked for.")
+    if " key" in words:
+        return Cause(words, "Split the key, and give each draw one of its own.")
+    return Cause(words, HISTOGRAM)
 
 
 def not_numbers() -> Cause:
@@ -75,7 +79,4 @@ def moved(shift: float, scale: float) -> Cause:
 
 
 def other_distribution() -> Cause:
-    return Cause(
-        "the numbers follow another distribution",
-        "Compare a histogram of many draws with the density that is asked for.",
-    )
+    return Cause("the numbers follow another distribution", HISTOGRAM)

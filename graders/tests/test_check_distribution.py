@@ -74,11 +74,19 @@ def test_a_wrong_sampler_is_named(name: str) -> None:
     assert says in failed.diagnosis or says in failed.expected
 
 
-def test_a_mistake_that_is_given_is_named() -> None:
-    mistakes = {"the probability of dropping, where keeping is meant": stats.bernoulli(0.7).cdf}
+@pytest.mark.parametrize(
+    ("words", "next_step"),
+    [
+        ("the probability of dropping, where keeping is meant", "Compare a histogram"),
+        ("both draws come from one key", "Split the key"),
+    ],
+)
+def test_a_mistake_that_is_given_is_named(words: str, next_step: str) -> None:
     f, cdf, _ = WRONG["the other side of a coin"]
+    mistakes = {words: stats.bernoulli(0.7).cdf}
     failed = failure(check_distribution, f, KEY, cdf=cdf, mistakes=mistakes)
-    assert failed.diagnosis == "the probability of dropping, where keeping is meant"
+    assert failed.diagnosis == words
+    assert failed.next_step.startswith(next_step)
 
 
 def test_the_words() -> None:
