@@ -67,7 +67,7 @@ def _table(reports: Sequence[Report]) -> Table:
     for name in COLUMNS:
         total = sum(getattr(report.counts, name) for report in reports)
         table.add_column(name, justify="right", footer=str(total))
-    table.add_column("CPU seconds, cold", justify="right")
+    table.add_column("seconds, cold", justify="right")
     table.add_column("problems", justify="right", footer=str(sum(len(r.problems) for r in reports)))
     for report in reports:
         table.add_row(*_row(report), style="" if report.proved else "red")
@@ -76,4 +76,5 @@ def _table(reports: Sequence[Report]) -> Table:
 
 def _row(report: Report) -> list[Any]:
     counts = [str(getattr(report.counts, name)) for name in COLUMNS]
-    return [report.lesson, *counts, f"{report.seconds:.0f}", str(len(report.problems) or "none")]
+    seconds = f"{report.seconds:.0f}" if report.seconds else "not measured"
+    return [report.lesson, *counts, seconds, str(len(report.problems) or "none")]

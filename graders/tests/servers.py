@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ def served(
     `inside` is a command that runs the server's.
     """
     options = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
+    options.append(f"--ServerApp.port={_free_port()}")
     server = subprocess.Popen(
         [*inside, sys.executable, "-um", *module, *options],
         cwd=where,
@@ -70,6 +72,13 @@ def served(
     finally:
         _stop(server)
         reader.join()
+
+
+def _free_port() -> int:
+    """A port of its own: where two servers look at once, both find Jupyter's first one free."""
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return asked.getsockname()[1]
 
 
 def _stop(server: subprocess.Popen[str]) -> None:

@@ -416,6 +416,7 @@ def test_from_end_to_end(
     shown = capsys.readouterr().out
     assert all(f"{problem.path}:{problem.line}: " in shown for problem in report.problems)
     assert "Lessons verified" in shown
+    assert ("not measured" in shown) == (form == "short")
 
 
 def test_where_nobody_watches_the_end_of_a_lesson_is_a_line() -> None:

@@ -1316,7 +1316,7 @@ for name, f in {"without jit": plain_step, "with jit": jax.jit(plain_step)}.item
     print(
         f"{name:12} first {milliseconds[0]:7.1f} ms, the others {np.mean(milliseconds[1:]):.2f} ms"
     )
-plt.xlabel("step"), plt.ylabel("milliseconds"), plt.legend()
+plt.xticks((1, 5, 10, 15, 20)), plt.xlabel("step"), plt.ylabel("milliseconds"), plt.legend()
 plt.show()
 
 # %% [markdown]
