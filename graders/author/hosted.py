@@ -20,6 +20,7 @@ BRANCH = "main"
 ALT = "Open in Colab"
 # What comes with JAX, with graders and with any notebook.
 THERE = {"IPython", "graders", "jax", "jaxtyping", "numpy", "scipy", *sys.stdlib_module_names}
+IMPORTS = (ast.Import, ast.ImportFrom)
 MODULES = {"orbax-checkpoint": "orbax", "scikit-learn": "sklearn"}  # where the names differ
 
 SET_UP = """\
@@ -90,6 +91,13 @@ def imports(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules.add(node.module)
     return {module.split(".")[0] for module in modules}
+
+
+def import_statements(lesson: Lesson) -> list[str]:
+    """The imports of the lesson's cells, as they stand there, each once."""
+    trees = [cell.tree for cell in lesson.cells if cell.kind == "code"]
+    found = [node for tree in trees for node in tree.body]
+    return list(dict.fromkeys(ast.unparse(n) for n in found if isinstance(n, IMPORTS)))
 
 
 def known_libraries() -> dict[str, str]:

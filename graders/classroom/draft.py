@@ -1,10 +1,14 @@
 """A submission in the making: answers are put into the released notebook, and marks kept."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
+from graders.author.build import RELEASE, built
 from graders.author.cells import Entry, Lesson
 from graders.author.regions import SOLUTION, without_marks
 from graders.classroom.results import GRADED, UNREADABLE, Row
@@ -20,6 +24,12 @@ class Draft:
     content: bytes | None = None  # instead of the notebook
     file: str = ""  # the name of the notebook's file, where it is not the usual one
     reason: str = ""  # why it cannot be read: a part of what the report says
+
+    @classmethod
+    def of(cls, root: Path, lesson: Lesson) -> Draft:
+        """The lesson as the course at `root` releases it, with nothing answered."""
+        released = built(root, [lesson])[RELEASE / lesson.name / f"{lesson.name}.ipynb"]
+        return cls(lesson, nbformat.reads(released.decode(), as_version=4))
 
     def cell(self, grade_id: str) -> NotebookNode:
         """The cell that nbgrader knows by this name."""
@@ -45,6 +55,10 @@ class Draft:
         """Wrong answers that cost all of the exercise's points."""
         entries = [entry for entry in self.lesson.wrong if entry.exercise == exercise]
         return entries if len(self.checks_of(exercise)) == 1 else []
+
+    def right_for(self, exercise: str) -> list[Entry]:
+        """Right answers other than the author's."""
+        return [entry for entry in self.lesson.right if entry.exercise == exercise]
 
     def can_be_wrong(self) -> list[str]:
         """The exercises for which there are such answers."""

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import nbformat
 from nbgrader.api import Gradebook
 
-from graders.author.build import RELEASE, build_sources, built
+from graders.author.build import build_sources
 from graders.author.source import Lesson
 from graders.classroom import habits
 from graders.classroom.draft import Draft
@@ -60,14 +59,11 @@ def make_class(root: Path, students: Sequence[str] = tuple(CLASS)) -> list[Row]:
     """
     lessons = build_sources(root)
     _clear(root)
-    notebooks = built(root, lessons)
     rows = []
     for student in students:
         habit, numbers = CLASS[student]
         for number in sorted({n % len(lessons) for n in numbers}):
-            lesson = lessons[number]
-            text = notebooks[RELEASE / lesson.name / f"{lesson.name}.ipynb"].decode()
-            rows.append(_hand_in(root, PREFIX + student, lesson, text, habit))
+            rows.append(_hand_in(root, PREFIX + student, lessons[number], habit))
     _write_known(root, rows)
     return rows
 
@@ -82,8 +78,8 @@ def _write_known(root: Path, rows: Sequence[Row]) -> None:
     (root / KNOWN).write_text(text, encoding="utf-8")
 
 
-def _hand_in(root: Path, student: str, lesson: Lesson, released: str, habit: Habit) -> Row:
-    draft = Draft(lesson, nbformat.reads(released, as_version=4))
+def _hand_in(root: Path, student: str, lesson: Lesson, habit: Habit) -> Row:
+    draft = Draft.of(root, lesson)
     habit(draft)
     folder = root / SUBMITTED / student / lesson.name
     folder.mkdir(parents=True)

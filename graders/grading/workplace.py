@@ -25,7 +25,7 @@ from graders.remote import RemoteProcess
 from graders.sandbox.bubblewrap import MATPLOTLIB
 from graders.sandbox.process import Sandbox, Unavailable
 
-IN_EVERY = ("graders", "graders.worker", "IPython")
+IN_EVERY = ("import graders.worker", "import IPython")
 
 
 class NoSandbox:
@@ -46,6 +46,8 @@ def fill(cache: Path) -> None:
         "jax_compilation_cache_dir": str(cache),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
+        # Caches for GPUs, whose folder would be a part of each program's name in the cache.
+        "jax_persistent_cache_enable_xla_caches": "none",
     }
     for name, value in kept.items():
         jax.config.update(name, value)
@@ -91,7 +93,7 @@ def opened(settings: Any, name: str, cache: Path) -> Iterator[Workplace]:
     if not settings.sandboxed:
         yield Workplace(examiner, NoSandbox())
         return
-    with Sandbox(cache, _data(), _modules(lesson), seconds=settings.seconds) as sandbox:
+    with Sandbox(cache, _data(), _imports(lesson), seconds=settings.seconds) as sandbox:
         yield Workplace(examiner, sandbox)
 
 
@@ -100,6 +102,6 @@ def _data() -> Path | None:
     return next((folder for folder in data_folders() if (folder / FILE).is_file()), None)
 
 
-def _modules(lesson: Lesson) -> list[str]:
-    """What is imported once for all submissions: the libraries that the lesson uses."""
-    return [*IN_EVERY, *hosted.libraries(lesson)]
+def _imports(lesson: Lesson) -> list[str]:
+    """What is imported once for all submissions: what the lesson imports."""
+    return [*IN_EVERY, *hosted.import_statements(lesson)]

@@ -35,11 +35,11 @@ class Sandbox:
         self,
         cache: Path,
         data: Path | None = None,
-        modules: Sequence[str] = (),
+        imports: Sequence[str] = (),
         limits: Limits | None = None,
         seconds: float = 120.0,
     ) -> None:
-        """Starts it; `modules` are imported once, and `seconds` is the time for each request.
+        """Starts it; `imports` are run once in it, and `seconds` is the time for each request.
 
         Raises:
             Unavailable: bubblewrap is not there, or may not do here what it has to.
@@ -47,7 +47,7 @@ class Sandbox:
         self.limits, self.seconds = limits or Limits(), seconds
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         number = theirs.fileno()
-        inside = [sys.executable, "-m", "graders.sandbox.zygote", str(number), *modules]
+        inside = [sys.executable, "-m", "graders.sandbox.zygote", str(number), *imports]
         self.process = subprocess.Popen(
             bubblewrap.command(inside, cache, data),
             pass_fds=[number],

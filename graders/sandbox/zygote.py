@@ -1,8 +1,8 @@
 """A process with JAX imported that forks a child for each submission, inside bubblewrap.
 
 It starts no backend, for no thread may live where it forks. Its first argument is the number of a
-socket to the trusted side, the others are modules to import. A message with two descriptors and
-the limits asks for a child: the descriptors are the socket of the child's requests and replies,
+socket to the trusted side, the others are statements that import. A message with two descriptors
+and the limits asks for a child: the descriptors are the socket of the child's requests and replies,
 and the line on which the child's keeper says how it ended.
 """
 
@@ -16,7 +16,6 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ LONGEST = 1 << 16
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     _borrow(bubblewrap.CACHE / bubblewrap.MATPLOTLIB, Path(os.environ["MPLCONFIGDIR"]))
-    for name in sys.argv[2:]:
-        import_module(name)
+    for statement in sys.argv[2:]:
+        exec(statement, {})
     gc.collect()
     gc.freeze()  # a collection in a child would write to, and so copy, all that is shared
     control.send(b"ready")

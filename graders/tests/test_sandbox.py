@@ -6,6 +6,8 @@ import errno
 import os
 import platform
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,26 @@ def test_an_answer_is_observed(process: SandboxedProcess) -> None:
     assert place.run("import jax.numpy as jnp\ndef f(x): return 2 * jnp.sin(x)", "<cell>") is None
     result = place.subject("f").call(np.zeros(3, np.float32))
     assert result.value.data.tolist() == [0, 0, 0]
+
+
+COUNTED = """
+import jax, jax.monitoring
+seen = []
+jax.monitoring.register_event_listener(lambda event, **_: seen.append(event))
+{}
+asked, hit = (seen.count(f"/jax/compilation_cache/{{one}}") for one in
+              ("compile_requests_use_cache", "cache_hits"))
+found = f"{{hit}} of {{asked}}"
+"""
+
+
+def test_what_the_trusted_side_has_compiled_is_not_compiled_again(tmp_path: Path) -> None:
+    program = "import jax\njax.jit(lambda x: 2 * x)(1.0)"
+    filling = f"import sys\nfrom pathlib import Path\nfill(Path(sys.argv[1]))\n{program}"
+    filling = f"from graders.grading.workplace import fill\n{filling}"
+    subprocess.run([sys.executable, "-c", filling, str(tmp_path)], check=True)
+    with Sandbox(tmp_path) as sandbox, sandbox.new_process() as process:
+        assert found(process, COUNTED.format(program)) == "1 of 1"
 
 
 # ---- starting and reaching others ----

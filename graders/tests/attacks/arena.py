@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 from bs4 import BeautifulSoup
 
-from graders.author.build import RELEASE, build_sources, built
+from graders.author.build import build_sources
 from graders.author.source import read_lesson
 from graders.classroom.draft import Draft
 from graders.tests.attacks import escaping, gaining, pages, reading, writing
@@ -75,8 +75,7 @@ class Arena:
 
     def _hand_in(self, student: str, attack: Attack) -> None:
         lesson = read_lesson(self.root / "solutions" / LESSON)
-        released = built(self.root, [lesson])[RELEASE / LESSON / f"{LESSON}.ipynb"]
-        draft = Draft(lesson, nbformat.reads(released.decode(), as_version=4))
+        draft = Draft.of(self.root, lesson)
         draft.solve()
         draft.put("double", self._filled(attack), earns=attack.earns)
         if attack.change:
