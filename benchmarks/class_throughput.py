@@ -1,12 +1,12 @@
 """How fast a class is graded: by `nbgrader autograde`, and by `jax-course grade` in its sandbox.
 
-    python benchmarks/class_throughput.py [--students 13] [--sample 2] [LESSON ...]
+    python benchmarks/class_throughput.py [--submissions 100] [--sample 2] [LESSON ...]
 
-Both grade the same kind of submissions in one run on one machine: to each exercise the author's
-answer, another right one or a wrong one, as drawn from a fixed seed. `jax-course grade` grades all
-students, and its time is that of the whole command: preparing the lesson with an empty cache of
-compiled programs, feedback pages and reports. nbgrader grades the first few, one after the other,
-which takes as long for each one however many there are; its feedback pages are not counted.
+Both grade the same submissions in one run on one machine: to each exercise the author's answer,
+another right one or a wrong one, as drawn from a fixed seed. `jax-course grade` grades all of them,
+and its time is that of the whole command: preparing each lesson with an empty cache of compiled
+programs, feedback pages and reports. nbgrader grades the first few of each lesson, one after the
+other, which takes as long for each one however many there are; its feedback is not counted.
 """
 
 import argparse
@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from graders.author.build import build_sources
 from graders.author.source import Lesson
@@ -28,18 +28,6 @@ from graders.classroom.submissions import SUBMITTED
 ROOT = Path(__file__).parents[1]
 LESSONS = [path.name for path in sorted((ROOT / "solutions").glob("0[0-7]_*"))]
 COURSE = ("solutions", "course", "data", "nbgrader_config.py", "pyproject.toml")
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Seconds for each submission of a lesson."""
-
-    nbgrader: float
-    ours: float
-
-    @property
-    def ratio(self) -> float:
-        return self.nbgrader / self.ours
 
 
 def drawn(lesson: Lesson, student: int) -> Draft:
@@ -54,13 +42,15 @@ def drawn(lesson: Lesson, student: int) -> Draft:
     return draft
 
 
-def hand_in(root: Path, lesson: Lesson, students: int) -> list[str]:
-    names = [f"student-{number:03}" for number in range(students)]
-    for number, name in enumerate(names):
-        folder = root / SUBMITTED / name / lesson.name
+def hand_in(root: Path, lesson: Lesson, students: int) -> None:
+    for number in range(students):
+        folder = root / SUBMITTED / name_of(number) / lesson.name
         folder.mkdir(parents=True)
         (folder / f"{lesson.name}.ipynb").write_bytes(drawn(lesson, number).file_content())
-    return names
+
+
+def name_of(student: int) -> str:
+    return f"student-{student:03}"
 
 
 def seconds(root: Path, *command: str) -> float:
@@ -76,14 +66,9 @@ def surroundings(root: Path) -> dict[str, str]:
     return os.environ | {"JAX_COURSE_DATA": str(root / "data"), "PYTHONPATH": str(ROOT)}
 
 
-def taken(root: Path, lesson: Lesson, students: int, sample: int) -> Taken:
-    names = hand_in(root, lesson, students)
-    ours = seconds(root, "graders", "grade", lesson.name) / students
-    graded = [
-        seconds(root, "nbgrader", "autograde", lesson.name, f"--student={name}", "--force")
-        for name in names[:sample]
-    ]
-    return Taken(sum(graded) / sample, ours)
+def by_nbgrader(root: Path, lesson: Lesson, student: int) -> float:
+    named = (lesson.name, f"--student={name_of(student)}", "--force")
+    return seconds(root, "nbgrader", "autograde", *named)
 
 
 def course(place: Path) -> Path:
@@ -97,22 +82,23 @@ def course(place: Path) -> Path:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("--students", type=int, default=13)
+    arguments.add_argument("--submissions", type=int, default=100)
     arguments.add_argument("--sample", type=int, default=2)
     arguments.add_argument("lessons", nargs="*", default=LESSONS, metavar="LESSON")
     asked = arguments.parse_args()
-    found: list[Taken] = []
     with tempfile.TemporaryDirectory() as folder:
         root = course(Path(folder))
-        print(f"{'lesson':18} {'ratio':>6}  seconds each: nbgrader, jax-course")
-        for lesson in build_sources(root, asked.lessons):
-            found.append(one := taken(root, lesson, asked.students, asked.sample))
-            print(
-                f"{lesson.name:18} {one.ratio:6.1f}  {one.nbgrader:8.1f} {one.ours:8.1f}",
-                flush=True,
-            )
-    whole = sum(one.nbgrader for one in found) / sum(one.ours for one in found)
-    print(f"{'all':18} {whole:6.1f}")
+        lessons = build_sources(root, asked.lessons)
+        for number, lesson in enumerate(lessons):
+            hand_in(root, lesson, len(range(number, asked.submissions, len(lessons))))
+        ours = seconds(root, "graders", "grade", *asked.lessons) / asked.submissions
+        print(f"jax-course grade: {ours:.2f} s for each of {asked.submissions} submissions")
+        stock = []
+        for lesson in lessons:
+            taken = [by_nbgrader(root, lesson, student) for student in range(asked.sample)]
+            stock.append(mean(taken))
+            print(f"nbgrader autograde: {stock[-1]:.1f} s for one of {lesson.name}", flush=True)
+    print(f"ratio of throughput: {mean(stock) / ours:.1f}")
 
 
 if __name__ == "__main__":

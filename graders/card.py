@@ -9,7 +9,12 @@ from graders.sheet import Requirement, Sheet
 
 MARKS = {"met": "✓", "failed": "✗", "unanswered": "○", "open": "·"}
 SPOKEN = {"met": "passed", "failed": "failed", "unanswered": "not answered yet", "open": "open"}
-COLOURS = {"met": "#37873b", "failed": "#d93a3a", "unanswered": "#947400"}  # on white and black
+# JupyterLab's own, where its theme has one; the others stand on white and on black.
+COLOURS = {
+    "met": "var(--jp-success-color1,#37873b)",
+    "failed": "var(--jp-error-color1,#d93a3a)",
+    "unanswered": "#947400",
+}
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:14px;line-height:1.45"
 
 

@@ -16,13 +16,13 @@ from typing import Any
 import jax
 
 from graders import describe
+from graders.compiling import quick_compilation
 from graders.inputs import received
 from graders.plain import plain, printable
 from graders.probes import ON_ANYTHING, PROBES
 from graders.surroundings import Through, body_of
 
 LONGEST_MESSAGE, LONGEST_LINE, MOST_CHARACTERS = 2000, 120, 10_000_000
-LESS_OPTIMISED = "jax_disable_most_optimizations"
 EXACT = frozenset({"cpu"})  # the platforms whose products are exact by default
 TRUSTED = (os.path.dirname(os.path.abspath(__file__)), sys.prefix, sys.base_prefix, "<frozen")
 
@@ -105,22 +105,6 @@ def exact_products() -> Any:
     if jax.default_backend() in EXACT:
         return contextlib.nullcontext()
     return jax.default_matmul_precision("highest")
-
-
-@contextlib.contextmanager
-def quick_compilation() -> Iterator[None]:
-    """A block whose programs are compiled in half of the time, and optimised less by LLVM.
-
-    A check compiles many programs and runs each a few times on small arrays. JAX's cache of
-    programs does not know the setting: one that exists is used as it is, and one that a check has
-    made goes on to be used behind it, for arguments of the same shapes.
-    """
-    before = jax.config.read(LESS_OPTIMISED)
-    jax.config.update(LESS_OPTIMISED, True)
-    try:
-        yield
-    finally:
-        jax.config.update(LESS_OPTIMISED, before)
 
 
 class NotAFunction(Exception):

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from graders import describe, messages, sheet
+from graders.compiling import quick_compilation
 from graders.diagnosis import errors
 from graders.failure import Cause, Finding, Rejected
-from graders.observation import Error, Result, exact_products, quick_compilation
+from graders.observation import Error, Result, exact_products
 from graders.probes.answers import parameters
 from graders.subject import Subject, subject
 

@@ -14,6 +14,7 @@ from multiprocessing import connection, get_context
 from pathlib import Path
 from typing import Any
 
+from graders import compiling
 from graders.classroom.submissions import Submission
 from graders.grading import workplace
 from graders.grading.examiner import Broken, Examination
@@ -22,7 +23,8 @@ from graders.sandbox.bubblewrap import Unavailable
 COMPILED = Path("build/compiled")
 PER_WORKER = 4  # submissions that are worth a further worker on the same lesson
 TRIES = 2
-_context = get_context("spawn")
+_context = get_context("forkserver")  # each worker has JAX and nbformat imported at its start
+_context.set_forkserver_preload(["graders.grading.workplace"])
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class _Worker:
     def __init__(self, settings: Settings, lesson: str) -> None:
         self.lesson = lesson
         self.pipe, theirs = _context.Pipe()
-        arguments = (settings, lesson, theirs)
+        arguments = (settings, lesson, theirs, compiling.flags())
         self.process = _context.Process(target=_work, args=arguments, daemon=False)
         self.process.start()
         theirs.close()
@@ -163,8 +165,9 @@ class _Leader:
 # ---- in the worker ----
 
 
-def _work(settings: Settings, lesson: str, pipe: Any) -> None:
+def _work(settings: Settings, lesson: str, pipe: Any, flags: str) -> None:
     """Says that it is ready, and then for each submission what was found."""
+    os.environ["XLA_FLAGS"] = flags
     try:
         with workplace.opened(settings, lesson, settings.root / COMPILED) as place:
             pipe.send("ready")

@@ -19,6 +19,7 @@ from graders.author import hosted
 from graders.author.cells import Lesson
 from graders.author.source import read_lesson
 from graders.classroom.submissions import Submission
+from graders.compiling import share_context
 from graders.data import FILE, data_folders
 from graders.grading.examiner import Examination, Examiner, Processes
 from graders.remote import RemoteProcess
@@ -87,6 +88,7 @@ def opened(settings: Any, name: str, cache: Path) -> Iterator[Workplace]:
         Broken: the lesson fails its own checks.
     """
     logging.getLogger("jax").setLevel(logging.ERROR)
+    share_context()
     fill(cache)
     lesson = read_lesson(settings.root / "solutions" / name)
     examiner = Examiner(lesson)  # first: the sandbox borrows what it leaves in the cache

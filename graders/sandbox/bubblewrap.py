@@ -105,7 +105,8 @@ def _python() -> list[Path]:
 
 def _variables(data: Path | None) -> Iterator[str]:
     yield "--clearenv"
-    variables = {"PYTHONPATH": str(PACKAGE.parent)} | ENVIRONMENT
+    variables = {"PYTHONPATH": str(PACKAGE.parent), "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+    variables |= ENVIRONMENT
     if data:
         variables["JAX_COURSE_DATA"] = "/data"
     for name, value in variables.items():

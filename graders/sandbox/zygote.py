@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from graders.compiling import share_context
 from graders.sandbox import bubblewrap, confinement
 from graders.sandbox.confinement import Limits
 
@@ -30,6 +31,7 @@ def main() -> None:
     _borrow(bubblewrap.CACHE / bubblewrap.MATPLOTLIB, Path(os.environ["MPLCONFIGDIR"]))
     for statement in sys.argv[2:]:
         exec(statement, {})
+    share_context()
     gc.collect()
     gc.freeze()  # a collection in a child would write to, and so copy, all that is shared
     control.send(b"ready")
