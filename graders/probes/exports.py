@@ -55,13 +55,29 @@ def _is_array(leaf: Any) -> bool:
 
 
 class Program:
-    """An exported program, to be called with the arrays that it takes."""
+    """An exported program, to be called with the arrays that it takes.
+
+    Where it is one for several devices, arrays that lie on a single one are put whole on each.
+    """
 
     def __init__(self, content: bytes) -> None:
         self.exported = export.deserialize(bytearray(content))
 
     def __call__(self, *arrays: Any) -> Any:
-        return self.exported.call(*arrays)
+        return self.exported.call(*self._on_its_devices(arrays))
+
+    def lower(self, *arrays: Any) -> Any:
+        """What `jax.jit` lowers for these arrays."""
+        return jax.jit(self.exported.call).lower(*self._on_its_devices(arrays))
+
+    def _on_its_devices(self, arrays: Sequence[Any]) -> Sequence[Any]:
+        count = self.exported.nr_devices
+        placed = [len(a.sharding.device_set) for a in arrays if isinstance(a, jax.Array)]
+        if count == 1 or count in placed:
+            return arrays
+        mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), "device")
+        whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        return jax.device_put(list(arrays), whole)
 
 
 def operations(program: Program) -> dict[str, int]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-import nbformat
 import pytest
 
-from graders.author.build import RELEASE, build_sources, built
+from graders.author.build import build_sources
 from graders.author.source import read_lesson
 from graders.classroom.draft import Draft
 from graders.diagnosis.semantics import UNCONFIRMED
@@ -28,7 +27,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
-from graders import check_collectives, check_primitives, check_values, lesson_devices
+from graders import (
+    check_collectives, check_primitives, check_values, lesson_devices, result_of,
+)
 
 mesh = jax.make_mesh(
     (8,), ("data",), devices=lesson_devices()[:8], axis_types=(jax.sharding.AxisType.Auto,)
@@ -58,6 +59,18 @@ CHECK mean
 data = jax.device_put(np.arange(16, dtype=np.float32), split)
 check_values(mean, np.mean, [(np.arange(16, dtype=np.float32),)])
 check_collectives(mean, data, exactly={"all-reduce": 1})
+
+EXERCISE compiled
+def compiled(mesh):
+    """A compiled mean of a NumPy array, which the devices of the mesh share."""
+    ### BEGIN SOLUTION
+    return jax.jit(jnp.mean, in_shardings=NamedSharding(mesh, P("data")))
+    ### END SOLUTION
+
+CHECK compiled
+numbers = np.arange(16, dtype=np.float32)
+check_values(result_of(compiled, mesh), np.mean, [(numbers,)])
+check_collectives(result_of(compiled, mesh), numbers, exactly={"all-reduce": 1})
 '''
 HEADING = """\
 # %% [markdown]
@@ -106,6 +119,10 @@ def mean(x):
     x = jax.lax.with_sharding_constraint(x, NamedSharding(mesh, P()))
     return jnp.mean(x)
 """
+ALL_ON_EACH = """
+def compiled(mesh):
+    return jax.jit(jnp.mean, in_shardings=NamedSharding(mesh, P()))
+"""
 PATCH = """
 import graders.probes
 <real> = graders.probes.PROBES["<probe>"]
@@ -118,11 +135,18 @@ SHIFTED = """real(
 FORGERIES = {
     "a claim about primitives": ("total", LOOP, ("program", CLAIM)),
     "a claim about collectives": ("mean", ALONE, ("collectives", "{'all-reduce': 1}")),
+    "a claim about what it has compiled": (
+        "compiled",
+        ALL_ON_EACH,
+        ("collectives", "{'all-reduce': 1}"),
+    ),
 }
 TRUE = {
     "total": "import functools\n@jax.jit\ndef total(x):\n    return jax.lax.scan("
     "lambda c, i: (c + i, c + i), jnp.zeros(()), x)[1]",
     "mean": "def mean(x):\n    return jnp.sum(x) / x.size",
+    "compiled": "def compiled(mesh):\n    split = NamedSharding(mesh, P('data'))\n"
+    "    return jax.jit(lambda x: jnp.sum(x) / 16, in_shardings=(split,))",
 }
 
 Examine = Callable[..., dict[str, Outcome]]
@@ -136,12 +160,11 @@ def examine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examine]:
     (folder / "right.py").write_text(RIGHT_ENTRIES)
     build_sources(root)
     lesson = read_lesson(folder)
-    released = built(root, [lesson])[RELEASE / "00_tiny/00_tiny.ipynb"].decode()
     examiner = Examiner(lesson)
     with Sandbox(tmp_path_factory.mktemp("compiled"), seconds=60) as sandbox:
 
         def examined(**answers: str) -> dict[str, Outcome]:
-            draft = Draft(lesson, nbformat.reads(released, as_version=4))
+            draft = Draft.of(root, lesson)
             draft.solve()
             for exercise, source in answers.items():
                 draft.put(exercise, source, earns=True)

@@ -7,13 +7,12 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import nbformat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell
 
-from graders.author.build import RELEASE, build_sources, built
+from graders.author.build import build_sources
 from graders.author.cells import Lesson
 from graders.author.source import read_lesson
 from graders.classroom.draft import Draft
@@ -50,8 +49,7 @@ def lesson(course: Path) -> Lesson:
 @pytest.fixture
 def draft(course: Path, lesson: Lesson) -> Draft:
     """The notebook as it is handed out."""
-    released = built(course, [lesson])[RELEASE / LESSON / f"{LESSON}.ipynb"]
-    return Draft(lesson, nbformat.reads(released.decode(), as_version=4))
+    return Draft.of(course, lesson)
 
 
 # ---- what has to run ----
