@@ -46,7 +46,7 @@ FORMS: dict[str, Any] = {
     "placement": [{"path": str, "shape": [int], "parts": [[int]], "spec": str}],
     "collectives": COUNTS,
     "exported": bytes,
-    "operations": COUNTS,
+    "contents": {"operations": COUNTS, "digest": str},
 }
 
 

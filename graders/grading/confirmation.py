@@ -2,11 +2,11 @@
 
 All that a process says of itself may be forged: its jaxpr, its collectives.
 So the answer is asked for its program (`jax.export`), and another process, in which nothing of the
-student's has run, reads that program and runs it. The claim stands where the program has the
-structure that was claimed and computes what the author's solution computes: then the student has
-such a program. Where `jax.export` cannot carry the solution, the claim stands for what it is, and
-counts beside values. How often a body is traced, which memory is reused, where arrays lie and
-purity are always claims.
+student's has run, reads that program, and runs it where it is not the solution's own. The claim
+stands where the program has the structure that was claimed and computes what the author's solution
+computes: then the student has such a program. Where `jax.export` cannot carry the solution, the
+claim stands for what it is, and counts beside values. How often a body is traced, which memory is
+reused, where arrays lie and purity are always claims.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from graders.author.entries import Stage
 from graders.author.names import bound_names
 from graders.observation import Request, Result, Step
 from graders.plain import Leaf, is_key, leaves
-from graders.probes.exports import Program, array_leaves
+from graders.probes.exports import Program, array_leaves, contents
 from graders.remote import RemotePlace, RemoteSubject, StudentProcess, dumps
 from graders.subject import LocalSubject, Subject
 
@@ -52,6 +52,7 @@ class Reference:
     """What the solution's program computes; no outputs where right answers may differ in them."""
 
     outputs: list[Any] | None
+    digest: str = ""  # of the program's text
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,11 @@ class References:
             return None
         if any(map(is_key, arrays)):  # other right answers may draw other numbers
             return Reference(None)
-        outputs = LocalSubject(Program(content), name).call(*arrays)
-        return None if outputs.error else Reference(_numbers(outputs.value))
+        program = Program(content)
+        outputs = LocalSubject(program, name).call(*arrays)
+        if outputs.error:
+            return None
+        return Reference(_numbers(outputs.value), contents(program)["digest"])
 
 
 class Confirmer:
@@ -118,14 +122,16 @@ class Confirmer:
         program, arrays = self._loaded(content), _arrays(claim.request)
         if program is None:
             return False
-        if reference.outputs is not None:
+        found = program.observe("contents").value
+        if not isinstance(found, dict):
+            return False
+        if reference.outputs is not None and found["digest"] != reference.digest:
             outputs = program.call(*arrays)
             if outputs.error or not _alike(_numbers(outputs.value), reference.outputs):
                 return False
         if claim.request.probe == "collectives":
             return program.observe("collectives", *arrays).value == claim.value
-        found = program.observe("operations").value
-        return isinstance(found, dict) and sizes.agree(claim.value, found)
+        return sizes.agree(claim.value, found["operations"])
 
     def close(self) -> None:
         """Ends the clean process."""

@@ -14,7 +14,7 @@ from graders.probes.batches import batched
 from graders.probes.compilation import donation, traces
 from graders.probes.derivatives import derivatives, second_derivative
 from graders.probes.effects import purity
-from graders.probes.exports import exported, operations
+from graders.probes.exports import contents, exported
 from graders.probes.placement import collectives, placement
 from graders.probes.programs import program
 from graders.probes.randomness import draws
@@ -23,7 +23,7 @@ PROBES: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         value, call, parameters, derivatives, second_derivative, program, purity, traces, donation,
-        draws, batched, placement, collectives, exported, operations,
+        draws, batched, placement, collectives, exported, contents,
     )
 }  # fmt: skip
 ON_ANYTHING = ("value", "parameters")

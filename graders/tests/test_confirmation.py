@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from graders.classroom.draft import Draft
 from graders.diagnosis.semantics import UNCONFIRMED
 from graders.grading.confirmation import Sizes
 from graders.grading.examiner import WRONG, Examiner, Outcome
+from graders.remote import StudentProcess
 from graders.sandbox.process import Sandbox
 from graders.tests.fixture_lesson import make_course
 
@@ -182,6 +184,22 @@ def patch(probe: str, value: str) -> str:
 
 def test_true_claims_are_confirmed(examine: Examine) -> None:
     assert {name: one.words for name, one in examine(**TRUE).items() if not one.passed} == {}
+
+
+@pytest.mark.parametrize(("source", "runs"), [("", 0), (TRUE["total"], 2)])
+def test_the_program_of_the_solution_is_not_run_again(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch, source: str, runs: int
+) -> None:
+    asked, ask = [], StudentProcess.ask
+
+    def noted(process: StudentProcess, command: str, *arguments: Any) -> Any:
+        if command == "observe" and arguments[1] == "program":
+            asked.append(arguments[2].probe)
+        return ask(process, command, *arguments)
+
+    monkeypatch.setattr(StudentProcess, "ask", noted)
+    examine(**{"total": source} if source else {})
+    assert asked.count("call") == runs
 
 
 @pytest.mark.parametrize("name", FORGERIES)

@@ -412,10 +412,10 @@ def test_every_probe_has_a_form_that_its_replies_have() -> None:
         "draws": {"key": 0, "others": [x]},
     }
     for probe, form in FORMS.items():
-        args = {"traces": ([(x,)],), "parameters": (), "operations": ()}.get(probe, (x,))
+        args = {"traces": ([(x,)],), "parameters": (), "contents": ()}.get(probe, (x,))
         place = LocalPlace()
         place.run("import jax\nanswer = jax.jit(lambda x: 2 * x)", "<answer>")
-        if probe == "operations":  # it reads an exported program
+        if probe == "contents":  # it reads an exported program
             exported = place.subject("answer").observe("exported", x).value
             place.namespace["answer"] = Program(exported)
         found = place.subject("answer").observe(probe, *args, **options.get(probe, {}))
