@@ -114,10 +114,15 @@ def _alike(a: np.ndarray, b: np.ndarray) -> str:
         return "equal"
     if _correlation(a, b) > 1 - 1e-8:
         return "the same numbers, scaled or shifted"
-    orders = [np.argsort(v, kind="stable") for v in (a, b, -b)]
-    distinct = len(np.unique(a)) == len(np.unique(b)) == n
-    ordered = any(np.array_equal(orders[0], order) for order in orders[1:])
-    return "in the same order" if n >= FEWEST_ORDERED and distinct and ordered else ""
+    return "in the same order" if n >= FEWEST_ORDERED and _in_one_order(a, b) else ""
+
+
+def _in_one_order(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether both have as many values as elements, and b grows or falls with a."""
+    first, *others = (np.argsort(v, kind="stable") for v in (a, b, -b))
+    if not any(np.array_equal(first, order) for order in others):
+        return False
+    return len(np.unique(a)) == len(np.unique(b)) == a.size
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

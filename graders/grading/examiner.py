@@ -27,7 +27,7 @@ from graders.grading.confirmation import Claim, ClaimedPlace, Confirmer, Process
 from graders.grading.plan import Step
 from graders.judge import Sitting, Verdict
 from graders.observation import Error
-from graders.remote import RemotePlace, RemoteProcess
+from graders.place import LocalPlace
 from graders.subject import Subject, Unanswered
 
 MOST_SECONDS = 1200.0  # for a submission whose processes end one after the other
@@ -78,16 +78,15 @@ class Examiner:
     """Holds one lesson ready: at each check cell, what the checks know from the author's run."""
 
     def __init__(self, lesson: Lesson) -> None:
-        """Runs the lesson with its solutions, on both sides of the seam and outside the sandbox.
+        """Runs the lesson with its solutions in this process, and judges them.
 
-        That fills the cache of compiled programs, where the environment names one.
+        That fills the cache of compiled programs, where JAX is told of one.
 
         Raises:
             Broken: a solution fails its check.
         """
         self.lesson = lesson
-        with RemoteProcess() as process:
-            self.stage = entries.run(lesson, RemotePlace(process))
+        self.stage = entries.run(lesson, LocalPlace())
         failed = [lesson.cells[i].check for i, v in self.stage.solutions.items() if not v.passed]
         if failed:
             raise Broken(f"{lesson.name}: the solution of {failed[0]} fails its own check here")

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
@@ -29,17 +30,14 @@ class Step:
     check: Cell | None = None  # of a check: the lesson's own cell
 
     @property
-    def tree(self) -> ast.Module | None:
-        """The code of the cell; None for what is no Python."""
-        try:
-            return ast.parse(self.source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+    def binds(self) -> frozenset[str]:
+        """The names that the cell binds; none where it is no Python."""
+        return _names(self.source)[0]
 
     @property
-    def binds(self) -> set[str]:
-        """The names that the cell binds."""
-        return bound_names(self.tree) if self.tree else set()
+    def reads(self) -> frozenset[str]:
+        """The names that the cell takes from the notebook's namespace."""
+        return _names(self.source)[1]
 
 
 def restored_cells(lesson: Lesson, cells: Sequence[NotebookNode]) -> list[NotebookNode]:
@@ -67,7 +65,6 @@ def steps(lesson: Lesson, cells: Sequence[NotebookNode]) -> list[Step]:
     checks = {str(cell.grade_id): cell for cell in lesson.checks}
     unneeded = {cell.source for cell in lesson.cells if cell.is_demonstration}
     unneeded.add(hosted.set_up(lesson))
-    transformer = TransformerManager()
     every = []
     for index, cell in enumerate(cells):
         if cell.cell_type == "code":
@@ -75,7 +72,7 @@ def steps(lesson: Lesson, cells: Sequence[NotebookNode]) -> list[Step]:
             if name in checks:
                 every.append(Step(index, checks[name].source, check=checks[name]))
             else:
-                source = _python(transformer, cell.source)
+                source = _python(cell.source)
                 every.append(Step(index, source, exercise=name))
     demonstrations = {step.index for step in every if cells[step.index].source in unneeded}
     return list(_needed(every, demonstrations))
@@ -91,11 +88,23 @@ def up_to(checks: AbstractSet[str] | None, every: list[Step]) -> list[Step]:
     return wanted
 
 
-def _python(transformer: TransformerManager, source: str) -> str:
+# Most cells of a submission are as they were handed out: they are looked at once for all.
+@lru_cache(4096)
+def _python(source: str) -> str:
     try:
-        return transformer.transform_cell(source)
+        return TransformerManager().transform_cell(source)
     except SyntaxError:
         return source
+
+
+@lru_cache(4096)
+def _names(source: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that a cell binds, and those that it reads."""
+    try:
+        tree = ast.parse(source)
+        return frozenset(bound_names(tree)), frozenset(read.name for read in global_reads(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset(), frozenset()
 
 
 def _needed(every: Sequence[Step], demonstrations: set[int]) -> Iterator[Step]:
@@ -104,10 +113,6 @@ def _needed(every: Sequence[Step], demonstrations: set[int]) -> Iterator[Step]:
     for step in reversed(every):
         if step.index in demonstrations and not step.binds & wanted and not wanted & UNREADABLE:
             left_out.add(step.index)
-        elif step.tree:
-            wanted |= _read_names(step.tree)
+        else:
+            wanted |= step.reads
     return (step for step in every if step.index not in left_out)
-
-
-def _read_names(tree: ast.AST) -> set[str]:
-    return {read.name for read in global_reads(tree)}

@@ -19,7 +19,7 @@ from graders.author import hosted
 from graders.author.cells import Lesson
 from graders.author.source import read_lesson
 from graders.classroom.submissions import Submission
-from graders.compiling import share_context
+from graders.compiling import LESS_OPTIMISED, share_context
 from graders.data import FILE, data_folders
 from graders.grading.examiner import Examination, Examiner, Processes
 from graders.remote import RemoteProcess
@@ -40,17 +40,20 @@ class NoSandbox:
 def fill(cache: Path) -> None:
     """From now on what this process compiles, and those that it starts, is kept in `cache`.
 
-    So is Matplotlib's list of the machine's fonts.
+    It is compiled quickly, and for the CPU, as in the sandbox. Matplotlib's list of the machine's
+    fonts is kept there too.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    kept = {
+    settings = {
+        "jax_platforms": "cpu",
+        LESS_OPTIMISED: True,
         "jax_compilation_cache_dir": str(cache),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
         # Caches for GPUs, whose folder would be a part of each program's name in the cache.
         "jax_persistent_cache_enable_xla_caches": "none",
     }
-    for name, value in kept.items():
+    for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
     fonts = str(cache / MATPLOTLIB)

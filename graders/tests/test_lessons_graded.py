@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from graders import compiling
 from graders.author import entries
 from graders.author.cells import Entry, Lesson
 from graders.author.entries import Stage
@@ -49,7 +50,10 @@ def marks_here(stage: Stage, answers: Sequence[Entry]) -> dict[str, bool]:
         *(pytest.param(name, 1000, id=name, marks=pytest.mark.long) for name in LESSONS),
     ],
 )
-def test_marks_are_the_same_in_the_sandbox(name: str, most: int, tmp_path: Path) -> None:
+def test_marks_are_the_same_in_the_sandbox(
+    name: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLA_FLAGS", compiling.flags())  # as the engine has it
     root = course_root()
     lesson = read_lesson(root / "solutions" / name)
     logging.getLogger("jax").setLevel(logging.ERROR)
