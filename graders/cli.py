@@ -156,6 +156,9 @@ def _sample_class(arguments: argparse.Namespace) -> int:
 
 
 def _grade(arguments: argparse.Namespace) -> int:
+    from graders.grading import staff
+
+    staff.start_importing()
     from graders.classroom import grade
 
     asked = arguments.lessons, arguments.students, arguments.expect

@@ -8,8 +8,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from nbgrader.api import Gradebook, MissingEntry
@@ -112,16 +113,19 @@ def grade(
     sources = {lesson.name: lesson for lesson in build_sources(settings.root, lessons)}
     found = submissions(settings.root, sources, students)
     config = course_config(settings.root)
-    for name in sorted({submission.lesson for submission in found}):
-        _register(config, name)
     clerk = _Clerk(settings, config, sources)
+    screened, waiting = clerk.screened(found)
     rows, held = [], []
-    for submission, result in track(clerk.examined(found), "Grading", len(found)):
-        changes = clerk.changes(submission, result)
-        if changes:
-            held.append((submission, result, changes))
-        else:
-            rows.append(clerk.row(submission, result))
+    with closing(examinations(settings, waiting)) as running:
+        for name in sorted({submission.lesson for submission in found}):
+            _register(config, name)
+        results = chain(screened, clerk.noted(running))
+        for submission, result in track(results, "Grading", len(found)):
+            changes = clerk.changes(submission, result)
+            if changes:
+                held.append((submission, result, changes))
+            else:
+                rows.append(clerk.row(submission, result))
     write = bool(held) and agree([change for *_, changes in held for change in changes])
     for submission, result, changes in held:
         rows.append(
@@ -140,21 +144,30 @@ class _Clerk:
         self.checks = {name: journal.check_digests(code, one) for name, one in lessons.items()}
         self.written = {row.key: row for row in kept(settings.root) if row.total is not None}
 
-    def examined(self, found: Iterable[Submission]) -> Iterator[tuple[Submission, Result]]:
-        """Each submission with what was found, or why nothing was."""
+    def screened(
+        self, found: Iterable[Submission]
+    ) -> tuple[list[tuple[Submission, Result]], list[Task]]:
+        """What is known without an examination, and what has to be examined."""
+        known: list[tuple[Submission, Result]] = []
         waiting = []
         for submission in found:
             try:
                 submission.check_readable(self._cells(submission))
             except Unreadable as error:
-                yield submission, error
+                known.append((submission, error))
                 continue
-            known, touched = self._known(submission)
-            if known and not touched:
-                yield submission, known.found
+            entry, touched = self._known(submission)
+            if entry and not touched:
+                known.append((submission, entry.found))
             else:
-                waiting.append(Task(submission, touched if known else None))
-        for submission, result in examinations(self.settings, waiting):
+                waiting.append(Task(submission, touched if entry else None))
+        return known, waiting
+
+    def noted(
+        self, results: Iterable[tuple[Submission, Examination | str]]
+    ) -> Iterator[tuple[Submission, Result]]:
+        """The results, each once it stands in the journal."""
+        for submission, result in results:
             yield submission, self._noted(submission, result)
 
     def _known(self, submission: Submission) -> tuple[Entry | None, frozenset[str]]:

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 from graders import compiling
 from graders.classroom.submissions import Submission
-from graders.grading import workplace
+from graders.grading import staff, workplace
 from graders.grading.examiner import Broken, Examination
 from graders.sandbox.bubblewrap import Unavailable
 
 COMPILED = Path("build/compiled")
-PER_WORKER = 4  # submissions that are worth a further worker on the same lesson
+PER_WORKER = 3  # submissions that are worth a further worker on the same lesson
 TRIES = 2
-_context = get_context("forkserver")  # each worker has JAX and nbformat imported at its start
-_context.set_forkserver_preload(["graders.grading.workplace"])
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,24 @@ Found = Examination | str
 """What was found out, or why nothing was: the grading broke down."""
 
 
-def examinations(settings: Settings, tasks: Sequence[Task]) -> Iterator[tuple[Submission, Found]]:
-    """The submission of each task with what was found, as they come.
+def examinations(settings: Settings, tasks: Sequence[Task]) -> Generator[tuple[Submission, Found]]:
+    """The submission of each task with what was found, as they come; close it to end them all.
+
+    The workers are started at once, and prepare their lessons while the caller goes on.
 
     Raises:
-        Unavailable: no sandbox is to be had here.
+        Unavailable: when asked for results, if no sandbox is to be had here.
     """
-    if not tasks:
-        return
-    leader = _Leader(settings, tasks)
+    results = _started(_Leader(settings, tasks))
+    next(results)
+    return results
+
+
+def _started(leader: _Leader) -> Generator[Any]:
+    """Nothing, once workers are at work; then the results."""
     try:
+        leader.staff()
+        yield None
         yield from leader.results()
     finally:
         leader.stop()
@@ -69,9 +75,9 @@ class _Worker:
 
     def __init__(self, settings: Settings, lesson: str) -> None:
         self.lesson = lesson
-        self.pipe, theirs = _context.Pipe()
+        self.pipe, theirs = staff.CONTEXT.Pipe()
         arguments = (settings, lesson, theirs, compiling.flags())
-        self.process = _context.Process(target=_work, args=arguments, daemon=False)
+        self.process = staff.CONTEXT.Process(target=_work, args=arguments, daemon=False)
         self.process.start()
         theirs.close()
         self.holds: Task | None = None
@@ -98,12 +104,12 @@ class _Leader:
         self.workers: list[_Worker] = []
 
     def results(self) -> Iterator[tuple[Submission, Found]]:
-        while self._staff():
+        while self.staff():
             ready = connection.wait([worker.pipe for worker in self.workers])
             for worker in [worker for worker in self.workers if worker.pipe in ready]:
                 yield from self._heard(worker)
 
-    def _staff(self) -> list[_Worker]:
+    def staff(self) -> list[_Worker]:
         """Workers for what waits, at most as many as there may be; those at work."""
         while len(self.workers) < self.settings.workers and (lesson := self._most_in_need()):
             self.workers.append(_Worker(self.settings, lesson))

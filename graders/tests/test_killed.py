@@ -1,7 +1,7 @@
 """Grading is killed at moments of no choosing, and the next run finishes as if nothing had been.
 
-What the answers say is made up here: it is the writing down that is killed, in a process that a
-warm one has forked.
+In the first half what the answers say is made up: it is the writing down that is killed, in a
+process that a warm one has forked. In the second half any process of `jax-course grade` is killed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import multiprocessing
 import random
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from graders.author.build import build
@@ -103,3 +106,52 @@ def test_what_was_killed_is_finished_by_the_next_run(
     for student in STUDENTS[:-1]:
         page = f"build/feedback/{sample.PREFIX}{student}/00_tiny/00_tiny.html"
         assert (root / page).read_bytes() == (undisturbed / page).read_bytes()
+
+
+# ---- any process of the command ----
+
+FEW = ("perfect", "half-wrong", "noisy", "cut-short")
+
+
+@pytest.fixture(scope="module")
+def small_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class that nobody has graded, smaller."""
+    root = make_course(tmp_path_factory.mktemp("course"), JUDGED)
+    build(root)
+    sample.make_class(root, FEW)
+    return root
+
+
+def started(root: Path) -> psutil.Popen:
+    command = [sys.executable, "-m", "graders", "grade", "--yes"]
+    return psutil.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def one_is_hit(leader: psutil.Popen, draw: random.Random, seconds: float) -> None:
+    """Kills the leader, or a process that it has started, after some of these seconds."""
+    with suppress(psutil.TimeoutExpired):
+        leader.wait(draw.uniform(0, seconds))
+    family = []
+    with suppress(psutil.NoSuchProcess):
+        family = [leader, *leader.children(recursive=True)]
+        draw.choice(family).kill()
+    leader.wait(300)
+    _, alive = psutil.wait_procs(family, timeout=300)
+    assert alive == [], "a process outlives the run that started it"
+
+
+@pytest.mark.parametrize(
+    "kills", [1, pytest.param(20, marks=pytest.mark.long)], ids=["short", "long"]
+)
+def test_whoever_is_killed_the_next_run_has_the_same_marks(
+    small_class: Path, tmp_path: Path, kills: int
+) -> None:
+    undisturbed, draw = fresh(small_class, tmp_path / "undisturbed"), random.Random(1)
+    assert started(undisturbed).wait(300) == 0
+    meant = [(undisturbed / name).read_bytes() for name in FILES]
+    for _ in range(kills):
+        root = fresh(small_class, tmp_path / "killed")
+        one_is_hit(started(root), draw, seconds=15)
+        assert started(root).wait(300) == 0
+        assert [(root / name).read_bytes() for name in FILES] == meant
+        assert times_in_the_gradebook(root) == [1] * (len(FEW) - 1)
