@@ -9,12 +9,17 @@ import contextlib
 import os
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import jax
 
 LESS_OPTIMISED = "jax_disable_most_optimizations"
-# XLA's newer emitters make a program of several fusions one kernel each: 35 ms, and 18 without.
-SIMPLER = "xla_cpu_use_fusion_emitters"
+FLAGS: dict[str, Any] = {
+    # XLA's newer emitters take half of the time that it needs for a program: 35 ms, 18 without.
+    "xla_cpu_use_fusion_emitters": False,
+    # Devices that wait for each other for 40 s end the process: on a busy machine a right answer's.
+    "xla_cpu_collective_call_terminate_timeout_seconds": 600,
+}
 
 
 @contextlib.contextmanager
@@ -49,13 +54,19 @@ def share_context() -> None:
 
 @cache
 def flags() -> str:
-    """XLA_FLAGS of this process, with what lets XLA compile for the CPU in half of the time.
+    """XLA_FLAGS for processes that grade: those of this one, and of `FLAGS` what XLA knows.
 
-    For processes that this one starts. XLA ends a process that is given a flag it does not know:
-    so the flag is tried here first, in a form that raises, and this process's backend starts.
+    XLA ends a process that is given a flag it does not know: so each is tried here first, in a form
+    that raises, and this process's backend starts.
     """
     given = os.environ.get("XLA_FLAGS", "")
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        jax.jit(lambda: 0).lower().compile(compiler_options={SIMPLER: False})
-        return f"{given} --{SIMPLER}=false".strip()
-    return given
+    known = [f"--{name}={str(value).lower()}" for name, value in FLAGS.items() if _knows(name)]
+    return " ".join([given, *known]).strip()
+
+
+def _knows(flag: str) -> bool:
+    try:
+        jax.jit(lambda: 0).lower().compile(compiler_options={flag: FLAGS[flag]})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True

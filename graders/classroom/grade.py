@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import GenerateAssignment, GenerateFeedback
+from rich.console import Console
 from rich.progress import track
 from traitlets.config import Config
 
@@ -120,7 +121,9 @@ def grade(
         for name in sorted({submission.lesson for submission in found}):
             _register(config, name)
         results = chain(screened, clerk.noted(running))
-        for submission, result in track(results, "Grading", len(found)):
+        for submission, result in track(
+            results, "Grading", len(found), console=Console(stderr=True)
+        ):
             changes = clerk.changes(submission, result)
             if changes:
                 held.append((submission, result, changes))

@@ -39,10 +39,11 @@ c.Execute.timeout = {SECONDS}
 TITLE = """# What comes of the attacks
 
 Each row is a submission of [the corpus](corpus.py). nbgrader {nbgrader} ran them as it comes, with
-its own preprocessors; "held" says that none of what the arena looks at has happened: points that
-were not earned, points of others lost, canaries or hidden inputs in the feedback page, files
-written, processes that outlive the run, limits passed. Scripts in feedback pages are tried in a
-real browser, by `test_attacks.py`, and for stock nbgrader not at all: its column says "not tried".
+its own preprocessors, each in a run of its own; "held" says that none of what the arena looks at
+has happened: points that were not earned, points of others lost, canaries or hidden inputs in the
+feedback page, files written, processes that outlive the run, limits passed. Scripts in feedback
+pages are tried in a real browser, by `test_attacks.py`, and for stock nbgrader not at all: its
+column says "not tried".
 
 Of {count} attacks stock nbgrader held {stock}, `jax-course grade` held {ours}.
 
@@ -53,11 +54,20 @@ HEADER = "| attack | it | nbgrader | jax-course |\n|---|---|---|---|"
 
 
 def by_stock(root: Path) -> None:
-    """`nbgrader autograde` and `generate_feedback`, one submission after the other."""
+    """`nbgrader autograde` and `generate_feedback`, a run for each submission.
+
+    In one run for all of them the first that ends nbgrader itself takes those behind it along.
+    """
     (root / "nbgrader_config.py").write_text(STOCK)
-    for step in ("generate_assignment", "autograde", "generate_feedback"):
-        command = [sys.executable, "-m", "nbgrader", step, LESSON]
-        subprocess.run(command, cwd=root, check=False, capture_output=True)
+    _nbgrader(root, "generate_assignment")
+    for folder in sorted((root / "build/submitted").iterdir()):
+        for step in ("autograde", "generate_feedback"):
+            _nbgrader(root, step, f"--student={folder.name}")
+
+
+def _nbgrader(root: Path, step: str, *options: str) -> None:
+    command = [sys.executable, "-m", "nbgrader", step, LESSON, *options]
+    subprocess.run(command, cwd=root, check=False, capture_output=True)
 
 
 def by_us(root: Path) -> None:
