@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from multiprocessing import forkserver, get_all_start_methods, get_context
+from typing import Any
 
 METHOD = "forkserver"
 CAN_FORK = METHOD in get_all_start_methods()
-CONTEXT = get_context(METHOD if CAN_FORK else "spawn")
+CONTEXT: Any = get_context(METHOD if CAN_FORK else "spawn")
 CONTEXT.set_forkserver_preload(["graders.grading.workplace"])
 
 
