@@ -25,6 +25,7 @@ from graders.classroom.results import keep
 from graders.classroom.submissions import Submission
 from graders.grading.engine import Settings, Task
 from graders.grading.examiner import WRONG, Examination, Outcome, Said
+from graders.tests import servers
 from graders.tests.fixture_lesson import JUDGED, make_course
 
 STUDENTS = ("perfect", "untouched", "all-wrong", "half-wrong", "noisy", "cut-short")
@@ -122,9 +123,12 @@ def small_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def started(root: Path) -> psutil.Popen:
-    command = [sys.executable, "-m", "graders", "grade", "--yes"]
-    return psutil.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+GRADE = ("graders", "grade", "--yes")
+
+
+def started(root: Path, surroundings: dict[str, str]) -> psutil.Popen:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return psutil.Popen([sys.executable, "-m", *GRADE], cwd=root, env=surroundings, **quiet)
 
 
 def one_is_hit(leader: psutil.Popen, draw: random.Random, seconds: float) -> None:
@@ -147,11 +151,12 @@ def test_whoever_is_killed_the_next_run_has_the_same_marks(
     small_class: Path, tmp_path: Path, kills: int
 ) -> None:
     undisturbed, draw = fresh(small_class, tmp_path / "undisturbed"), random.Random(1)
-    assert started(undisturbed).wait(300) == 0
+    surroundings = servers.environment(tmp_path / "home")
+    servers.run(undisturbed, surroundings, *GRADE)
     meant = [(undisturbed / name).read_bytes() for name in FILES]
     for _ in range(kills):
         root = fresh(small_class, tmp_path / "killed")
-        one_is_hit(started(root), draw, seconds=15)
-        assert started(root).wait(300) == 0
+        one_is_hit(started(root, surroundings), draw, seconds=15)
+        servers.run(root, surroundings, *GRADE)
         assert [(root / name).read_bytes() for name in FILES] == meant
         assert times_in_the_gradebook(root) == [1] * (len(FEW) - 1)
