@@ -9,6 +9,7 @@ take the machine along is bounded (see `escaping`).
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,15 @@ from pathlib import Path
 
 from graders.classroom import grade
 from graders.grading.engine import Settings
-from graders.tests.attacks.arena import ATTACKS, LESSON, Arena, Canaries, token_of
+from graders.tests.attacks.arena import (
+    ATTACKS,
+    BYSTANDERS,
+    LESSON,
+    Arena,
+    Canaries,
+    student_of,
+    token_of,
+)
 from graders.tests.attacks.corpus import Attack
 
 SECONDS = 20
@@ -39,7 +48,7 @@ c.Execute.timeout = {SECONDS}
 TITLE = """# What comes of the attacks
 
 Each row is a submission of [the corpus](corpus.py). nbgrader {nbgrader} ran them as it comes, with
-its own preprocessors, each in a run of its own; "held" says that none of what the arena looks at
+its own preprocessors, each in a course of its own; "held" says that none of what the arena looks at
 has happened: points that were not earned, points of others lost, canaries or hidden inputs in the
 feedback page, files written, processes that outlive the run, limits passed. Scripts in feedback
 pages are tried in a real browser, by `test_attacks.py`, and for stock nbgrader not at all: its
@@ -53,16 +62,26 @@ PAGE = "the feedback page"
 HEADER = "| attack | it | nbgrader | jax-course |\n|---|---|---|---|"
 
 
-def by_stock(root: Path) -> None:
-    """`nbgrader autograde` and `generate_feedback`, a run for each submission.
+def by_stock(arena: Arena) -> dict[Attack, str]:
+    """What each attack has got of `nbgrader autograde` and `generate_feedback`.
 
-    In one run for all of them the first that ends nbgrader itself takes those behind it along.
+    Each has the course for itself: one that changes the gradebook would change it for all.
     """
-    (root / "nbgrader_config.py").write_text(STOCK)
-    _nbgrader(root, "generate_assignment")
-    for folder in sorted((root / "build/submitted").iterdir()):
+    (arena.root / "nbgrader_config.py").write_text(STOCK)
+    _nbgrader(arena.root, "generate_assignment")
+    for student in BYSTANDERS:
+        _nbgrader(arena.root, "autograde", f"--student={student}")
+    untouched = arena.root.with_name("untouched")
+    shutil.copytree(arena.root, untouched, symlinks=True)
+    got = {}
+    for attack in arena.attacks:
         for step in ("autograde", "generate_feedback"):
-            _nbgrader(root, step, f"--student={folder.name}")
+            _nbgrader(arena.root, step, f"--student={student_of(attack)}")
+        got[attack] = _said_of(arena, attack)
+        _end_what_outlived()
+        shutil.rmtree(arena.root)
+        shutil.copytree(untouched, arena.root, symlinks=True)
+    return got
 
 
 def _nbgrader(root: Path, step: str, *options: str) -> None:
@@ -70,20 +89,25 @@ def _nbgrader(root: Path, step: str, *options: str) -> None:
     subprocess.run(command, cwd=root, check=False, capture_output=True)
 
 
-def by_us(root: Path) -> None:
-    grade.grade(Settings(root, seconds=SECONDS))
+def by_us(arena: Arena) -> dict[Attack, str]:
+    """What each attack has got of `jax-course grade`, which grades all of them in one run."""
+    grade.grade(Settings(arena.root, seconds=SECONDS))
+    got = {attack: _said_of(arena, attack) for attack in arena.attacks}
+    _end_what_outlived()
+    return got
 
 
-def outcomes(graded_by: Callable[[Path], None]) -> dict[Attack, str]:
-    """What each attack has got."""
+def _said_of(arena: Arena, attack: Attack) -> str:
+    return "; ".join(arena.broken(attack)) or "held"
+
+
+def outcomes(graded_by: Callable[[Arena], dict[Attack, str]]) -> dict[Attack, str]:
+    """What each attack has got, in an arena of its own."""
     with tempfile.TemporaryDirectory() as folder, Canaries(Path(folder)) as canaries:
         arena = Arena(Path(folder) / "course", canaries.port, str(canaries.letter_box))
         arena.root.mkdir()
         arena.prepare()
-        graded_by(arena.root)
-        found = {attack: "; ".join(arena.broken(attack)) or "held" for attack in ATTACKS}
-        _end_what_outlived()
-        return found
+        return graded_by(arena)
 
 
 def _end_what_outlived() -> None:

@@ -35,6 +35,7 @@ ATTACKS: list[Attack] = [
 CANARY = "canary-{}-that-nobody-may-see"
 PLACES = ("solution", "submission", "environment", "file", "network", "letter", "gradebook")
 CANARIES = [CANARY.format(place) for place in PLACES]
+BYSTANDERS = (HONEST, CANARIES[6])  # the gradebook holds their names
 HIDDEN_INPUT = "12345"
 REACHED = "REACHED"
 _SOLUTION = "### BEGIN SOLUTION\n    return operator"
@@ -68,7 +69,7 @@ class Arena:
         build_sources(self.root)
         (self.root / "secret.txt").write_text(CANARIES[3])
         honest = Attack("", "", "", f"# {CANARIES[1]}\n{RIGHT}", earns=True)
-        for student in (HONEST, CANARIES[6]):  # the gradebook holds their names
+        for student in BYSTANDERS:
             self._hand_in(student, honest)
         for attack in self.attacks:
             self._hand_in(student_of(attack), attack)
