@@ -1,6 +1,6 @@
 """Programs of checks are compiled in less time: they are many and small, and run a few times each.
 
-The figures are of JAX 0.10.2 on two cores, for programs of one to five operations.
+The figures are of JAX 0.10.2 on two cores, for small programs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LESS_OPTIMISED = "jax_disable_most_optimizations"
 FLAGS: dict[str, Any] = {
     # XLA's newer emitters take half of the time that it needs for a program: 35 ms, 18 without.
     "xla_cpu_use_fusion_emitters": False,
-    # Devices that wait for each other for 40 s end the process: on a busy machine a right answer's.
+    # Devices that wait for each other too long end the process: on a busy machine a right answer's.
     "xla_cpu_collective_call_terminate_timeout_seconds": 600,
 }
 
@@ -40,7 +40,7 @@ def quick_compilation() -> Iterator[None]:
 def share_context() -> None:
     """From now on this process lowers every program in one MLIR context.
 
-    JAX makes one for each program and loads some forty dialects into it, which takes 6 ms. What
+    JAX makes one for each program and loads all dialects into it, which takes 6 ms. What
     constants and types need in the shared one stays in memory until the process ends: this is for
     processes that grade. Where JAX has no such function any more, nothing changes.
     """
@@ -57,8 +57,9 @@ def flags() -> str:
     """XLA_FLAGS for processes that grade: those of this one, and of `FLAGS` what XLA knows.
 
     XLA ends a process that is given a flag it does not know: so each is tried here first, in a form
-    that raises, and this process's backend starts.
+    that raises, and this process's backend starts: on the CPU alone, whatever else there is.
     """
+    jax.config.update("jax_platforms", "cpu")
     given = os.environ.get("XLA_FLAGS", "")
     known = [f"--{name}={str(value).lower()}" for name, value in FLAGS.items() if _knows(name)]
     return " ".join([given, *known]).strip()

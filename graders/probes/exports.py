@@ -18,7 +18,9 @@ from jax import export
 
 from graders.probes.programs import nothing_cached
 
-_PLACE = re.compile(r' loc\((?:#loc\d*|unknown|"[^"]*")\)|^#loc.*\n', re.MULTILINE)
+# A string is taken whole, and kept: what stands in one is no place, and opens none.
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_PLACE = re.compile(rf"^#loc.*\n| loc\((?:#loc\d*|unknown|{_STRING})\)|({_STRING})", re.MULTILINE)
 _OPERATION = re.compile(r"(?<![#!])\bstablehlo\.(\w+)|\b(call) @")
 
 
@@ -88,7 +90,7 @@ def contents(program: Program) -> dict[str, Any]:
     `digest` is the same for programs with the same text, which compute the same; from which lines
     of Python they came is left out.
     """
-    text = _PLACE.sub("", program.exported.mlir_module())
+    text = _PLACE.sub(lambda found: found[1] or "", program.exported.mlir_module())
     operations = Counter(name or call for name, call in _OPERATION.findall(text))
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {"operations": dict(operations), "digest": digest}

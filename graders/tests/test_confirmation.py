@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from graders.classroom.draft import Draft
 from graders.diagnosis.semantics import UNCONFIRMED
 from graders.grading.confirmation import Sizes
 from graders.grading.examiner import WRONG, Examiner, Outcome
+from graders.probes.exports import contents
 from graders.remote import StudentProcess
 from graders.sandbox.process import Sandbox
 from graders.tests.fixture_lesson import make_course
@@ -229,6 +231,21 @@ def test_a_program_of_something_else_earns_nothing(examine: Examine) -> None:
 def test_what_is_no_program_of_the_answer_earns_nothing(examine: Examine, sent: str) -> None:
     found = examine(total=LOOP + patch("program", CLAIM) + patch("exported", sent))
     assert UNCONFIRMED.diagnosis in found["total_check"].words
+
+
+TEXT = '#loc = loc("a")\n%0 = stablehlo.sine %x {n = "b"} loc(#loc)\n{o = "c"} loc("jit(f)")\n'
+HIDDEN = '%0 = stablehlo.sine %x {n = "b loc("} %1 = stablehlo.add %0, %0 {o = ")c"}\n'
+
+
+def test_places_are_left_out_and_nothing_can_be_hidden_in_one() -> None:
+    programs = [TEXT, TEXT.replace("jit(f)", "jit(g)"), HIDDEN]
+    found = [
+        contents(SimpleNamespace(exported=SimpleNamespace(mlir_module=lambda text=text: text)))
+        for text in programs
+    ]
+    assert found[0] == found[1]
+    assert found[0]["operations"] == {"sine": 1}
+    assert found[2]["operations"] == {"sine": 1, "add": 1}
 
 
 PLAIN = {"primitives": {"add": 4}, "equations": 4}

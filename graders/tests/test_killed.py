@@ -62,13 +62,17 @@ def run(root: Path, seconds: float | None = None) -> bool:
     return ended
 
 
+def class_of(students: Sequence[str], place: Path) -> Path:
+    """A course in which these have handed in, and nobody was graded."""
+    root = make_course(place, JUDGED)
+    build(root)
+    sample.make_class(root, students)
+    return root
+
+
 @pytest.fixture(scope="module")
 def handed_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A class that nobody has graded."""
-    root = make_course(tmp_path_factory.mktemp("course"), JUDGED)
-    build(root)
-    sample.make_class(root, STUDENTS)
-    return root
+    return class_of(STUDENTS, tmp_path_factory.mktemp("course"))
 
 
 def fresh(handed_in: Path, place: Path) -> Path:
@@ -116,11 +120,7 @@ FEW = ("perfect", "half-wrong", "noisy", "cut-short")
 
 @pytest.fixture(scope="module")
 def small_class(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A class that nobody has graded, smaller."""
-    root = make_course(tmp_path_factory.mktemp("course"), JUDGED)
-    build(root)
-    sample.make_class(root, FEW)
-    return root
+    return class_of(FEW, tmp_path_factory.mktemp("course"))
 
 
 GRADE = ("graders", "grade", "--yes")

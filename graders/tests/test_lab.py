@@ -211,7 +211,7 @@ def test_without_a_network(root, tmp_path, walls):
     """JupyterLab opens and starts kernels; the browser's part is in test_browser.py."""
     inside = (
         "from pathlib import Path\n"
-        "from graders.tests.servers import environment, free_port, served\n"
+        "from graders.tests.servers import environment, served\n"
         "from graders.tests.test_lab import _kernel\n"
         f"with served(Path({str(root)!r}), environment(Path({str(tmp_path / 'home')!r})), "
         "'graders', 'lab') as (address, said):\n"
