@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from graders.author.cells import DEMONSTRATION, Cell, Lesson
 from graders.author.names import bound_names, global_reads
@@ -54,5 +55,7 @@ def misplaced(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
         yield Finding(0, what, "take the tag away, or rename what the demonstration binds")
 
 
-def _read_names(tree: ast.AST) -> set[str]:
-    return {read.name for read in global_reads(tree)}
+# Each demonstration of a lesson asks for the names of all of its cells.
+@lru_cache(1024)
+def _read_names(tree: ast.AST) -> frozenset[str]:
+    return frozenset(read.name for read in global_reads(tree))

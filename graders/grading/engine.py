@@ -7,7 +7,7 @@ its lesson; where it dies, its submission is tried once more by another one.
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -116,14 +116,14 @@ class _Leader:
         return self.workers
 
     def _most_in_need(self) -> str | None:
-        """The lesson that a further worker helps most; None if it helps none."""
-        at_work = [worker.lesson for worker in self.workers]
-        need = {
-            lesson: len(left) - PER_WORKER * at_work.count(lesson)
-            for lesson, left in self.waiting.items()
-        }
-        lesson = max(need, key=need.__getitem__, default=None)
-        return lesson if lesson and need[lesson] > 0 else None
+        """The lesson that a further worker helps most; None if it helps none.
+
+        That is one at which fewest are at work. Later lessons, whose answers take longer, come
+        first: what is left for one worker alone in the end is short.
+        """
+        at_work = Counter(worker.lesson for worker in self.workers)
+        in_need = [n for n, left in self.waiting.items() if len(left) > PER_WORKER * at_work[n]]
+        return min(sorted(in_need, reverse=True), key=at_work.__getitem__, default=None)
 
     def _heard(self, worker: _Worker) -> Iterator[tuple[Submission, Found]]:
         try:
