@@ -113,14 +113,20 @@ def restored(
     kept, seen = [], set()
     for cell in reversed(cells):
         name = grade_id(cell)
-        cell.metadata.pop("nbgrader", None)
-        cell.pop("id", None)
+        cell = _ungraded(cell)
         if name in originals and name not in seen:
             seen.add(name)
             answer = None if originals[name].locked else cell.source
             cell = _graded_cell(originals[name], points.get(name), answer)
         kept.append(cell)
     return _with_missing(kept[::-1], originals, points)
+
+
+def _ungraded(cell: NotebookNode) -> NotebookNode:
+    """The cell as one that nbgrader does not know."""
+    metadata = {key: value for key, value in cell.metadata.items() if key != "nbgrader"}
+    kept = {key: value for key, value in cell.items() if key != "id"}
+    return NotebookNode(kept | {"metadata": NotebookNode(metadata)})
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -63,6 +64,12 @@ def sources(draft: Draft) -> list[str]:
 def test_a_demonstration_does_not_run(draft: Draft) -> None:
     assert not any("shown" in source for source in sources(draft))
     assert any("import operator" in source for source in sources(draft))
+
+
+def test_planning_leaves_the_submission_as_it_was(draft: Draft) -> None:
+    before = copy.deepcopy(draft.notebook)
+    sources(draft)
+    assert draft.notebook == before
 
 
 @pytest.mark.parametrize("reads", ["shown", "globals()['shown']", "eval('sho' + 'wn')"])
