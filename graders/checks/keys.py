@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import cache, cached_property
 from typing import Any
 
 import jax
@@ -95,37 +96,63 @@ def _drawn(result: Plain, rows: bool) -> dict[str, np.ndarray]:
 
 
 def _coincidences(arrays: dict[str, np.ndarray]) -> Iterator[tuple[str, str, str]]:
-    for (one, a), (other, b) in itertools.combinations(arrays.items(), 2):
-        if how := _alike(a, b):
+    first = cache(lambda name, n: _Draw(arrays[name][:n]))
+    for one, other in itertools.combinations(arrays, 2):
+        n = min(arrays[one].size, arrays[other].size)
+        if how := _alike(first(one, n), first(other, n)):
             yield one, other, how
 
 
-def _alike(a: np.ndarray, b: np.ndarray) -> str:
-    """How two draws coincide, as far as both go; "" if they do not."""
-    n = min(a.size, b.size)
-    a, b = a[:n], b[:n]
-    if a.dtype.kind in "biu" or b.dtype.kind in "biu":
-        keys = a.dtype == b.dtype == np.uint32 and n > 1
-        return "equal" if (n >= FEWEST_DISCRETE or keys) and np.array_equal(a, b) else ""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    if n < FEWEST or not (np.isfinite(a).all() and np.isfinite(b).all()):
+class _Draw:
+    """A flat array, with what it is compared by; that is worked out once for all comparisons."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.is_discrete = data.dtype.kind in "biu"
+        self.data = data if self.is_discrete else data.astype(np.float64)
+
+    @cached_property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.data).all())
+
+    @cached_property
+    def direction(self) -> np.ndarray:
+        """The deviations from the mean, as a vector of length 1; of length 0 where there are none.
+
+        The product of two of them is the correlation.
+        """
+        deviations = self.data - self.data.mean()
+        return deviations / (np.linalg.norm(deviations) or 1.0)
+
+    @cached_property
+    def rising(self) -> np.ndarray:
+        return np.argsort(self.data, kind="stable")
+
+    @cached_property
+    def falling(self) -> np.ndarray:
+        return np.argsort(-self.data, kind="stable")
+
+    @cached_property
+    def has_distinct_values(self) -> bool:
+        return len(np.unique(self.data)) == self.data.size
+
+
+def _alike(a: _Draw, b: _Draw) -> str:
+    """How two draws of one length coincide; "" if they do not."""
+    n = a.data.size
+    if a.is_discrete or b.is_discrete:
+        keys = a.data.dtype == b.data.dtype == np.uint32 and n > 1
+        return "equal" if (n >= FEWEST_DISCRETE or keys) and np.array_equal(a.data, b.data) else ""
+    if n < FEWEST or not (a.is_finite and b.is_finite):
         return ""
-    if np.array_equal(a, b):
+    if np.array_equal(a.data, b.data):
         return "equal"
-    if _correlation(a, b) > 1 - 1e-8:
+    if abs(a.direction @ b.direction) > 1 - 1e-8:
         return "the same numbers, scaled or shifted"
     return "in the same order" if n >= FEWEST_ORDERED and _in_one_order(a, b) else ""
 
 
-def _in_one_order(a: np.ndarray, b: np.ndarray) -> bool:
+def _in_one_order(a: _Draw, b: _Draw) -> bool:
     """Whether both have as many values as elements, and b grows or falls with a."""
-    first, *others = (np.argsort(v, kind="stable") for v in (a, b, -b))
-    if not any(np.array_equal(first, order) for order in others):
+    if not any(np.array_equal(a.rising, order) for order in (b.rising, b.falling)):
         return False
-    return len(np.unique(a)) == len(np.unique(b)) == a.size
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    norm = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(abs(a @ b) / norm) if norm else 0.0
+    return a.has_distinct_values and b.has_distinct_values

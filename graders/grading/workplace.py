@@ -48,6 +48,8 @@ def fill(cache: Path) -> None:
     settings = {
         "jax_platforms": "cpu",
         LESS_OPTIMISED: True,
+        # Nobody reads a traceback here, and to take JAX's frames out of it takes long.
+        "jax_traceback_filtering": "off",
         "jax_compilation_cache_dir": str(cache),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
