@@ -155,6 +155,10 @@ class RemoteSubject(Subject):
         return RemoteSubject(self.place, self.name, (*self.steps, step))
 
 
+class TooFewDevices(Exception):
+    """The student's process has not the devices that the check has."""
+
+
 ENDED = Error("ProcessEnded", ("ProcessEnded",), "the process has ended")
 OUT_OF_TIME = Error("TimeLimit", ("TimeLimit",), "the time is over")
 OUT_OF_MEMORY = Error("MemoryLimit", ("MemoryLimit", "MemoryError"), "the memory is used up")
@@ -188,4 +192,7 @@ def _key(words: Any, impl: str) -> jax.Array:
 
 
 def _device(platform: str, number: int) -> Any:
-    return next(device for device in jax.devices(platform) if device.id == number)
+    devices = {device.id: device for device in jax.devices(platform)}
+    if number not in devices:
+        raise TooFewDevices(f"JAX has started with fewer devices than this needs: {len(devices)}")
+    return devices[number]

@@ -15,9 +15,11 @@ import jax
 
 from graders import shell, wire
 from graders.compiling import share_context
+from graders.observation import Result, error_facts
 from graders.place import LocalPlace
 from graders.plain import printable
 from graders.probes.exports import Program
+from graders.remote import TooFewDevices
 
 READY = "ready"
 MOST_PRINTED = 100_000
@@ -64,7 +66,10 @@ class Desk:
         return self.places[place].observe(name, request)
 
     def answer(self, request: bytes) -> Any:
-        command, *arguments = pickle.loads(request)
+        try:
+            command, *arguments = pickle.loads(request)
+        except TooFewDevices as error:
+            return Result(error=error_facts(error))
         return getattr(self, command)(*arguments)
 
 

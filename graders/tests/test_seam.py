@@ -346,6 +346,19 @@ def test_a_process_that_ends_is_a_failure_with_words(name: str) -> None:
         assert not after.passed
 
 
+def test_a_process_with_too_few_devices_says_so_and_lives_on() -> None:
+    """Its cells have started JAX before the one that asks for the lesson's devices."""
+    source = "def answer(mesh, x):\n    return x"
+    with RemoteProcess() as process:
+        place = RemotePlace(process)
+        place.run("import jax\njax.devices()", "<at once>")
+        found = verdict(place, source, "check_values(answer, lambda mesh, x: x, [(mesh, 2.0)])")
+        assert found.failure is not None
+        assert "JAX has started with fewer devices than this needs: 1" in str(found.failure)
+        alone = "check_values(answer, lambda mesh, x: x, [(None, 2.0)])"
+        assert verdict(place.branch(), source, alone).passed
+
+
 def test_a_process_that_writes_into_the_pipe_is_a_failure_with_words() -> None:
     noise = "import os\nfor fd in range(3, 12):\n    try:\n        os.write(fd, b'x' * 64)\n"
     noise += "    except OSError:\n        pass\n"
