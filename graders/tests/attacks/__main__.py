@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 
 from graders.classroom import grade
@@ -24,6 +24,8 @@ from graders.grading.engine import Settings
 from graders.tests.attacks.arena import (
     ATTACKS,
     BYSTANDERS,
+    HIDDEN_READ,
+    HONEST,
     LESSON,
     Arena,
     Canaries,
@@ -52,13 +54,14 @@ its own preprocessors, each in a course of its own; "held" says that none of wha
 has happened: points that were not earned, points of others lost, canaries or hidden inputs in the
 feedback page, files written, processes that outlive the run, limits passed. Scripts in feedback
 pages are tried in a real browser, by `test_attacks.py`, and for stock nbgrader not at all: its
-column says "not tried".
+column says "not tried". nbgrader shows every student the hidden tests, inputs and all, in the page
+that comes back, the honest one too: no row of its column repeats that.
 
 Of {count} attacks stock nbgrader held {stock}, `jax-course grade` held {ours}.
 
 The table is made by `python -m graders.tests.attacks`.
 """
-PAGE = "the feedback page"
+PAGE, STEPS = "the feedback page", ("autograde", "generate_feedback")
 HEADER = "| attack | it | nbgrader | jax-course |\n|---|---|---|---|"
 
 
@@ -69,15 +72,16 @@ def by_stock(arena: Arena) -> dict[Attack, str]:
     """
     (arena.root / "nbgrader_config.py").write_text(STOCK)
     _nbgrader(arena.root, "generate_assignment")
-    for student in BYSTANDERS:
-        _nbgrader(arena.root, "autograde", f"--student={student}")
+    for student, step in product(BYSTANDERS, STEPS):
+        _nbgrader(arena.root, step, f"--student={student}")
+    assert arena.shows_hidden_inputs(HONEST), "what TITLE says of nbgrader's pages is not so"
     untouched = arena.root.with_name("untouched")
     shutil.copytree(arena.root, untouched, symlinks=True)
     got = {}
     for attack in arena.attacks:
-        for step in ("autograde", "generate_feedback"):
+        for step in STEPS:
             _nbgrader(arena.root, step, f"--student={student_of(attack)}")
-        got[attack] = _said_of(arena, attack)
+        got[attack] = _said_of(arena, attack, HIDDEN_READ)
         _end_what_outlived()
         shutil.rmtree(arena.root)
         shutil.copytree(untouched, arena.root, symlinks=True)
@@ -97,8 +101,8 @@ def by_us(arena: Arena) -> dict[Attack, str]:
     return got
 
 
-def _said_of(arena: Arena, attack: Attack) -> str:
-    return "; ".join(arena.broken(attack)) or "held"
+def _said_of(arena: Arena, attack: Attack, unsaid: str = "") -> str:
+    return "; ".join(what for what in arena.broken(attack) if what != unsaid) or "held"
 
 
 def outcomes(graded_by: Callable[[Arena], dict[Attack, str]]) -> dict[Attack, str]:

@@ -36,7 +36,7 @@ CANARY = "canary-{}-that-nobody-may-see"
 PLACES = ("solution", "submission", "environment", "file", "network", "letter", "gradebook")
 CANARIES = [CANARY.format(place) for place in PLACES]
 BYSTANDERS = (HONEST, CANARIES[6])  # the gradebook holds their names
-HIDDEN_INPUT = "12345"
+HIDDEN_INPUT, HIDDEN_READ = "12345", "a hidden input read"
 REACHED = "REACHED"
 _SOLUTION = "### BEGIN SOLUTION\n    return operator"
 
@@ -127,17 +127,26 @@ class Arena:
 
     def page(self, attack: Attack) -> Path:
         """The feedback page of the attack."""
-        return self.root / "build/feedback" / student_of(attack) / LESSON / f"{LESSON}.html"
+        return self._page_of(student_of(attack))
+
+    def shows_hidden_inputs(self, student: str) -> bool:
+        """Whether a hidden input can be read in the student's feedback page."""
+        page = self._page_of(student)
+        return (
+            page.is_file()
+            and HIDDEN_INPUT in BeautifulSoup(page.read_text(), "html.parser").get_text()
+        )
+
+    def _page_of(self, student: str) -> Path:
+        return self.root / "build/feedback" / student / LESSON / f"{LESSON}.html"
 
     def _leaks(self, attack: Attack) -> Iterator[str]:
         said = self._said(student_of(attack))
         yield from (f"{c.split('-')[1]} read" for c in CANARIES if c in said)
         if REACHED in said:
             yield "past its limit"
-        if self.page(attack).is_file():
-            page = BeautifulSoup(self.page(attack).read_text(), "html.parser").get_text()
-            if HIDDEN_INPUT in page:
-                yield "a hidden input read"
+        if self.shows_hidden_inputs(student_of(attack)):
+            yield HIDDEN_READ
 
     def _said(self, student: str) -> str:
         """All that the cells put out: the page cuts what is long."""
