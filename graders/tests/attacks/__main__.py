@@ -57,7 +57,8 @@ pages are tried in a real browser, by `test_attacks.py`, and for stock nbgrader 
 column says "not tried". nbgrader shows every student the hidden tests, inputs and all, in the page
 that comes back, the honest one too: no row of its column repeats that.
 
-Of {count} attacks stock nbgrader held {stock}, `jax-course grade` held {ours}.
+Of {count} attacks stock nbgrader held {stock}, and {untried} were not tried on it; `jax-course grade`
+held {ours}.
 
 The table is made by `python -m graders.tests.attacks`.
 """
@@ -130,15 +131,22 @@ def main() -> None:
     for attack in ATTACKS:
         if attack.family == PAGE and stock[attack] == "held":
             stock[attack] = "not tried"
-    held = [sum(said == "held" for said in column.values()) for column in (stock, ours)]
-    print(
-        TITLE.format(nbgrader=version("nbgrader"), count=len(ATTACKS), stock=held[0], ours=held[1])
-    )
+    counts = {
+        "count": len(ATTACKS),
+        "stock": _count("held", stock),
+        "untried": _count("not tried", stock),
+        "ours": _count("held", ours),
+    }
+    print(TITLE.format(nbgrader=version("nbgrader"), **counts))
     for family, attacks in groupby(ATTACKS, lambda attack: attack.family):
         print(f"## {family.capitalize()}\n\n{HEADER}")
         for attack in attacks:
             print(f"| {attack.name} | {attack.tries} | {stock[attack]} | {ours[attack]} |")
         print()
+
+
+def _count(what: str, column: dict[Attack, str]) -> int:
+    return sum(said == what for said in column.values())
 
 
 if __name__ == "__main__":
