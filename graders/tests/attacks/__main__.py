@@ -57,8 +57,8 @@ pages are tried in a real browser, by `test_attacks.py`, and for stock nbgrader 
 column says "not tried". nbgrader shows every student the hidden tests, inputs and all, in the page
 that comes back, the honest one too: no row of its column repeats that.
 
-Of {count} attacks stock nbgrader held {stock}, and {untried} were not tried on it; `jax-course grade`
-held {ours}.
+Of {count} attacks stock nbgrader held {stock}, and {untried} were not tried on it;
+`jax-course grade` held {ours}.
 
 The table is made by `python -m graders.tests.attacks`.
 """
