@@ -17,7 +17,7 @@ LESS_OPTIMISED = "jax_disable_most_optimizations"
 FLAGS: dict[str, Any] = {
     # XLA's newer emitters take half of the time that it needs for a program: 35 ms, 18 without.
     "xla_cpu_use_fusion_emitters": False,
-    # Devices that wait for each other too long end the process: on a busy machine a right answer's.
+    # XLA ends a process whose devices wait long for each other: how long a cell may take, we say.
     "xla_cpu_collective_call_terminate_timeout_seconds": 600,
 }
 
