@@ -194,5 +194,8 @@ def _key(words: Any, impl: str) -> jax.Array:
 def _device(platform: str, number: int) -> Any:
     devices = {device.id: device for device in jax.devices(platform)}
     if number not in devices:
-        raise TooFewDevices(f"JAX has started with fewer devices than this needs: {len(devices)}")
+        few = f"JAX has started with fewer devices than this needs: {len(devices)}"
+        raise TooFewDevices(
+            f"{few}. The cell with lesson_devices has to be the first that uses JAX"
+        )
     return devices[number]

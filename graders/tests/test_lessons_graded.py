@@ -45,9 +45,9 @@ def marks_here(stage: Stage, answers: Sequence[Entry]) -> dict[str, bool]:
     return marks
 
 
-def compared(name: str, most: int, cache: Path) -> Iterator[tuple[dict, dict, dict]]:
+def compared(name: str, most: int, cache: Path) -> list[tuple[dict, dict, dict]]:
     """For each submission: its marks in the sandbox, those beside us, and what its checks said."""
-    root = course_root()
+    every, root = [], course_root()
     lesson = read_lesson(root / "solutions" / name)
     logging.getLogger("jax").setLevel(logging.ERROR)
     with workplace.opened(Settings(root), name, cache) as place:
@@ -60,12 +60,8 @@ def compared(name: str, most: int, cache: Path) -> Iterator[tuple[dict, dict, di
             found = place.examiner.examine(draft.notebook.cells, place.processes)
             got = {check: outcome.passed for check, outcome in found.outcomes.items()}
             said = {check: one.words for check, one in found.outcomes.items() if not one.passed}
-            yield got, marks_here(stage, answers), said
-
-
-def all_compared(name: str, most: int, cache: Path) -> list[tuple[dict, dict, dict]]:
-    """The same, as a list: what another process can give."""
-    return list(compared(name, most, cache))
+            every.append((got, marks_here(stage, answers), said))
+    return every
 
 
 @pytest.mark.parametrize(
@@ -81,7 +77,7 @@ def test_marks_are_the_same_in_the_sandbox(
     monkeypatch.setenv("XLA_FLAGS", compiling.flags())  # as the engine has it
     # In a process of its own: in this one JAX has as many devices as the tests want.
     with ProcessPoolExecutor(1, get_context("spawn")) as alone:
-        every = alone.submit(all_compared, name, most, tmp_path).result()
+        every = alone.submit(compared, name, most, tmp_path).result()
     assert every
     for got, meant, said in every:
         assert got == meant, said
