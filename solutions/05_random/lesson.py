@@ -948,33 +948,33 @@ def simulated(log_density, start, steps, width, accept, moves="standard_normal",
     return lambda v: np.searchsorted(x, v, "right") / x.size
 
 
-many = np.full(20_000, 2.0)
+some, many = np.full(4_000, 2.0), np.full(20_000, 2.0)
 check_shape(metropolis, jax.random.key(0), log_gumbel, np.zeros(20), 5, 1.0, returns="5 20")
 check_distribution(
     through(row, metropolis),
     jax.random.key(0),
     log_gumbel,
-    many,
+    some,
     50,
     2.0,
     -1,
     cdf=gumbel,
     mistakes={
         "the proposal and the decision come from one key": simulated(
-            log_gumbel, many, 50, 2.0, lambda u, gain, z: np.log(norm.cdf(z)) < gain
+            log_gumbel, some, 50, 2.0, lambda u, gain, z: np.log(norm.cdf(z)) < gain
         ),
         "every proposal is accepted": norm(2, 2 * np.sqrt(50)).cdf,
         "every step draws the same numbers: the key does not change": simulated(
-            log_gumbel, many, 50, 2.0, lambda u, gain, z: np.log(u) < gain, fresh=False
+            log_gumbel, some, 50, 2.0, lambda u, gain, z: np.log(u) < gain, fresh=False
         ),
         "only moves uphill are made": simulated(
-            log_gumbel, many, 50, 2.0, lambda u, gain, z: gain > 0
+            log_gumbel, some, 50, 2.0, lambda u, gain, z: gain > 0
         ),
         "the difference of logarithms is taken for the ratio": simulated(
-            log_gumbel, many, 50, 2.0, lambda u, gain, z: u < gain
+            log_gumbel, some, 50, 2.0, lambda u, gain, z: u < gain
         ),
         "the proposals are uniform and not normal": simulated(
-            log_gumbel, many, 50, 2.0, lambda u, gain, z: np.log(u) < gain, moves="random"
+            log_gumbel, some, 50, 2.0, lambda u, gain, z: np.log(u) < gain, moves="random"
         ),
     },
     about="the last step",
@@ -1012,7 +1012,7 @@ check_distribution(
     through(row, metropolis),
     jax.random.key(4),
     lambda x: -2 * jnp.abs(x - 1),
-    np.full(20_000, 60.0),
+    np.full(4_000, 60.0),
     200,
     2.0,
     -1,
