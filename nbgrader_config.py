@@ -37,6 +37,8 @@ if folder := os.environ.get("JAX_COURSE_EXCHANGE"):
 # A backup handed in would keep the student from the feedback: nbgrader waits for its page too.
 c.CourseDirectory.ignore = [*CourseDirectory.ignore.default(), "*.backup-*"]
 
+c.Exporter.optimistic_validation = True  # after all preprocessors, and not after each of them
+
 c.GenerateAssignment.preprocessors = [
     nb.LockCells,
     plugins.ClearAnswers,

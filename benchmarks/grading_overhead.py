@@ -57,7 +57,9 @@ def watched() -> Iterator[Clock]:
 def seconds(name: str, submissions: int, cache: Path) -> tuple[float, float]:
     """For a submission: all, and the part that its processes work."""
     lesson = read_lesson(ROOT / "solutions" / name)
-    with workplace.opened(Settings(ROOT), name, cache) as place, watched() as clock:
+    flags, limit = os.environ["XLA_FLAGS"], Settings(ROOT).seconds
+    with workplace.sandbox([lesson], cache, limit, flags) as sandbox, watched() as clock:
+        place = workplace.prepared(lesson, cache, sandbox)
         cells = [drawn(lesson, number).notebook.cells for number in range(submissions)]
         place.examiner.examine(cells[0], place.processes)  # oracles are compiled
         clock.seconds, begun = 0.0, time.perf_counter()

@@ -158,9 +158,10 @@ def _sample_class(arguments: argparse.Namespace) -> int:
 def _grade(arguments: argparse.Namespace) -> int:
     from graders.grading import staff
 
-    staff.start_importing()
+    root = course_root()
+    staff.start_importing(root)
     from graders.classroom import grade
 
     asked = arguments.lessons, arguments.students, arguments.expect
     how = arguments.workers, arguments.sandboxed, arguments.yes
-    return grade.main(course_root(), *asked, *how)
+    return grade.main(root, *asked, *how)

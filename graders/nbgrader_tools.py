@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from alembic.config import Config as AlembicConfig
 from alembic.script import ScriptDirectory
+from jsonschema.exceptions import best_match
+from jsonschema.validators import validator_for
 from nbgrader import api
 from nbgrader.converters import BaseConverter
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.dbutil import _temp_alembic_ini
+from nbgrader.nbgraderformat import common
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 from traitlets.log import get_logger
@@ -57,20 +61,27 @@ def run_step(
 
 
 @contextmanager
-def quick_gradebook() -> Iterator[None]:
-    """While the block lasts, opening nbgrader's gradebook costs little.
+def quick_steps() -> Iterator[None]:
+    """While the block lasts, nbgrader's steps cost little.
 
     All Gradebooks on a database share its engine: each preprocessor of nbgrader opens one, and
     each would have SQLAlchemy compile its statements anew, which is most of what writing down a
     submission costs. The version of the tables is looked up here, where nbgrader starts a program.
+    The schema of nbgrader's metadata is not itself checked again at each cell.
     """
-    before = api.create_engine, api.get_alembic_version
+    before = api.create_engine, api.get_alembic_version, common.jsonschema
     api.create_engine = functools.cache(api.create_engine)
     api.get_alembic_version = _version_of_the_tables
+    common.jsonschema = SimpleNamespace(validate=_validate)  # type: ignore[assignment]
     try:
         yield
     finally:
-        api.create_engine, api.get_alembic_version = before
+        api.create_engine, api.get_alembic_version, common.jsonschema = before
+
+
+def _validate(metadata: Any, schema: dict[str, Any]) -> None:
+    if error := best_match(validator_for(schema)(schema).iter_errors(metadata)):
+        raise error
 
 
 def _version_of_the_tables() -> str:

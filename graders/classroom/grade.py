@@ -38,7 +38,7 @@ from graders.grading.engine import Settings, Task, examinations
 from graders.grading.examiner import Examination
 from graders.grading.journal import Entry, Journal
 from graders.grading.record import record
-from graders.nbgrader_tools import StepFailed, course_config, quick_gradebook, run_step
+from graders.nbgrader_tools import StepFailed, course_config, quick_steps, run_step
 from graders.sandbox.bubblewrap import PACKAGE, Unavailable
 
 Result = Examination | Unreadable | str
@@ -94,7 +94,7 @@ def main(
     return int(bool(differences) or unfinished)
 
 
-@quick_gradebook()
+@quick_steps()
 def grade(
     settings: Settings,
     lessons: Sequence[str] = (),
@@ -117,7 +117,7 @@ def grade(
     clerk = _Clerk(settings, config, sources)
     screened, waiting = clerk.screened(found)
     rows, held = [], []
-    with closing(examinations(settings, waiting)) as running:
+    with closing(examinations(settings, sources, waiting)) as running:
         for name in sorted({submission.lesson for submission in found}):
             _register(config, name)
         results = chain(screened, clerk.noted(running))

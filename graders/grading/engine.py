@@ -1,26 +1,29 @@
 """Examines many submissions at once: workers that hold a lesson each, and one that leads them.
 
-A worker is a trusted process with its own sandbox. It is given one submission after another of
-its lesson; where it dies, its submission is tried once more by another one.
+A worker is a trusted process. It is given one submission after another of its lesson; where it
+dies, its submission is tried once more by another one. All of them share one sandbox.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 from graders import compiling
+from graders.author.cells import Lesson
 from graders.classroom.submissions import Submission
 from graders.grading import staff, workplace
+from graders.grading.confirmation import Processes
 from graders.grading.examiner import Broken, Examination
-from graders.sandbox.bubblewrap import Unavailable
+from graders.grading.workplace import NoSandbox
+from graders.sandbox.process import Sandbox, Unavailable
 
-COMPILED = Path("build/compiled")
 PER_WORKER = 3  # submissions that are worth a further worker on the same lesson
 TRIES = 2
 
@@ -47,36 +50,36 @@ Found = Examination | str
 """What was found out, or why nothing was: the grading broke down."""
 
 
-def examinations(settings: Settings, tasks: Sequence[Task]) -> Generator[tuple[Submission, Found]]:
+def examinations(
+    settings: Settings, lessons: Mapping[str, Lesson], tasks: Sequence[Task]
+) -> Generator[tuple[Submission, Found]]:
     """The submission of each task with what was found, as they come; close it to end them all.
 
     The workers are started at once, and prepare their lessons while the caller goes on.
 
     Raises:
-        Unavailable: when asked for results, if no sandbox is to be had here.
+        Unavailable: no sandbox is to be had here; it may be raised when results are asked for.
     """
-    results = _started(_Leader(settings, tasks))
+    results = _started(_Leader(settings, lessons, tasks))
     next(results)
     return results
 
 
 def _started(leader: _Leader) -> Generator[Any]:
     """Nothing, once workers are at work; then the results."""
-    try:
+    with closing(leader):
         leader.staff()
         yield None
         yield from leader.results()
-    finally:
-        leader.stop()
 
 
 class _Worker:
     """A process that examines submissions of one lesson."""
 
-    def __init__(self, settings: Settings, lesson: str) -> None:
-        self.lesson = lesson
+    def __init__(self, lesson: Lesson, cache: Path, processes: Processes) -> None:
+        self.lesson = lesson.name
         self.pipe, theirs = staff.CONTEXT.Pipe()
-        arguments = (settings, lesson, theirs, compiling.flags())
+        arguments = (lesson, cache, processes, theirs, compiling.flags())
         self.process = staff.CONTEXT.Process(target=_work, args=arguments, daemon=False)
         self.process.start()
         theirs.close()
@@ -95,15 +98,23 @@ class _Worker:
 class _Leader:
     """Hands out tasks, lesson by lesson, and collects what was found."""
 
-    def __init__(self, settings: Settings, tasks: Sequence[Task]) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: Settings, lessons: Mapping[str, Lesson], tasks: Sequence[Task]
+    ) -> None:
+        self.settings, self.lessons, self.cache = settings, lessons, settings.root / staff.COMPILED
+        self.sandbox: Sandbox | None = None
         self.waiting: dict[str, deque[Task]] = {}
         for task in tasks:
             self.waiting.setdefault(task.submission.lesson, deque()).append(task)
         self.tries: dict[Task, int] = {}
         self.workers: list[_Worker] = []
+        if settings.sandboxed and tasks:
+            named = [lessons[name] for name in sorted(self.waiting)]
+            self.sandbox = workplace.sandbox(named, self.cache, settings.seconds, compiling.flags())
 
     def results(self) -> Iterator[tuple[Submission, Found]]:
+        if self.sandbox:
+            self.sandbox.wait()
         while self.staff():
             ready = connection.wait([worker.pipe for worker in self.workers])
             for worker in [worker for worker in self.workers if worker.pipe in ready]:
@@ -112,8 +123,12 @@ class _Leader:
     def staff(self) -> list[_Worker]:
         """Workers for what waits, at most as many as there may be; those at work."""
         while len(self.workers) < self.settings.workers and (lesson := self._most_in_need()):
-            self.workers.append(_Worker(self.settings, lesson))
+            self.workers.append(self._hired(self.lessons[lesson]))
         return self.workers
+
+    def _hired(self, lesson: Lesson) -> _Worker:
+        processes = self.sandbox.door if self.sandbox else NoSandbox()
+        return _Worker(lesson, self.cache, processes)
 
     def _most_in_need(self) -> str | None:
         """The lesson that a further worker helps most; None if it helps none.
@@ -163,22 +178,24 @@ class _Leader:
         worker.stop()
         self.workers.remove(worker)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         for worker in list(self.workers):
             self._dismiss(worker)
+        if self.sandbox:
+            self.sandbox.close()
 
 
 # ---- in the worker ----
 
 
-def _work(settings: Settings, lesson: str, pipe: Any, flags: str) -> None:
+def _work(lesson: Lesson, cache: Path, processes: Processes, pipe: Any, flags: str) -> None:
     """Says that it is ready, and then for each submission what was found."""
     os.environ["XLA_FLAGS"] = flags
     try:
-        with workplace.opened(settings, lesson, settings.root / COMPILED) as place:
-            pipe.send("ready")
-            for task in _received(pipe):
-                pipe.send(place.examined(task.submission, task.checks))
+        place = workplace.prepared(lesson, cache, processes)
+        pipe.send("ready")
+        for task in _received(pipe):
+            pipe.send(place.examined(task.submission, task.checks))
     except (Broken, Unavailable) as error:
         pipe.send(error)
     except KeyboardInterrupt:

@@ -10,8 +10,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
+import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
 from nbgrader import utils
 from nbgrader.converters import Autograde
 from nbgrader.preprocessors import NbGraderPreprocessor
@@ -58,17 +58,30 @@ def _outputs(cell: NotebookNode, index: int, found: Examination) -> Iterator[Not
 
 def _of_check(outcome: Outcome) -> Iterator[NotebookNode]:
     if outcome.hidden:
-        yield new_output("display_data", {plugins.HIDDEN_MARK: ""})
+        yield _display({plugins.HIDDEN_MARK: ""})
     if outcome.html:
-        yield new_output("display_data", {"text/html": outcome.html, "text/plain": outcome.text})
+        yield _display({"text/html": outcome.html, "text/plain": outcome.text})
     if not outcome.passed:
-        line = f"CheckFailed: {outcome.words}"
-        yield new_output("error", ename="CheckFailed", evalue=outcome.words, traceback=[line])
+        yield _error("CheckFailed", outcome.words, f"CheckFailed: {outcome.words}")
 
 
 def _of_cell(said: Said) -> Iterator[NotebookNode]:
     if said.printed:
-        yield new_output("stream", name="stdout", text=said.printed)
+        yield _output("stream", name="stdout", text=said.printed)
     if said.error:
         name, _, message = said.error.partition(": ")
-        yield new_output("error", ename=name, evalue=message, traceback=[said.error])
+        yield _error(name, message, said.error)
+
+
+def _display(data: dict[str, str]) -> NotebookNode:
+    return _output("display_data", data=data, metadata={})
+
+
+def _error(name: str, message: str, line: str) -> NotebookNode:
+    return _output("error", ename=name, evalue=message, traceback=[line])
+
+
+def _output(kind: str, **entries: Any) -> NotebookNode:
+    """An output; unlike nbformat's own it is not validated: the whole notebook is, in the end."""
+    node: Any = nbformat.from_dict({"output_type": kind, **entries})
+    return node

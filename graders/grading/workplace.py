@@ -1,4 +1,4 @@
-"""What a worker needs to examine submissions: the lesson, the sandbox, and one examiner."""
+"""What a worker needs to examine submissions: an examiner of the lesson, and the sandbox."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import logging
 import os
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import jax
 import nbformat
 
 from graders.author import hosted
 from graders.author.cells import Lesson
-from graders.author.source import read_lesson
 from graders.classroom.submissions import Submission
 from graders.compiling import LESS_OPTIMISED, share_context
 from graders.data import FILE, data_folders
 from graders.grading.examiner import Examination, Examiner, Processes
+from graders.grading.staff import matplotlib_settings
 from graders.remote import RemoteProcess
-from graders.sandbox.bubblewrap import MATPLOTLIB
 from graders.sandbox.process import Sandbox, Unavailable
 
 # JAX imports the last one itself, before it runs an exported program.
@@ -59,8 +57,7 @@ def fill(cache: Path) -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)
-    fonts = str(cache / MATPLOTLIB)
-    os.environ.update(MPLBACKEND="Agg", MPLCONFIGDIR=fonts, TF_CPP_MIN_LOG_LEVEL="3")
+    os.environ.update(matplotlib_settings(cache), TF_CPP_MIN_LOG_LEVEL="3")
 
 
 @dataclass(frozen=True)
@@ -85,24 +82,28 @@ class Workplace:
             return f"{type(error).__name__} in {where}: {error}"
 
 
-@contextmanager
-def opened(settings: Any, name: str, cache: Path) -> Iterator[Workplace]:
-    """A workplace for the lesson; its sandbox ends with the block.
+def prepared(lesson: Lesson, cache: Path, processes: Processes) -> Workplace:
+    """A workplace for the lesson; what is compiled there is kept in `cache`.
 
     Raises:
-        Unavailable: no sandbox is to be had here.
         Broken: the lesson fails its own checks.
     """
     logging.getLogger("jax").setLevel(logging.ERROR)
     share_context()
     fill(cache)
-    lesson = read_lesson(settings.root / "solutions" / name)
-    examiner = Examiner(lesson)  # first: the sandbox borrows what it leaves in the cache
-    if not settings.sandboxed:
-        yield Workplace(examiner, NoSandbox())
-        return
-    with Sandbox(cache, _data(), _imports(lesson), seconds=settings.seconds) as sandbox:
-        yield Workplace(examiner, sandbox)
+    return Workplace(Examiner(lesson), processes)
+
+
+def sandbox(lessons: Iterable[Lesson], cache: Path, seconds: float, flags: str) -> Sandbox:
+    """A sandbox for submissions of these lessons; what they import is imported once for all.
+
+    `flags` are XLA's, as the workers have them.
+
+    Raises:
+        Unavailable: there is no bubblewrap.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    return Sandbox(cache, _data(), _imports(lessons), seconds=seconds, flags=flags)
 
 
 def _data() -> Path | None:
@@ -110,6 +111,6 @@ def _data() -> Path | None:
     return next((folder for folder in data_folders() if (folder / FILE).is_file()), None)
 
 
-def _imports(lesson: Lesson) -> list[str]:
-    """What is imported once for all submissions: what the lesson imports."""
-    return [*IN_EVERY, *hosted.import_statements(lesson)]
+def _imports(lessons: Iterable[Lesson]) -> list[str]:
+    found = chain(IN_EVERY, *map(hosted.import_statements, lessons))
+    return list(dict.fromkeys(found))

@@ -67,12 +67,15 @@ def program() -> Path:
         ) from error
 
 
-def command(inside: Sequence[str], cache: Path, data: Path | None = None) -> list[str]:
+def command(
+    inside: Sequence[str], cache: Path, data: Path | None = None, flags: str = ""
+) -> list[str]:
     """The command that runs `inside` in the room.
 
     `cache` is the folder of compiled programs, `data` the one with mnist.npz: both can be read.
+    `flags` are for XLA.
     """
-    options = [*_rights(), *_folders(cache, data), *_variables(data)]
+    options = [*_rights(), *_folders(cache, data), *_variables(data, flags)]
     return [str(program()), *options, "--", *inside]
 
 
@@ -105,10 +108,9 @@ def _python() -> list[Path]:
     return sorted({Path(sys.base_prefix), Path(sys.prefix)})
 
 
-def _variables(data: Path | None) -> Iterator[str]:
+def _variables(data: Path | None, flags: str) -> Iterator[str]:
     yield "--clearenv"
-    variables = {"PYTHONPATH": str(PACKAGE.parent), "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
-    variables |= ENVIRONMENT
+    variables = {"PYTHONPATH": str(PACKAGE.parent), "XLA_FLAGS": flags} | ENVIRONMENT
     if data:
         variables["JAX_COURSE_DATA"] = "/data"
     for name, value in variables.items():

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from graders import wire, worker
@@ -28,6 +28,31 @@ WAY_OUT = (
 LARGEST = 64 << 20  # bytes of one reply
 
 
+@dataclass(frozen=True)
+class Door:
+    """The way into a room: it can be handed to another process of the trusted side."""
+
+    control: socket.socket
+    limits: Limits
+    seconds: float  # for each request
+
+    def new_process(self) -> SandboxedProcess:
+        """A process for one submission, in which nothing of any other one is left.
+
+        Raises:
+            Unavailable: it could not be locked in.
+        """
+        channel, theirs = socket.socketpair()
+        line, keepers = socket.socketpair()
+        limits = json.dumps(asdict(self.limits)).encode()
+        with theirs, keepers:
+            try:
+                socket.send_fds(self.control, [limits], [theirs.fileno(), keepers.fileno()])
+            except OSError as error:
+                raise Unavailable(f"the sandbox has ended: {error.strerror}") from error
+        return SandboxedProcess(channel, line, self.seconds)
+
+
 class Sandbox:
     """The room, and in it a process that forks one child for each submission."""
 
@@ -38,29 +63,40 @@ class Sandbox:
         imports: Sequence[str] = (),
         limits: Limits | None = None,
         seconds: float = 120.0,
+        flags: str = "",
     ) -> None:
-        """Starts it; `imports` are run once in it, and `seconds` is the time for each request.
+        """Starts it, and does not wait; who enters its block does.
+
+        `imports` are run once in it, `seconds` is the time for each request, and `flags` are for
+        XLA.
 
         Raises:
-            Unavailable: bubblewrap is not there, or may not do here what it has to.
+            Unavailable: bubblewrap is not there.
         """
-        self.limits, self.seconds = limits or Limits(), seconds
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.door = Door(self.control, limits or Limits(), seconds)
         number = theirs.fileno()
         inside = [sys.executable, "-m", "graders.sandbox.zygote", str(number), *imports]
         self.process = subprocess.Popen(
-            bubblewrap.command(inside, cache, data),
+            bubblewrap.command(inside, cache, data, flags),
             pass_fds=[number],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
         theirs.close()
-        self.control.settimeout(START_SECONDS)
+
+    def wait(self) -> None:
+        """Returns when it stands.
+
+        Raises:
+            Unavailable: bubblewrap may not do here what it has to.
+        """
         if not self._said_ready():
             raise Unavailable(f"bubblewrap makes no sandbox here: {self._complaint()}. {WAY_OUT}")
 
     def _said_ready(self) -> bool:
+        self.control.settimeout(START_SECONDS)
         try:
             return self.control.recv(16) == b"ready"
         except OSError:
@@ -74,25 +110,17 @@ class Sandbox:
         return lines[-1] if lines else "it said nothing"
 
     def new_process(self) -> SandboxedProcess:
-        """A process for one submission, in which nothing of any other one is left.
-
-        Raises:
-            Unavailable: it could not be locked in.
-        """
-        channel, theirs = socket.socketpair()
-        line, keepers = socket.socketpair()
-        limits = json.dumps(asdict(self.limits)).encode()
-        with theirs, keepers:
-            socket.send_fds(self.control, [limits], [theirs.fileno(), keepers.fileno()])
-        return SandboxedProcess(channel, line, self.seconds)
+        """A process for one submission, from its door."""
+        return self.door.new_process()
 
     def close(self) -> None:
         """Ends the room with everything in it."""
         self.control.close()
-        self.process.kill()
-        self.process.communicate()
+        with self.process:
+            self.process.kill()
 
     def __enter__(self) -> Sandbox:
+        self.wait()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -163,7 +163,7 @@ def test_what_is_known_is_neither_examined_nor_recorded_again(
 ) -> None:
     asked: list[Task] = []
     monkeypatch.setattr(
-        grade, "examinations", lambda _, tasks: (one for one in asked.extend(tasks) or ())
+        grade, "examinations", lambda _, __, tasks: (one for one in asked.extend(tasks) or ())
     )
     monkeypatch.delattr(grade, "record")
     assert grade.grade(Settings(course)) == graded[2]
@@ -196,7 +196,9 @@ def mended(course: Path, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
     )
     asked: list[Task] = []
 
-    def examined(_: object, tasks: list[Task]) -> Iterator[tuple[Submission, Examination]]:
+    def examined(
+        _: object, __: object, tasks: list[Task]
+    ) -> Iterator[tuple[Submission, Examination]]:
         asked.extend(tasks)
         passed = {"answer_check": Outcome(passed=True)}
         return ((task.submission, Examination(passed)) for task in tasks)

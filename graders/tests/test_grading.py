@@ -6,6 +6,7 @@ import copy
 import functools
 import multiprocessing
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ from graders.grading import plan
 from graders.grading.engine import Settings, Task, examinations
 from graders.grading.examiner import Examination, Examiner, Outcome, Said
 from graders.grading.journal import Entry, Journal, check_digests, digest
-from graders.sandbox.process import Sandbox
+from graders.sandbox.process import Sandbox, Unavailable
 from graders.tests.fixture_lesson import JUDGED, make_course
+from graders.tests.rooms import refuse_namespaces
 
 LESSON = "00_tiny"
 FIRST = "# %% [markdown]\n# ## 0.1"
@@ -227,23 +229,47 @@ def test_why_an_answer_fails_is_told_apart(
 # ---- many of them ----
 
 
-def test_a_worker_that_dies_costs_nobody_anything(course: Path, draft: Draft) -> None:
+def test_a_worker_that_dies_costs_nobody_anything(
+    course: Path, lesson: Lesson, draft: Draft
+) -> None:
     draft.solve()
-    for student in ("ada", "ben", "cy"):
-        folder = course / "build/submitted" / student / LESSON
-        folder.mkdir(parents=True)
-        (folder / f"{LESSON}.ipynb").write_bytes(draft.file_content())
-    handed_in = [
-        Submission(student, LESSON, course / "build/submitted" / student / LESSON)
-        for student in ("ada", "ben", "cy")
-    ]
-    results = examinations(Settings(course, workers=1), list(map(Task, handed_in)))
+    tasks = [handed_in(course, draft, student, LESSON) for student in ("ada", "ben", "cy")]
+    results = examinations(Settings(course, workers=1), {LESSON: lesson}, tasks)
     first = next(results)
     for worker in multiprocessing.active_children():
         worker.kill()
     found = dict([first, *results])
-    assert found.keys() == set(handed_in)
+    assert found.keys() == {task.submission for task in tasks}
     assert all(isinstance(one, Examination) and len(passed(one)) == 2 for one in found.values())
+
+
+def test_later_lessons_come_first(course: Path, lesson: Lesson, draft: Draft) -> None:
+    """Their answers take longer: what is left to one worker alone in the end is short."""
+    lessons = {name: replace(lesson, name=name) for name in ("00_tiny", "01_tiny", "02_tiny")}
+    tasks = [handed_in(course, draft, "dora", name) for name in lessons]
+    one_at_a_time = Settings(course, workers=1, sandboxed=False)
+    found = [submission.lesson for submission, _ in examinations(one_at_a_time, lessons, tasks)]
+    assert found == ["02_tiny", "01_tiny", "00_tiny"]
+
+
+def test_where_no_room_can_be_made_nothing_is_examined_and_nobody_stays(
+    course: Path, lesson: Lesson, draft: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_namespaces(tmp_path, monkeypatch)
+    results = examinations(
+        Settings(course, workers=1), {LESSON: lesson}, [handed_in(course, draft, "eve", LESSON)]
+    )
+    assert multiprocessing.active_children()
+    with pytest.raises(Unavailable, match="No permissions to create a new namespace"):
+        next(results)
+    assert not multiprocessing.active_children()
+
+
+def handed_in(course: Path, draft: Draft, student: str, lesson: str) -> Task:
+    folder = course / "build/submitted" / student / lesson
+    folder.mkdir(parents=True)
+    (folder / f"{lesson}.ipynb").write_bytes(draft.file_content())
+    return Task(Submission(student, lesson, folder))
 
 
 # ---- what is kept ----

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from graders.author.build import build
+from graders.author.cells import Lesson
 from graders.classroom import grade, report, sample
 from graders.classroom.results import keep
 from graders.classroom.submissions import Submission
@@ -34,7 +35,9 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["graders.tests.test_killed"])
 
 
-def made_up(_: Settings, tasks: Sequence[Task]) -> Iterator[tuple[Submission, Examination]]:
+def made_up(
+    _: Settings, __: Mapping[str, Lesson], tasks: Sequence[Task]
+) -> Iterator[tuple[Submission, Examination]]:
     """An examination of each submission, another one for each student."""
     for task in tasks:
         right = Outcome(passed=True)

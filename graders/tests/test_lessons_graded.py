@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import zip_longest
@@ -50,7 +51,9 @@ def compared(name: str, most: int, cache: Path) -> list[tuple[dict, dict, dict]]
     every, root = [], course_root()
     lesson = read_lesson(root / "solutions" / name)
     logging.getLogger("jax").setLevel(logging.ERROR)
-    with workplace.opened(Settings(root), name, cache) as place:
+    flags = os.environ["XLA_FLAGS"]
+    with workplace.sandbox([lesson], cache, Settings(root).seconds, flags) as sandbox:
+        place = workplace.prepared(lesson, cache, sandbox)
         stage = entries.run(lesson, LocalPlace())
         for answers in list(submissions(lesson))[:most]:
             draft = Draft.of(root, lesson)

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -17,15 +18,17 @@ import pytest
 from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import ValidationError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from nbgrader.api import Gradebook
+from nbgrader.nbgraderformat.v3 import MetadataValidatorV3
 from nbgrader.utils import determine_grade
 
 from graders import nbgrader_plugins as plugins
 from graders.author.build import build
 from graders.feedback.cleaning import clean
-from graders.nbgrader_tools import quick_gradebook
+from graders.nbgrader_tools import quick_steps
 from graders.tests.fixture_lesson import make_course
 
 LESSON = "00_tiny"
@@ -356,7 +359,17 @@ def test_marks_for_hidden_tests_move_no_line(text: str) -> None:
     assert marked.count(plugins.HIDDEN_MARK) == 1
 
 
-def test_a_quick_gradebook_is_nbgraders_own(tmp_path: Path) -> None:
+def test_quick_steps_refuse_the_metadata_that_nbgrader_refuses() -> None:
+    said = []
+    cell = new_code_cell(metadata={"nbgrader": {"schema_version": 3, "points": "many"}})
+    for how in (nullcontext, quick_steps):
+        with how(), pytest.raises(ValidationError) as refused:
+            MetadataValidatorV3().validate_cell(cell)
+        said.append(refused.value.message)
+    assert said[0] == said[1]
+
+
+def test_the_gradebook_of_quick_steps_is_nbgraders_own(tmp_path: Path) -> None:
     def tables(name: str) -> list[str]:
         url = f"sqlite:///{tmp_path / name}"
         with Gradebook(url) as gradebook, Gradebook(url) as again:
@@ -369,7 +382,7 @@ def test_a_quick_gradebook_is_nbgraders_own(tmp_path: Path) -> None:
         return [str(same), str(version), str(made)]
 
     plain = tables("plain.db")
-    with quick_gradebook():
+    with quick_steps():
         quick = tables("quick.db")
     assert plain[1:] == quick[1:]
     assert (plain[0], quick[0]) == ("False", "True")

@@ -22,6 +22,7 @@ from graders.sandbox import bubblewrap, seccomp
 from graders.sandbox.bubblewrap import PACKAGE, Unavailable
 from graders.sandbox.confinement import Limits
 from graders.sandbox.process import Sandbox, SandboxedProcess
+from graders.tests.rooms import refuse_namespaces
 
 CANARY = "the-canary-that-nobody-may-see"
 
@@ -264,14 +265,12 @@ def test_a_reply_cut_short_runs_out_of_time(sandbox: Sandbox) -> None:
 def test_a_room_that_cannot_be_made_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = tmp_path / "bwrap"
-    fake.write_text(
-        "#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n"
-    )
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with pytest.raises(Unavailable, match="No permissions to create a new namespace"):
-        Sandbox(tmp_path)
+    refuse_namespaces(tmp_path, monkeypatch)
+    with (
+        pytest.raises(Unavailable, match="No permissions to create a new namespace"),
+        Sandbox(tmp_path),
+    ):
+        pass
 
 
 def test_no_bubblewrap_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
