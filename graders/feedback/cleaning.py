@@ -1,6 +1,7 @@
 """Makes HTML harmless that a student could have written: cards, and the Markdown of hints."""
 
 import re
+from functools import lru_cache
 
 import bleach
 from bleach.css_sanitizer import ALLOWED_CSS_PROPERTIES, CSSSanitizer
@@ -48,6 +49,7 @@ _CLEANER = bleach.Cleaner(
 )
 
 
+@lru_cache(1024)  # of a class: its cards are much alike
 def clean(html: str) -> Markup:
     """The HTML without scripts, handlers, pictures, frames, or styles that could cover the page."""
     return Markup(_CLEANER.clean(html))

@@ -349,7 +349,7 @@ check_values(
 #
 # A schedule lowers the learning rate, at last to zero, where nothing can move.
 
-# %%
+# %% tags=["demonstration"]
 learning_rate = 0.1
 
 

@@ -162,7 +162,7 @@ check_answer(
     },
 )
 
-# %%
+# %% tags=["demonstration"]
 layouts = {
     'mesh, P("data")': NamedSharding(mesh, P("data")),
     'mesh, P(None, "data")': NamedSharding(mesh, P(None, "data")),
@@ -172,8 +172,8 @@ layouts = {
 figure, panels = plt.subplots(1, 4, figsize=(11, 3.4))
 for panel, (title, sharding) in zip(panels, layouts.items()):
     owner, holders = np.zeros((n, n)), {}
-    for device, (rows, columns) in sharding.devices_indices_map((n, n)).items():
-        part = (*rows.indices(n)[:2], *columns.indices(n)[:2])
+    for device, (down, across) in sharding.devices_indices_map((n, n)).items():
+        part = (*down.indices(n)[:2], *across.indices(n)[:2])
         holders.setdefault(part, []).append(devices.index(device))
     for number, ((top, bottom, left, right), who) in enumerate(holders.items()):
         owner[top:bottom, left:right] = number
@@ -535,15 +535,15 @@ check_values(
 #
 # To gather everything is often far too much. `lax.ppermute(x, "data", pairs)` sends along (source, target) pairs of device numbers, all at once; who is no one's target gets zeros. The pairs of a **ring** are $(i, i + 1 \bmod n)$.
 
-# %%
+# %% tags=["demonstration"]
 angle = np.pi / 2 - 2 * np.pi * np.arange(n) / n
 spots = np.stack([np.cos(angle), np.sin(angle)], axis=1)
 figure, panel = plt.subplots(figsize=(5, 5))
-for i, (a, b) in enumerate(zip(spots, np.roll(spots, -1, axis=0))):
+for i, (here, there) in enumerate(zip(spots, np.roll(spots, -1, axis=0))):
     bend = {"arrowstyle": "->", "shrinkA": 26, "shrinkB": 26, "connectionstyle": "arc3,rad=-0.15"}
-    panel.annotate("", xy=b, xytext=a, arrowprops={**bend, "color": "tab:blue", "lw": 2})
-    panel.annotate("", xy=a, xytext=b, arrowprops={**bend, "color": "tab:red", "ls": "--"})
-    panel.text(*a, f"device {i}\n[{2 * i}, {2 * i + 1}]", ha="center", va="center")
+    panel.annotate("", xy=there, xytext=here, arrowprops={**bend, "color": "tab:blue", "lw": 2})
+    panel.annotate("", xy=here, xytext=there, arrowprops={**bend, "color": "tab:red", "ls": "--"})
+    panel.text(*here, f"device {i}\n[{2 * i}, {2 * i + 1}]", ha="center", va="center")
 panel.text(0, 0, "blue: last element forward\nred: first element back", ha="center", va="center")
 panel.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
 panel.axis("off")
@@ -821,7 +821,7 @@ check_values(
 #
 # Data augmentation on all devices: each pixel is meant to get its own noise.
 
-# %%
+# %% tags=["demonstration"]
 def noisy_broken(key, x, scale, mesh):
     def body(key, part):
         return part + scale * jax.random.normal(key, part.shape)
@@ -1031,7 +1031,7 @@ check_values(
 #
 # Messages cost more than arithmetic: a link between devices carries far fewer bytes than memory does. So ask of each message how large it is, and whether something smaller would do. A line through points on all devices, as a newcomer fits it (to JAX a gathered value varies by default, hence `check_vma=False`):
 
-# %%
+# %% tags=["demonstration"]
 def fit_by_gathering(x, y):
     x = lax.all_gather(x, "data", tiled=True)
     y = lax.all_gather(y, "data", tiled=True)
