@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import linecache
 from abc import ABC, abstractmethod
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from graders.observation import Error, Request, Result, error_facts, observe, quiet
@@ -65,4 +67,9 @@ class LocalPlace(Place):
 def execute(source: str, filename: str, namespace: dict[str, Any]) -> None:
     """Runs `source` in `namespace`; its lines are known to tracebacks as `filename`."""
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    exec(compile(source, filename, "exec"), namespace)
+    exec(_compiled(source, filename), namespace)
+
+
+@lru_cache(1024)  # each submission of a class is judged by the same cells
+def _compiled(source: str, filename: str) -> CodeType:
+    return compile(source, filename, "exec")

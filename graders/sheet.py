@@ -11,6 +11,7 @@ import ast
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from graders import messages
 from graders.failure import CheckFailed, Finding
@@ -106,6 +107,11 @@ def current() -> Sheet:
 
 def requirements_in(source: str) -> list[Requirement]:
     """The calls of checks that stand as statements in a cell, in order."""
+    return [Requirement(*facts) for facts in _checks_in(source)]
+
+
+@lru_cache(1024)  # each submission of a class asks for the same cells
+def _checks_in(source: str) -> list[tuple[str, str, bool, str]]:
     try:
         statements = ast.parse(source).body
     except SyntaxError:
@@ -113,7 +119,7 @@ def requirements_in(source: str) -> list[Requirement]:
     hidden = hidden_lines(source)
     calls = [s.value for s in statements if isinstance(s, ast.Expr)]
     return [
-        Requirement(call.func.id, student_name(call), call.lineno in hidden, _about(call))
+        (call.func.id, student_name(call), call.lineno in hidden, _about(call))
         for call in calls
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
