@@ -42,10 +42,16 @@ class Person:
         expect(self.page.locator("#jp-MainMenu")).to_be_visible()
         expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
 
-    def choose(self, menu: str, entry: str) -> None:
-        """Clicks on an entry of JupyterLab's menu."""
+    def wait_for_the_kernel(self) -> None:
+        """Waits until the circle beside the kernel's name says that it is idle."""
+        circle = self.page.locator(".jp-NotebookPanel .jp-Notebook-ExecutionIndicator")
+        expect(circle.first).to_have_attribute("data-status", "idle")
+
+    def choose(self, menu: str, *entries: str) -> None:
+        """Clicks on an entry of JupyterLab's menu, or of a menu in it."""
         self.page.get_by_role("menubar").get_by_role("menuitem", name=menu, exact=True).click()
-        self.page.locator(".lm-Menu").get_by_role("menuitem", name=entry).first.click()
+        for entry in entries:  # one that opens a menu has no role
+            self.page.locator(f".lm-Menu-itemLabel:text-is('{entry}')").first.click()
 
     def picture(self, of: str, part: Locator | None = None) -> None:
         """Keeps what the page looks like now, with `part` of it in the upper half."""
@@ -55,9 +61,12 @@ class Person:
         self.page.screenshot(path=self._pictures / f"{self._name}-{self._taken}-{of}.png")
 
 
+CARDS = ".jp-Notebook .jp-OutputArea [role=status]"
+
+
 def cards(page: Page) -> Locator:
     """The cards of the checks in the open notebook."""
-    return page.locator(".jp-Notebook .jp-OutputArea [role=status]")
+    return page.locator(CARDS)
 
 
 def card(page: Page, exercise: str) -> Locator:

@@ -77,7 +77,8 @@ def main(arguments: list[str]) -> int:
         arguments = arguments[1:]
         leave_precision_alone()
     found = [p for f in lesson_folders(COURSE, arguments) for p in problems(read_lesson(f))]
-    print("\n".join(found))
+    for problem in found:
+        print(problem)
     return bool(found)
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from graders.tests.browser import Person, card, cards
+from graders.tests.browser import CARDS, Person, card, cards
 from graders.tests.servers import ROOT, copy_of_the_course, environment, run, served
 
 LESSON = "00_start"
@@ -56,12 +57,15 @@ def test_a_lesson_from_the_first_click_to_the_feedback(browser, pictures, exchan
         ada = Person(browser, pictures, "student")
         ada.open(address)
         run_an_untouched_lesson(ada)
+        open_a_hint_by_keyboard(ada)
         answer_an_exercise_wrong_and_right(ada)
+        turn_the_lights_out(ada)
         validate(ada)
         hand_in(ada)
         assert ada.asked_elsewhere == []
         grade(office, instructor)
         read_the_feedback(ada)
+        read_it_without_jupyterlab(ada, office)
 
     with served(office, instructor, "jupyterlab") as (address, _):
         look_at_the_marks(Person(browser, pictures, "instructor"), address)
@@ -70,6 +74,7 @@ def test_a_lesson_from_the_first_click_to_the_feedback(browser, pictures, exchan
 def run_an_untouched_lesson(student: Person) -> None:
     expect(student.page.get_by_role("heading", name="0 · Start here")).to_be_visible()
     student.picture("opened")
+    student.wait_for_the_kernel()  # JupyterLab drops what is to be run before
     student.choose("Run", "Run All Cells")
     expect(cards(student.page)).to_have_count(checks())
     for shown in cards(student.page).all():
@@ -77,14 +82,43 @@ def run_an_untouched_lesson(student: Person) -> None:
     student.picture("untouched", card(student.page, "rescale"))
 
 
+def open_a_hint_by_keyboard(student: Person) -> None:
+    hints = student.page.locator(".jp-MarkdownCell").filter(has=student.page.locator("summary"))
+    hints.first.locator(".jp-InputPrompt").click()
+    first = hints.first.locator("details").first
+    for _ in range(20):  # past JupyterLab's own buttons
+        student.page.keyboard.press("Tab")
+        if first.locator("summary").evaluate("part => part === document.activeElement"):
+            break
+    student.page.keyboard.press("Enter")
+    expect(first).to_have_attribute("open", "")
+    student.picture("hint", hints.first)
+
+
 def answer_an_exercise_wrong_and_right(student: Person) -> None:
     write_and_run(student, WRONG)
     expect(card(student.page, "rescale")).to_contain_text("the smallest was not moved to 0")
     student.picture("wrong", answer_cell(student.page))
+    is_accessible(student.page, CARDS)
     write_and_run(student, RIGHT)
     expect(card(student.page, "rescale")).to_contain_text("All requirements are met")
     expect(card(student.page, "standardise")).to_contain_text("not answered yet")
     student.picture("right", answer_cell(student.page))
+
+
+def turn_the_lights_out(student: Person) -> None:
+    student.choose("Settings", "Theme", "JupyterLab Dark")
+    expect(student.page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
+    student.picture("dark", answer_cell(student.page))
+    is_accessible(student.page, CARDS)
+
+
+def is_accessible(page: Page, part: str) -> None:
+    """axe-core finds nothing in `part` against WCAG 2.1, A and AA, or against common sense."""
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+    found = Axe().run(page, {"include": [[part]]}, {"runOnly": rules})
+    assert found.response["passes"], f"nothing was looked at in {part}"
+    assert found.violations_count == 0, found.generate_report()
 
 
 def answer_cell(page: Page) -> Locator:
@@ -137,6 +171,14 @@ def read_the_feedback(student: Person) -> None:
     expect(page.locator("body")).to_contain_text("2 / 10 points")
     expect(page.locator("[role=status]").first).to_contain_text("All requirements are met")
     student.picture("feedback")
+
+
+def read_it_without_jupyterlab(student: Person, office: Path) -> None:
+    page = student.context.new_page()
+    page.goto((office / f"build/feedback/ada/{LESSON}/{LESSON}.html").as_uri())
+    expect(page.locator("body")).to_contain_text("2 / 10 points")
+    is_accessible(page, "html")
+    page.close()
 
 
 def look_at_the_marks(instructor: Person, address: str) -> None:

@@ -64,8 +64,16 @@ def test_without_the_precision_the_same_answers_fail() -> None:
     assert not any(line.endswith("passed") for line in said)
 
 
-@pytest.mark.long  # as long as `jax-course verify` takes
-@pytest.mark.parametrize("lesson", [folder.name for folder in lesson_folders(COURSE)])
+@pytest.mark.parametrize(
+    "lesson",
+    [
+        pytest.param("00_start", id="short"),
+        *(
+            pytest.param(folder.name, id=folder.name, marks=pytest.mark.long)
+            for folder in lesson_folders(COURSE)
+        ),
+    ],
+)
 def test_a_lesson_holds(lesson: str) -> None:
     command = [sys.executable, "-m", "graders.tests.on_tpu", lesson]
     settings = os.environ | {"MPLBACKEND": "Agg"}
