@@ -5,7 +5,7 @@
 # where you write, how a check answers, and what is marked. You will also know whether the NumPy
 # and the Python that you bring are enough, and which machine your JAX computes on.
 #
-# Run each cell as you come to it, with Shift and Enter.
+# Run each cell as you come to it, with Shift and Enter. In JupyterLab, first wait until the circle at the top right is hollow: what you run before that is dropped without a word.
 
 # %%
 import jax
