@@ -55,7 +55,7 @@ STALE = Finding(
 )
 
 BEHIND = "not yet checked"
-CONFIRMED = "is the program that its process says it is"
+CONFIRMED = "is the same program where none of your code has run"
 """What grading demands beyond the checks of a cell."""
 
 

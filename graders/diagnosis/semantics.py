@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from graders.failure import Cause
 
 UNCONFIRMED = Cause(
-    "the program that JAX makes of the answer is not what the answer's process says it is",
-    "Write the function so that `jax.export.export(jax.jit(f))(...)` carries it, without a "
-    "callback to Python, and so that it does the same whenever it is traced.",
+    "the requirements above are met beside your code, but not by the program that `jax.export` "
+    "makes of the answer",
+    "If a cell of yours replaces a part of JAX or of `graders`, take that out. If none does: "
+    "write the function without a callback to Python, so that "
+    "`jax.export.export(jax.jit(f))(...)` carries it, and so that each trace is the same.",
 )
 """Said in grading alone, of an answer that has met everything else."""
 
