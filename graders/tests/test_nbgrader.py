@@ -369,7 +369,12 @@ def test_quick_steps_refuse_the_metadata_that_nbgrader_refuses() -> None:
     assert said[0] == said[1]
 
 
-def test_the_gradebook_of_quick_steps_is_nbgraders_own(tmp_path: Path) -> None:
+def test_the_gradebook_of_quick_steps_is_nbgraders_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = str(Path(sys.executable).parent)  # nbgrader calls `alembic` by its name
+    monkeypatch.setenv("PATH", programs, prepend=os.pathsep)
+
     def tables(name: str) -> list[str]:
         url = f"sqlite:///{tmp_path / name}"
         with Gradebook(url) as gradebook, Gradebook(url) as again:
