@@ -26,5 +26,5 @@ def start_importing(root: Path) -> None:
 
 
 def matplotlib_settings(cache: Path) -> dict[str, str]:
-    """Variables with which Matplotlib draws on no screen, and keeps its list of fonts in `cache`."""
+    """Variables: Matplotlib draws on no screen, and keeps its list of fonts in `cache`."""
     return {"MPLBACKEND": "Agg", "MPLCONFIGDIR": str(cache / MATPLOTLIB)}
