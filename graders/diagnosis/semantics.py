@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from graders.failure import Cause
 
 UNCONFIRMED = Cause(
-    "the requirements above are met beside your code, but not by the program that `jax.export` "
-    "makes of the answer",
+    "the requirements above are met where your code runs, but not by the program that "
+    "`jax.export` makes of the answer",
     "If a cell of yours replaces a part of JAX or of `graders`, take that out. If none does: "
     "write the function without a callback to Python, so that "
     "`jax.export.export(jax.jit(f))(...)` carries it, and so that each trace is the same.",
