@@ -17,6 +17,7 @@ from graders.author.catalogue import catalogue
 from graders.author.cells import Lesson
 from graders.author.lint import lint_lesson
 from graders.author.notebooks import notebook_bytes, source_notebook
+from graders.author.problems import Problem
 from graders.author.source import FOLDER, SourceError, lesson_folders, read_lesson
 from graders.nbgrader_tools import course_config, run_step
 from graders.root import course_root
@@ -44,16 +45,35 @@ def main(names: Sequence[str] = (), check: bool = False, root: Path | None = Non
 
 def read_and_lint(root: Path, names: Iterable[str] = ()) -> list[Lesson]:
     """The named lessons, or all; a SourceError with every problem of every one of them."""
+    lessons, problems = _read(root, names)
+    _raise_any(problems + _broken_rules(lessons))
+    return lessons
+
+
+def read_lessons(root: Path, names: Iterable[str] = ()) -> list[Lesson]:
+    """The named lessons, or all; a SourceError with all that keeps any of them from being read."""
+    lessons, problems = _read(root, names)
+    _raise_any(problems)
+    return lessons
+
+
+def _read(root: Path, names: Iterable[str]) -> tuple[list[Lesson], list[Problem]]:
     lessons, problems = [], []
     for folder in lesson_folders(root, names):
         try:
             lessons.append(read_lesson(folder))
-            problems += lint_lesson(lessons[-1])
         except SourceError as error:
             problems += error.problems
+    return lessons, problems
+
+
+def _broken_rules(lessons: Iterable[Lesson]) -> list[Problem]:
+    return [problem for lesson in lessons for problem in lint_lesson(lesson)]
+
+
+def _raise_any(problems: Sequence[Problem]) -> None:
     if problems:
         raise SourceError(problems)
-    return lessons
 
 
 def build(root: Path, names: Iterable[str] = ()) -> list[Path]:
@@ -81,10 +101,20 @@ def build_sources(root: Path, names: Iterable[str] = ()) -> list[Lesson]:
     Raises:
         SourceError: the sources have problems; nothing has been written.
     """
-    lessons = read_and_lint(root, names)
+    lessons = read_lessons(root, names)
+    write_sources(root, lessons)
+    return lessons
+
+
+def write_sources(root: Path, lessons: Sequence[Lesson]) -> None:
+    """Writes build/source/ for these lessons; course/ is left alone.
+
+    Raises:
+        SourceError: they break rules; nothing has been written.
+    """
+    _raise_any(_broken_rules(lessons))
     for lesson in lessons:
         _write_source(root, lesson)
-    return lessons
 
 
 def stale(root: Path) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from graders.author.names import Read, bound_names, global_reads, imported_modules
 from graders.author.python import parse
 
 DEMONSTRATION = "demonstration"  # the tag of a given cell that no exercise needs
@@ -49,6 +50,21 @@ class Cell:
     def tree(self) -> ast.Module:
         """The parsed code; notebook magics have become calls."""
         return parse(self.source)
+
+    @cached_property
+    def binds(self) -> frozenset[str]:
+        """The names that the cell binds."""
+        return bound_names(self.tree)
+
+    @cached_property
+    def reads(self) -> tuple[Read, ...]:
+        """Every place where the cell reads a name of the notebook's namespace."""
+        return tuple(global_reads(self.tree))
+
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """The top-level modules that the cell imports."""
+        return imported_modules(self.tree)
 
     def line_in_file(self, line: int) -> int:
         """Where line `line` of the cell stands in lesson.py; 0 is the marker."""

@@ -92,7 +92,7 @@ def _bound_answers(cell: Cell, answers: Mapping[str, str]) -> Iterator[Finding]:
 
 def _misused_answers(cell: Cell, answers: Mapping[str, str]) -> Iterator[Finding]:
     handles, handed_over = _handles(cell), _handed_over(cell.tree)
-    for read in global_reads(cell.tree):
+    for read in cell.reads:
         line = read.node.lineno
         if answers.get(read.name, cell.check) != cell.check:
             what = f"the check of {cell.check!r} reads {read.name!r} of another exercise"
@@ -119,7 +119,7 @@ def _reads_of(statement: ast.stmt) -> list[Read]:
     return global_reads(ast.Module([statement], []))
 
 
-def _names_bound_by(statement: ast.stmt) -> set[str]:
+def _names_bound_by(statement: ast.stmt) -> frozenset[str]:
     return bound_names(ast.Module([statement], []))
 
 

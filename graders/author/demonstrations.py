@@ -9,10 +9,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
 
 from graders.author.cells import DEMONSTRATION, Cell, Lesson
-from graders.author.names import bound_names, global_reads
+from graders.author.names import global_reads
 from graders.author.problems import Finding
 from graders.author.python import parse
 
@@ -23,12 +22,12 @@ def needed_cells(lesson: Lesson, answers: Iterable[ast.Module] = ()) -> list[Cel
     Those are all but the demonstrations, and the demonstrations that bind a name which an answer,
     or a later cell that is needed, reads.
     """
-    wanted = {name for tree in answers for name in _read_names(tree)}
+    wanted = {read.name for tree in answers for read in global_reads(tree)}
     needed = []
     for cell in reversed(lesson.cells):
-        if cell.kind == "code" and (not cell.is_demonstration or bound_names(cell.tree) & wanted):
+        if cell.kind == "code" and (not cell.is_demonstration or cell.binds & wanted):
             needed.append(cell)
-            wanted |= _read_names(cell.tree)
+            wanted |= {read.name for read in cell.reads}
     return needed[::-1]
 
 
@@ -53,9 +52,3 @@ def misplaced(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
     if any(needed.id == cell.id for needed in needed_cells(lesson)):
         what = "later cells read a name that this demonstration binds"
         yield Finding(0, what, "take the tag away, or rename what the demonstration binds")
-
-
-# Each demonstration of a lesson asks for the names of all of its cells.
-@lru_cache(1024)
-def _read_names(tree: ast.AST) -> frozenset[str]:
-    return frozenset(read.name for read in global_reads(tree))

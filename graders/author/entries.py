@@ -14,7 +14,6 @@ from typing import Any
 
 from graders.author.cells import Cell, Entry, Lesson
 from graders.author.demonstrations import needed_by_entries, with_demonstrations
-from graders.author.names import bound_names
 from graders.author.problems import Problem
 from graders.judge import Verdict, judge
 from graders.messages import UNANSWERED
@@ -102,8 +101,7 @@ def run_cell(stage: Stage, cell: Cell, place: Place) -> None:
 
 def judge_in(stage: Stage, check: Cell, place: Place) -> Verdict:
     """The verdict of a check cell on the answers in `place`."""
-    solution = stage.lesson.exercises[str(check.check)]
-    names = bound_names(solution.tree)
+    names = stage.lesson.exercises[str(check.check)].binds
     source, label = check.source, filename(stage.lesson, check)
     return judge(source, stage.namespaces[check.index], names, place, label)
 

@@ -69,7 +69,8 @@ def set_up(lesson: Lesson) -> str:
 
 def libraries(lesson: Lesson) -> dict[str, str]:
     """What pyproject.toml asks for of the libraries that the lesson imports, by their modules."""
-    imported = {name for cell in lesson.cells if cell.kind == "code" for name in imports(cell.tree)}
+    code = (cell for cell in lesson.cells if cell.kind == "code")
+    imported = {name for cell in code for name in cell.modules}
     return {module: need for module, need in known_libraries().items() if module in imported}
 
 
@@ -77,20 +78,9 @@ def unknown_libraries(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
     """An import of which nobody knows the package: a hosted notebook could not install it."""
     if cell.kind == "markdown":
         return
-    for name in sorted(imports(cell.tree) - THERE - known_libraries().keys()):
+    for name in sorted(cell.modules - THERE - known_libraries().keys()):
         mend = "add it to the extra `lessons` of pyproject.toml, or do without it"
         yield Finding(0, f"the cell imports {name!r}, which no package of the course brings", mend)
-
-
-def imports(tree: ast.AST) -> set[str]:
-    """The top-level modules that are imported anywhere in `tree`."""
-    modules = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            modules.add(node.module)
-    return {module.split(".")[0] for module in modules}
 
 
 def import_statements(lesson: Lesson) -> list[str]:

@@ -9,7 +9,7 @@ from graders.author.cells import Cell, Lesson
 from graders.author.check_cells import hidden_lines, in_check_cell
 from graders.author.demonstrations import misplaced
 from graders.author.hosted import unknown_libraries
-from graders.author.names import bound_names, global_reads, imported_names
+from graders.author.names import bound_names, imported_names
 from graders.author.problems import Finding, Problem
 
 _EFFORT = re.compile(r"\d+ minutes? · difficulty [1-5] of 5")
@@ -42,9 +42,7 @@ def answer_names(lesson: Lesson) -> dict[str, str]:
     """For each name that an exercise cell binds, the exercise; shared imports are nobody's."""
     given = {name for c in lesson.cells if c.is_given for name in imported_names(c.tree)}
     return {
-        name: exercise
-        for exercise, cell in lesson.exercises.items()
-        for name in bound_names(cell.tree) - given
+        name: exercise for exercise, cell in lesson.exercises.items() for name in cell.binds - given
     }
 
 
@@ -93,10 +91,10 @@ def _given(cell: Cell, lesson: Lesson, answers: Mapping[str, str]) -> Iterator[F
     """A given cell that would fail in an untouched notebook, or overwrite an answer."""
     if not cell.is_given:
         return
-    for name in sorted(bound_names(cell.tree) & answers.keys()):
+    for name in sorted(cell.binds & answers.keys()):
         mend = "use another name here"
         yield Finding(0, f"a given cell overwrites {name!r}, which the student writes", mend)
-    for read in global_reads(cell.tree):
+    for read in cell.reads:
         if read.name in answers and "raises-exception" not in cell.tags:
             what = f"a given cell reads {read.name!r}, which the student has not written yet"
             mend = 'use a function of your own, or tag the cell tags=["raises-exception"]'
@@ -107,27 +105,27 @@ def _exercise(cell: Cell, lesson: Lesson, answers: Mapping[str, str]) -> Iterato
     """An exercise that needs, or overwrites, the answer to another one."""
     if not cell.exercise:
         return
-    for read in global_reads(cell.tree):
+    for read in cell.reads:
         if answers.get(read.name, cell.exercise) != cell.exercise:
             what = f"exercise {cell.exercise!r} uses {read.name!r}, the answer to another one"
             yield Finding(read.node.lineno, what, "take it as an argument")
-    for name in sorted(bound_names(cell.tree)):
+    for name in sorted(cell.binds):
         if answers.get(name, cell.exercise) != cell.exercise:
             what = f"exercise {cell.exercise!r} binds {name!r}, as another exercise does"
             yield Finding(0, what, "use another name")
 
 
 def _only_in_checks(lesson: Lesson) -> set[str]:
-    checks = {name for cell in lesson.checks for name in bound_names(cell.tree)}
+    checks = {name for cell in lesson.checks for name in cell.binds}
     others = (c for c in lesson.cells if c.kind == "code" and not c.check)
-    return checks - {name for cell in others for name in bound_names(cell.tree)}
+    return checks - {name for cell in others for name in cell.binds}
 
 
 def _unseen_names(cell: Cell, lesson: Lesson, unseen: set[str]) -> Iterator[Finding]:
     """A name from a check cell: in grading the student's process never runs check cells."""
     if cell.kind == "markdown" or cell.check:
         return
-    for read in global_reads(cell.tree):
+    for read in cell.reads:
         if read.name in unseen:
             what = f"{read.name!r} comes from a check cell, which students' code never sees"
             yield Finding(read.node.lineno, what, "define it in a given cell")
@@ -150,7 +148,7 @@ def _hidden_names(cell: Cell, lesson: Lesson, hidden: set[str]) -> Iterator[Find
     if not cell.check:
         return
     lines = hidden_lines(cell)
-    for read in global_reads(cell.tree):
+    for read in cell.reads:
         if read.name in hidden and read.node.lineno not in lines:
             what = f"{read.name!r} is defined in hidden tests and used outside them"
             yield Finding(read.node.lineno, what, "define it above the hidden tests")

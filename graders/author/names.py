@@ -21,9 +21,9 @@ class Read(NamedTuple):
         return self.node.id
 
 
-def bound_names(tree: ast.AST) -> set[str]:
+def bound_names(tree: ast.AST) -> frozenset[str]:
     """The names that running `tree` binds in its own scope."""
-    return {name for child in ast.iter_child_nodes(tree) for name in _bound_by(child)}
+    return frozenset(n for child in ast.iter_child_nodes(tree) for n in _bound_by(child))
 
 
 def imported_names(tree: ast.AST) -> set[str]:
@@ -34,6 +34,17 @@ def imported_names(tree: ast.AST) -> set[str]:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
+
+
+def imported_modules(tree: ast.AST) -> frozenset[str]:
+    """The top-level modules that are imported anywhere in `tree`."""
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    return frozenset(module.split(".")[0] for module in modules)
 
 
 def global_reads(tree: ast.AST) -> list[Read]:

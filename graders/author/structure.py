@@ -75,7 +75,7 @@ def _unbalanced(source: str) -> Iterator[Finding]:
 
 
 def _in_exercise(cell: Cell, name: str, unreadable: bool) -> Iterator[Finding]:
-    if not unreadable and name not in bound_names(cell.tree):
+    if not unreadable and name not in cell.binds:
         mend = f"define {name} in the cell, or name the exercise for what the cell defines"
         yield Finding(0, f"the cell of exercise {name!r} does not bind that name", mend)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graders import describe
+from graders import describe, remembered
 from graders.checks.mechanics import check, reject, unanswered
 from graders.failure import Cause, Rejected
 from graders.messages import UNANSWERED
@@ -35,7 +35,7 @@ def check_answer(
         raise Rejected(unanswered(result.error) or UNANSWERED)
     if result.value == Opaque("ellipsis") or result.value is None:
         raise Rejected(UNANSWERED)
-    wanted = comparable(plain(expected() if callable(expected) else expected))
+    wanted = comparable(plain(remembered.result(expected) if callable(expected) else expected))
     given = comparable(result.value)
     if not same(given, wanted):
         reject(_cause(given, wanted, mistakes or {}), got=describe.text(result.value))

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from traitlets.config import Config
 
-from graders.author.build import build_sources
+from graders.author.build import read_lessons, write_sources
 from graders.author.source import Lesson, SourceError
 from graders.classroom import report, sample
 from graders.classroom.results import (
@@ -111,13 +111,14 @@ def grade(
         StepFailed: nbgrader refused a lesson.
         Unavailable: no sandbox is to be had here.
     """
-    sources = {lesson.name: lesson for lesson in build_sources(settings.root, lessons)}
+    sources = {lesson.name: lesson for lesson in read_lessons(settings.root, lessons)}
     found = submissions(settings.root, sources, students)
     config = course_config(settings.root)
     clerk = _Clerk(settings, config, sources)
     screened, waiting = clerk.screened(found)
     rows, held = [], []
     with closing(examinations(settings, sources, waiting)) as running:
+        write_sources(settings.root, list(sources.values()))
         for name in sorted({submission.lesson for submission in found}):
             _register(config, name)
         results = chain(screened, clerk.noted(running))

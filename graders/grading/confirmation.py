@@ -20,7 +20,6 @@ import jax
 import numpy as np
 
 from graders.author.entries import Stage
-from graders.author.names import bound_names
 from graders.observation import Request, Result, Step
 from graders.plain import Leaf, is_key, leaves
 from graders.probes.exports import Program, array_leaves, contents
@@ -72,7 +71,7 @@ class References:
         self.solutions = {
             name: stage.namespaces[check.index].get(name)
             for check in stage.lesson.checks
-            for name in bound_names(stage.lesson.exercises[str(check.check)].tree)
+            for name in stage.lesson.exercises[str(check.check)].binds
         }
         self.known: dict[bytes, Reference | None] = {}
 

@@ -18,7 +18,6 @@ from graders import card, remote
 from graders.author import entries
 from graders.author.cells import Cell, Lesson
 from graders.author.entries import Stage
-from graders.author.names import bound_names
 from graders.author.regions import HIDDEN
 from graders.diagnosis.semantics import UNCONFIRMED
 from graders.failure import CheckFailed
@@ -179,7 +178,7 @@ class _Walk:
         self.reached = max(self.reached, step.index)
 
     def _judge(self, check: Cell, place: _Place) -> None:
-        students = bound_names(self.lesson.exercises[str(check.check)].tree)
+        students = self.lesson.exercises[str(check.check)].binds
         namespace = self.stage.namespaces[check.index]
         name = entries.filename(self.lesson, check)
         sitting = Sitting(check.source, namespace, students, place, name)
