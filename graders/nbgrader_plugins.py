@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_output
+from nbformat.corpus.words import generate_corpus_id
+from nbformat.v4 import new_output
 from nbgrader import preprocessors, utils
 from nbgrader.api import Gradebook
 from nbgrader.nbgraderformat import MetadataValidator
@@ -162,8 +164,18 @@ def _graded_cell(original: Any, points: float | None, source: str | None = None)
     }
     if is_check:
         described["points"] = points
-    metadata = {"nbgrader": described, "tags": ["raises-exception"]}
-    return new_code_cell(original.source if source is None else source, metadata=metadata)
+    # Unlike nbformat's own it is not validated: the whole notebook is, in the end.
+    cell: Any = nbformat.from_dict(
+        {
+            "id": generate_corpus_id(),
+            "cell_type": "code",
+            "metadata": {"nbgrader": described, "tags": ["raises-exception"]},
+            "execution_count": None,
+            "source": original.source if source is None else source,
+            "outputs": [],
+        }
+    )
+    return cell
 
 
 def _with_missing(
