@@ -2,6 +2,7 @@
 
 import csv
 import io
+import multiprocessing
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from graders.author.build import build
 from graders.classroom import grade, report, sample
 from graders.classroom.results import FAILED, GRADED, HELD, UNREADABLE, Change, Row, keep
 from graders.classroom.submissions import Submission, Unreadable, submissions
+from graders.grading import journal
 from graders.grading.engine import Settings, Task
 from graders.grading.examiner import Examination, Outcome
 from graders.nbgrader_tools import StepFailed, course_config
@@ -336,6 +338,19 @@ def test_a_lesson_that_changed_under_its_marks_is_said(
     said = capsys.readouterr().err
     assert "00_tiny: RuntimeError: Cannot add or remove cells" in said
     assert "move build/gradebook.db away" in said
+
+
+def test_a_lesson_that_breaks_a_rule_grades_nobody(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = [course / journal.PATH, course / "build/gradebook.db"]
+    before = [path.read_bytes() for path in written]
+    ruled_out = JUDGED.replace("check_answer(answer, 4)", "check_answer(answer, 4)\nassert answer")
+    write_lesson(course, lesson=ruled_out)
+    assert grade.main(course) == 1
+    assert "a raw assert cannot judge an answer from afar" in capsys.readouterr().err
+    assert [path.read_bytes() for path in written] == before
+    assert not multiprocessing.active_children()
 
 
 def test_an_empty_class_is_said(course: Path, capsys: pytest.CaptureFixture[str]) -> None:
