@@ -17,7 +17,7 @@ LESS_OPTIMISED = "jax_disable_most_optimizations"
 FLAGS: dict[str, Any] = {
     # XLA's newer emitters take half of the time that it needs for a program: 35 ms, 18 without.
     "xla_cpu_use_fusion_emitters": False,
-    # A program is one piece for LLVM, and not many for many threads: a tenth less for small ones.
+    # LLVM gets a program in one piece, not in many for many threads: a tenth less time.
     "xla_cpu_parallel_codegen_split_count": 1,
     # XLA ends a process whose devices wait long for each other: how long a cell may take, we say.
     "xla_cpu_collective_call_terminate_timeout_seconds": 600,

@@ -23,7 +23,7 @@ def result(function: Callable[[], Any]) -> Any:
 
 @lru_cache(512)
 def _result(question: _Question) -> Any:
-    return question.function()
+    return question.ask()
 
 
 class _Question:
@@ -33,6 +33,11 @@ class _Question:
         self.function = function
         names = function.__globals__ if isinstance(function, FunctionType) else {}
         self.parts = tuple(_reached(function, names, set()))
+
+    def ask(self) -> Any:
+        """The answer, once: the namespace is let go of, and what is kept of a question is parts."""
+        function = vars(self).pop("function")
+        return function()
 
     def __hash__(self) -> int:
         return hash(tuple(map(id, self.parts)))

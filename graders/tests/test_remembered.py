@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -66,6 +68,20 @@ def test_a_closure_and_a_default_are_asked_each_time() -> None:
 
     for make in (closed_over, by_default):
         assert [remembered.result(make(value)) for value in (1, 2)] == [1, 2]
+
+
+def test_the_namespace_is_not_kept() -> None:
+    class Answer:
+        """What a student's name is bound to."""
+
+    cell = compile("ask = lambda: 5", "<cell>", "exec")
+    bound: dict[str, Any] = {"answer": Answer()}
+    exec(cell, bound)
+    assert remembered.result(bound["ask"]) == 5
+    kept = weakref.ref(bound["answer"])
+    del bound
+    gc.collect()
+    assert kept() is None
 
 
 def test_an_error_is_not_remembered() -> None:
