@@ -32,5 +32,5 @@ USER 1000
 
 EXPOSE 8888
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
-    CMD ["python", "graders/jupyter/health.py"]
+    CMD ["python", "graders/lab/health.py"]
 CMD ["jax-course", "lab", "--no-browser", "--ip=0.0.0.0", "--port=8888"]

@@ -6,8 +6,8 @@ from pathlib import Path
 from nbgrader import preprocessors as nb
 from nbgrader.coursedir import CourseDirectory
 
-from graders import nbgrader_plugins as plugins
-from graders.feedback.exporter import FeedbackExporter
+from graders.nbgrading import plugins as plugins
+from graders.nbgrading.exporter import FeedbackExporter
 
 c = get_config()
 root = Path(__file__).resolve().parent

@@ -20,9 +20,9 @@ from statistics import mean
 
 from class_throughput import LESSONS, ROOT, drawn
 
-from graders.author.source import read_lesson
-from graders.compiling import flags
-from graders.grading import workplace
+from graders.lesson.source import read_lesson
+from graders.values.compiling import flags
+from graders.grading import worker
 from graders.grading.engine import Settings
 from graders.sandbox.process import SandboxedProcess
 
@@ -58,8 +58,8 @@ def seconds(name: str, submissions: int, cache: Path) -> tuple[float, float]:
     """For a submission: all, and the part that its processes work."""
     lesson = read_lesson(ROOT / "solutions" / name)
     flags, limit = os.environ["XLA_FLAGS"], Settings(ROOT).seconds
-    with workplace.sandbox([lesson], cache, limit, flags) as sandbox, watched() as clock:
-        place = workplace.prepared(lesson, cache, sandbox)
+    with worker.sandbox([lesson], cache, limit, flags) as sandbox, watched() as clock:
+        place = worker.prepared(lesson, cache, sandbox)
         cells = [drawn(lesson, number).notebook.cells for number in range(submissions)]
         place.examiner.examine(cells[0], place.processes)  # oracles are compiled
         clock.seconds, begun = 0.0, time.perf_counter()

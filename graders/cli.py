@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from graders.errors import CourseError
 from graders.root import course_root
 
 # Each verb imports its part when it runs: a student needs no grading engine, a base installation
@@ -24,11 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except ModuleNotFoundError as error:
         return _fail(_missing(error), error)
-    except OSError as error:
-        return _fail(str(error), error)
-    except Exception as error:
-        if not type(error).__module__.startswith("graders."):
-            raise
+    except (CourseError, OSError) as error:
         return _fail(str(error), error)
 
 
@@ -119,19 +116,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(arguments: argparse.Namespace) -> int:
-    from graders.lab import open_lab
+    from graders.lab.server import open_lab
 
     return open_lab(course_root(), arguments.options, arguments.port)
 
 
 def _reset(arguments: argparse.Namespace) -> int:
-    from graders.lab import start_afresh
+    from graders.lab.server import start_afresh
 
     return start_afresh(course_root(), arguments.lesson)
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from graders.data import fetch
+    from graders.material.mnist import fetch
 
     print(f"MNIST is in {fetch()}")
     return 0
@@ -150,16 +147,16 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _sample_class(arguments: argparse.Namespace) -> int:
-    from graders.classroom import sample
+    from graders.sample import sample
 
     return sample.main(course_root())
 
 
 def _grade(arguments: argparse.Namespace) -> int:
-    from graders.grading import staff
+    from graders.grading import forkserver
 
     root = course_root()
-    staff.start_importing(root)
+    forkserver.start_importing(root)
     from graders.classroom import grade
 
     asked = arguments.lessons, arguments.students, arguments.expect

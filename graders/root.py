@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from graders.errors import CourseError
+from graders.files import PACKAGE
 
-class NoCourse(Exception):
+
+class NoCourse(CourseError):
     """There is no course in this folder; the message says what to do."""
 
 
@@ -16,7 +19,7 @@ def course_root(start: Path | None = None) -> Path:
         NoCourse: none of them has lessons in course/ or solutions/.
     """
     start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents, Path(__file__).resolve().parents[1]):
+    for folder in (start, *start.parents, PACKAGE.resolve().parent):
         if has_lessons(folder):
             return folder
     raise NoCourse(

@@ -1,7 +1,6 @@
 """Builds course/ from solutions/: deterministic, complete, and nothing at all on any problem."""
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -12,18 +11,19 @@ from typing import Any
 from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import SaveCells
 
-from graders import standings
 from graders.author.catalogue import catalogue
-from graders.author.cells import Lesson
 from graders.author.lint import lint_lesson
 from graders.author.notebooks import notebook_bytes, source_notebook
-from graders.author.problems import Problem
-from graders.author.source import FOLDER, SourceError, lesson_folders, read_lesson
-from graders.nbgrader_tools import course_config, run_step
+from graders.files import write_atomically
+from graders.lesson.cells import Lesson
+from graders.lesson.problems import Problem
+from graders.lesson.source import FOLDER, SourceError, lesson_folders, read_lesson
+from graders.nbgrading.steps import course_config, run_step
+from graders.notebook import progress
 from graders.root import course_root
 
 SOURCE, RELEASE = Path("build/source"), Path("course")
-CATALOGUE = Path("graders") / standings.CATALOGUE
+CATALOGUE = Path("graders/notebook") / progress.CATALOGUE
 
 Files = dict[Path, bytes]  # by path below the course's root
 
@@ -88,7 +88,7 @@ def build(root: Path, names: Iterable[str] = ()) -> list[Path]:
     names = list(names)
     lessons = read_and_lint(root, names)
     files = built(root, lessons)
-    changed = [path for path, content in files.items() if _write(root / path, content)]
+    changed = [path for path, content in files.items() if write_atomically(root / path, content)]
     removed = _extra(root, files, {lesson.name for lesson in lessons} if names else None)
     for path in removed:
         _remove(root / path)
@@ -149,7 +149,7 @@ def built(root: Path, lessons: Iterable[Lesson]) -> Files:
             _write_source(workplace, lesson)
             _release(root, workplace, lesson.name)
         released = (workplace / RELEASE).glob("*/*.ipynb")
-        _write(workplace / CATALOGUE, catalogue(released, _listed(root)))
+        write_atomically(workplace / CATALOGUE, catalogue(released, _listed(root)))
         folders = [workplace / SOURCE, workplace / RELEASE, workplace / CATALOGUE.parent]
         paths = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file())
         return {path.relative_to(workplace): path.read_bytes() for path in paths}
@@ -167,7 +167,7 @@ def _listed(root: Path) -> dict[str, Any]:
 
 def _write_source(root: Path, lesson: Lesson) -> None:
     path = root / SOURCE / lesson.name / f"{lesson.name}.ipynb"
-    _write(path, notebook_bytes(source_notebook(lesson)))
+    write_atomically(path, notebook_bytes(source_notebook(lesson)))
 
 
 def _release(root: Path, workplace: Path, lesson: str) -> None:
@@ -176,20 +176,6 @@ def _release(root: Path, workplace: Path, lesson: str) -> None:
     steps = config.GenerateAssignment.preprocessors
     config.GenerateAssignment.preprocessors = [s for s in steps if s is not SaveCells]
     run_step(GenerateAssignment, config, lesson, no_database=True)
-
-
-def _write(path: Path, content: bytes) -> bool:
-    """Makes the file hold `content`, all at once; False where it did already."""
-    if path.is_file() and path.read_bytes() == content:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return True
 
 
 def _extra(root: Path, files: Files, lessons: set[str] | None = None) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from graders.standings import digest
+from graders.notebook.progress import digest
 
 
 def catalogue(notebooks: Iterable[Path], others: dict[str, Any]) -> bytes:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graders.author.cells import Lesson
-from graders.author.problems import Problem
+from graders.lesson.cells import Lesson
+from graders.lesson.problems import Problem
 
 WRONG_ENTRIES, RIGHT_ENTRIES = 3, 1
 

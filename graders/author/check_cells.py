@@ -7,10 +7,10 @@ to a check, and do nothing else with them.
 import ast
 from collections.abc import Iterator, Mapping
 
-from graders.author.cells import Cell
-from graders.author.names import Read, bound_names, global_reads
-from graders.author.problems import Finding
-from graders.author.regions import HIDDEN
+from graders.lesson.cells import Cell
+from graders.lesson.names import Read, bound_names, global_reads
+from graders.lesson.problems import Finding
+from graders.lesson.regions import HIDDEN
 
 _DATA = (
     ast.FunctionDef,

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from graders.author.cells import Entry, Lesson
-from graders.author.entries import Stage, filename, judge_in, run_cell
-from graders.author.problems import Problem
-from graders.place import LocalPlace
+from graders.judging.lesson_run import LessonRun, filename, judge_cell, run_cell
+from graders.lesson.cells import Entry, Lesson
+from graders.lesson.problems import Problem
+from graders.seam.place import LocalPlace
 
 
 def prove_independence(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
@@ -42,22 +42,22 @@ def _entries(lesson: Lesson, exercise: str) -> list[Entry]:
 
 def _play(lesson: Lesson, answers: dict[str, Entry]) -> Iterator[Problem]:
     """One run; `answers` stand in for the solutions of their exercises."""
-    stage, trusted, student = Stage(lesson), LocalPlace(), LocalPlace()
+    lesson_run, trusted, student = LessonRun(lesson), LocalPlace(), LocalPlace()
     for cell in lesson.cells:
         if cell.kind != "code":
             continue
         if cell.check:
-            stage.namespaces[cell.index] = dict(trusted.namespace)
-            verdict = judge_in(stage, cell, student)
+            lesson_run.namespaces[cell.index] = dict(trusted.namespace)
+            verdict = judge_cell(lesson_run, cell, student)
             if verdict.failure and cell.check not in answers:
                 what = f"{cell.check}: its solution fails beside wrong answers to {list(answers)}"
                 where = lesson.path / "lesson.py"
                 heard = f": {verdict.failure.diagnosis}"
                 yield Problem(where, cell.line, what + heard, "give the check data of its own")
             continue
-        run_cell(stage, cell, trusted)
+        run_cell(lesson_run, cell, trusted)
         entry = answers.get(cell.exercise or "")
         if entry:
             student.run(entry.source, filename(lesson, cell))
         else:
-            run_cell(stage, cell, student)
+            run_cell(lesson_run, cell, student)

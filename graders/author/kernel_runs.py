@@ -11,11 +11,11 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from graders.author.cells import Cell, Lesson
-from graders.author.entries import PASSES, touched
-from graders.author.problems import Problem
-from graders.messages import UNANSWERED
-from graders.standings import FOLDER_VARIABLE, NOWHERE
+from graders.author.proofs import PASSES, touched
+from graders.card.messages import UNANSWERED
+from graders.lesson.cells import Cell, Lesson
+from graders.lesson.problems import Problem
+from graders.notebook.progress import FOLDER_VARIABLE, NOWHERE
 
 SECONDS, LIMIT = 60, 600
 

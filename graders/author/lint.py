@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from graders.author.cells import Cell, Lesson
 from graders.author.check_cells import hidden_lines, in_check_cell
-from graders.author.demonstrations import misplaced
-from graders.author.hosted import unknown_libraries
-from graders.author.names import bound_names, imported_names
-from graders.author.problems import Finding, Problem
+from graders.lesson.cells import Cell, Lesson
+from graders.lesson.demonstrations import misplaced
+from graders.lesson.hosted import unknown_libraries
+from graders.lesson.names import bound_names, imported_names
+from graders.lesson.problems import Finding, Problem
 
 _EFFORT = re.compile(r"\d+ minutes? · difficulty [1-5] of 5")
 

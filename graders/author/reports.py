@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from graders.author.census import Census
-from graders.author.problems import Problem
+from graders.lesson.problems import Problem
 
 
 @dataclass

@@ -26,15 +26,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from graders.author import build, entries, independence, kernel_runs, seam
+from graders.author import build, independence, kernel_runs, proofs, two_places
 from graders.author.census import census, too_few
 from graders.author.notebooks import sources_by_id
-from graders.author.problems import Problem
 from graders.author.reports import Report
-from graders.author.source import Entry, Lesson, read_lesson
 from graders.author.verify_table import Progress, show
-from graders.place import LocalPlace
+from graders.judging.lesson_run import LessonRun, run_lesson, try_entry
+from graders.lesson.problems import Problem
+from graders.lesson.source import Entry, Lesson, read_lesson
 from graders.root import course_root
+from graders.seam.place import LocalPlace
 
 Form = Literal["short", "full", "long"]
 
@@ -145,7 +146,7 @@ def _outcome(name: str, root: Path, future: Future) -> tuple[list[Problem], floa
 def _steps(lesson: Lesson, form: Form) -> int:
     """How often the tasks of a lesson will advance the progress bar."""
     if form == "short":
-        return len(seam.short_sample(lesson))
+        return len(two_places.short_sample(lesson))
     compared, count = len(_compared(lesson, form)), len(lesson.wrong) + len(lesson.right)
     more = len(list(independence.mixtures(lesson))) + count if form == "long" else 0
     return 2 + count + compared + more
@@ -153,38 +154,40 @@ def _steps(lesson: Lesson, form: Form) -> int:
 
 def _compared(lesson: Lesson, form: Form) -> Sequence[Entry]:
     """The answers that are judged in a second process too."""
-    return (*lesson.wrong, *lesson.right) if form == "long" else seam.sample(lesson)
+    return (*lesson.wrong, *lesson.right) if form == "long" else two_places.sample(lesson)
 
 
 def _answers(folder: Path, ticks: Any, form: Form) -> tuple[list[Problem], float]:
     lesson = read_lesson(folder)
-    stage = _staged(lesson)
-    problems, trials = entries.prove(stage, lambda: ticks.put(folder.name))
+    lesson_run = _run_here(lesson)
+    problems, trials = proofs.prove(lesson_run, lambda: ticks.put(folder.name))
     chosen = _compared(lesson, form)
     again = [trial for trial in trials if trial.entry in chosen]
-    return problems + seam.compare_places(stage, again, lambda: ticks.put(folder.name)), 0.0
+    return problems + two_places.compare_places(
+        lesson_run, again, lambda: ticks.put(folder.name)
+    ), 0.0
 
 
-def _staged(lesson: Lesson) -> entries.Stage:
+def _run_here(lesson: Lesson) -> LessonRun:
     """The lesson, run in this process."""
     logging.getLogger("jax").setLevel(logging.ERROR)
-    return entries.run(lesson, LocalPlace())
+    return run_lesson(lesson, LocalPlace())
 
 
 def _sample(folder: Path, untouched: Path, ticks: Any) -> tuple[list[Problem], float]:
     lesson, sources = read_lesson(folder), sources_by_id(untouched)
     released = {name: sources[cell.id] for name, cell in lesson.exercises.items()}
-    stage, trials = _staged(lesson), []
-    for entry in seam.short_sample(lesson):
-        trials.append(entries.try_entry(stage, entry))
+    lesson_run, trials = _run_here(lesson), []
+    for entry in two_places.short_sample(lesson):
+        trials.append(try_entry(lesson_run, entry))
         ticks.put(folder.name)
-    problems = entries.prove_some(stage, trials)
-    return problems + entries.prove_untouched(stage, released), 0.0
+    problems = proofs.prove_some(lesson_run, trials)
+    return problems + proofs.prove_untouched(lesson_run, released), 0.0
 
 
 def _demonstrations(folder: Path, ticks: Any) -> tuple[list[Problem], float]:
     lesson = read_lesson(folder)
-    return entries.prove_demonstrations(lesson, lambda: ticks.put(folder.name)), 0.0
+    return proofs.prove_demonstrations(lesson, lambda: ticks.put(folder.name)), 0.0
 
 
 def _independence(folder: Path, ticks: Any) -> tuple[list[Problem], float]:

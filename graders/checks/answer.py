@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from graders import describe, remembered
+from graders.card import sheet
+from graders.card.failure import Cause, Rejected
+from graders.card.messages import UNANSWERED
 from graders.checks.mechanics import check, reject, unanswered
-from graders.failure import Cause, Rejected
-from graders.messages import UNANSWERED
-from graders.plain import Key, Leaf, Opaque, Plain, children, is_container, plain
-from graders.subject import Subject
+from graders.probes.answer import value
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.plain import Key, Leaf, Opaque, Plain, children, is_container
 
 
 @check
@@ -21,21 +23,39 @@ def check_answer(
     expected: Any | Callable[[], Any],
     because: str = "",
     mistakes: Mapping[Any, str] | None = None,
+    *,
+    about: str = "",
 ) -> str:
     """Checks that a prediction or a recalled fact is right.
 
-    `expected` is the value, or a function without arguments that lets JAX answer, so that the
-    cell does not print it. Strings are compared without regard to case and outer spaces, numbers
-    and tuples exactly, lists as tuples. `mistakes` maps wrong answers to their usual reason;
-    `because` says why the right one is right, and is told to whoever has it. A dtype, and the
-    class of an exception, count as their names.
+    Strings are compared without regard to case and outer spaces, numbers and tuples exactly, lists
+    as tuples. A dtype, and the class of an exception, count as their names.
+
+    Args:
+        answer: the object that the student has bound to the exercise's name.
+        expected: the right answer, or a function without arguments that returns it: then JAX gives
+            the answer, and the cell does not print it. In grading it is called once for a class.
+        because: why the right answer is right; the card shows it once the answer is right.
+        mistakes: usual wrong answers, each with its reason.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: the answer is another one, or the placeholder `...` still stands.
+
+    Example:
+        >>> check_answer("float32", lambda: jnp.ones(3).dtype, because="32 bits are the default")
+        >>> check_answer(4, 3, mistakes={4: "counted from one"})
+        Traceback (most recent call last):
+        graders.card.failure.CheckFailed: int: counted from one
     """
-    result = answer.observe("value")
+    result = answer.observe(value)
     if result.error is not None:
         raise Rejected(unanswered(result.error) or UNANSWERED)
     if result.value == Opaque("ellipsis") or result.value is None:
         raise Rejected(UNANSWERED)
-    wanted = comparable(plain(remembered.result(expected) if callable(expected) else expected))
+    wanted = comparable(
+        value(sheet.current().remembered(expected) if callable(expected) else expected)
+    )
     given = comparable(result.value)
     if not same(given, wanted):
         reject(_cause(given, wanted, mistakes or {}), got=describe.text(result.value))
@@ -46,7 +66,7 @@ def _cause(given: Any, wanted: Any, mistakes: Mapping[Any, str]) -> Cause:
     if isinstance(given, str) and given == _in_quotes(wanted):
         return Cause("the right value, but as a string", "Write it without quotation marks.")
     for wrong, reason in mistakes.items():
-        if same(comparable(plain(wrong)), given):
+        if same(comparable(value(wrong)), given):
             return Cause(reason, _TRY)
     return Cause("not what happens", _TRY)
 
@@ -73,20 +93,20 @@ def same(given: Any, wanted: Any) -> bool:
     return given == wanted
 
 
-def comparable(value: Plain) -> Any:
+def comparable(given: Plain) -> Any:
     """Plain data as strings, numbers and tuples, as a person would compare them."""
-    if isinstance(value, str):
-        return value.strip().casefold()
-    if isinstance(value, Leaf):
-        return _number(value.data)
-    if isinstance(value, Key):
-        return (value.impl, _number(value.data))
-    if isinstance(value, dict):
-        pairs = ((comparable(name), comparable(inner)) for name, inner in value.items())
+    if isinstance(given, str):
+        return given.strip().casefold()
+    if isinstance(given, Leaf):
+        return _number(given.data)
+    if isinstance(given, Key):
+        return (given.impl, _number(given.data))
+    if isinstance(given, dict):
+        pairs = ((comparable(name), comparable(inner)) for name, inner in given.items())
         return tuple(sorted(pairs, key=repr))
-    if is_container(value):
-        return tuple(comparable(item) for _, item in children(value))
-    return value
+    if is_container(given):
+        return tuple(comparable(item) for _, item in children(given))
+    return given
 
 
 def _number(data: np.ndarray) -> Any:

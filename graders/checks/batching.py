@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from graders import describe
 from graders.checks.mechanics import argument_names, check, reject, seen
 from graders.diagnosis import batching as diagnosis
-from graders.inputs import as_numpy
-from graders.plain import Key, Leaf, Plain, leaves, plain
-from graders.subject import Subject
+from graders.probes.batching import batched
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.inputs import as_numpy
+from graders.values.plain import Key, Leaf, Plain, leaves, plain
 
 SEED = 6
 RTOL, ATOL = 1e-4, 1e-5
@@ -27,13 +28,26 @@ def check_batched(
     examples: Sequence[Sequence[Any]],
     oracle: Callable[..., Any] | None = None,
     trials: int = 4,
+    *,
+    about: str = "",
 ) -> None:
     """Checks that `jax.vmap` of `answer`, over a batch of `examples`, equals a loop over them.
 
-    `examples` are two or more argument tuples of equal shapes. In the first trial every argument
-    is stacked along axis 0; in each other one the axis of each argument is drawn, None among them
-    (the argument of the first example, shared by all). The loop runs over `oracle`, which takes
-    NumPy arrays, or over `answer` itself.
+    In the first trial every argument is stacked along axis 0. In each other trial the axis of each
+    argument is drawn, None among them: then all examples share the first one's argument.
+
+    Args:
+        answer: the student's function for one example.
+        examples: two or more argument tuples of equal shapes.
+        oracle: what the loop runs over; it takes NumPy arrays. By default `answer` itself.
+        trials: how many assignments of axes are tried.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: some example gets another result in the batch than alone.
+
+    Example:
+        >>> check_batched(jnp.dot, sweep("3", "3", count=2), oracle=np.dot)
     """
     rng = np.random.default_rng(SEED)
     for trial in range(trials):
@@ -58,7 +72,7 @@ def _judge(
 ) -> None:
     batch = [_stacked([e[i] for e in examples], axis) for i, axis in enumerate(axes)]
     here = f"in_axes={axes}: " + describe.inputs(argument_names(answer, batch), batch)
-    mapped = answer.observe("batched", *batch, in_axes=axes)
+    mapped = answer.observe(batched, *batch, in_axes=axes)
     got = seen(mapped, answer, batch, "a function that `jax.vmap` can map")
     for index in range(len(examples)):
         wanted = _alone(answer, oracle, _of(examples, index, axes))

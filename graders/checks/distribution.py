@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from graders import describe
+from graders.card.failure import Cause
 from graders.checks.mechanics import at, check, reject, seen
-from graders.diagnosis import randomness as diagnosis
-from graders.diagnosis import results
-from graders.failure import Cause
-from graders.plain import Leaf
-from graders.subject import Subject
+from graders.diagnosis import distribution as diagnosis
+from graders.diagnosis import shape as results
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.plain import Leaf
 
 FALSE_ALARM = 1e-7
 Cdf = Callable[[np.ndarray], np.ndarray]
@@ -22,16 +22,33 @@ Cdf = Callable[[np.ndarray], np.ndarray]
 
 @check
 def check_distribution(
-    answer: Subject, *args: Any, cdf: Cdf, mistakes: Mapping[str, Cdf] | None = None
+    answer: Subject,
+    *args: Any,
+    cdf: Cdf,
+    mistakes: Mapping[str, Cdf] | None = None,
+    about: str = "",
 ) -> None:
     """Checks that the elements of the array `answer(*args)` are a sample of a distribution.
 
-    `cdf(x)` is the probability of a value <= x, elementwise; discrete distributions may be given,
-    if their values are exact in the dtype of the draws.
     The empirical distribution of n independent draws lies farther than sqrt(log(2 / a) / (2 n))
-    from it with a probability of at most a, here 1e-7 (the Dvoretzky-Kiefer-Wolfowitz inequality
-    with Massart's constant, 1990). `mistakes` maps diagnoses to the distributions that they would
-    give.
+    from `cdf` with a probability of at most a, here 1e-7 (the Dvoretzky-Kiefer-Wolfowitz inequality
+    with Massart's constant, 1990).
+
+    Args:
+        answer: the student's sampler.
+        args: its arguments, a key among them; it must return at least 100 numbers.
+        cdf: the probability of a value <= x, elementwise. The distribution may be discrete, if its
+            values are exact in the dtype of the draws.
+        mistakes: diagnoses, each with the distribution that the mistake would give.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: the draws lie farther from the distribution than chance allows.
+
+    Example:
+        >>> def uniform_draws(key):
+        ...     return jax.random.uniform(key, (1000,))
+        >>> check_distribution(uniform_draws, jax.random.key(1), cdf=lambda x: np.clip(x, 0, 1))
     """
     got = seen(answer.call(*args), answer, args, "one array of draws")
     if not isinstance(got, Leaf) or got.data.dtype.kind not in "biufV" or got.data.size < 100:

@@ -9,15 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from graders import describe
+from graders.card.failure import Cause
 from graders.checks.mechanics import at, check, reject, seen
 from graders.diagnosis import gradients as diagnosis
-from graders.diagnosis import results
-from graders.failure import Cause
-from graders.inputs import as_numpy
-from graders.observation import Result
-from graders.plain import Leaf, Plain, leaves, plain
-from graders.subject import Subject
+from graders.diagnosis import shape as results
+from graders.probes.gradients import Derivatives, derivatives, second_derivative
+from graders.probes.primitives import program
+from graders.seam.protocol import Result, T
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.inputs import as_numpy
+from graders.values.plain import Leaf, Plain, leaves, plain
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,32 @@ def check_gradients(
     argnums: int = 0,
     order: int = 1,
     expected: Callable[..., Any] | None = None,
+    about: str = "",
 ) -> None:
-    """Checks the derivatives of `answer` by argument `argnums`, a float array or a pytree of them.
+    """Checks the derivatives of `answer` with respect to argument `argnums`.
 
-    Along a random direction, reverse mode (vjp) and forward mode (jvp, where a custom_vjp does
-    not exclude it) agree with central differences of the answer's own values, in float64 with
-    step 1e-5; an answer that casts to float32 inside is judged in float32 with step 1e-2, one that
-    computes in bfloat16 or float16 with step 0.1. With `order=2` the second derivative, forward
-    over reverse, agrees with central differences of the gradient. `expected(*args)` gives the
-    gradient of the sum of the result and replaces the differences, where the derivative is not
-    the one of the values (a straight-through estimator).
+    Along a random direction, reverse mode (vjp) and forward mode (jvp, where a custom_vjp does not
+    exclude it) agree with central differences of the answer's own values: in float64 with step
+    1e-5. An answer that casts to float32 inside is judged in float32 with step 1e-2, one that
+    computes in bfloat16 or float16 with step 0.1.
+
+    Args:
+        answer: the student's function, which returns one float array.
+        args: the arguments at which it is differentiated.
+        argnums: the position of a float array, or of a pytree of float arrays.
+        order: 2 judges the second derivative too: forward over reverse agrees with central
+            differences of the gradient.
+        expected: takes `args` as NumPy arrays and returns the gradient of the sum of the result. It
+            replaces the differences where the derivative is not the one of the values, as in a
+            straight-through estimator.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: a derivative is not the one of the values, or cannot be computed.
+        TypeError: the argument is not made of floats.
+
+    Example:
+        >>> check_gradients(jnp.tanh, np.float32([0.5, 1.0]), order=2)
     """
     Trial(answer, args, argnums).judge(order, expected)
 
@@ -99,8 +117,8 @@ class Trial:
         wide = self.answer.call(*self.args, x64=True)
         if wide.error is None and isinstance(wide.value, Leaf) and self._stays_wide(wide.value):
             return WIDE
-        program = self.answer.observe("program", *self.args)
-        halves = {"bfloat16", "float16"} & set(program.value["dtypes"] if program.value else ())
+        observed = self.answer.observe(program, *self.args)
+        halves = {"bfloat16", "float16"} & set(observed.value.dtypes if observed.value else ())
         return COARSE if halves else NARROW
 
     def _stays_wide(self, value: Leaf) -> bool:
@@ -142,21 +160,21 @@ class Trial:
         slope = (ahead - behind) / (2 * step)
         return slope, precision.rtol * abs(slope) + precision.atol * (1 + abs(ahead) + abs(behind))
 
-    def _derivatives(self, args: Sequence[Any], x64: bool) -> dict:
-        return seen(self._observed("derivatives", args, x64), self.answer, self.args, "derivatives")
+    def _derivatives(self, args: Sequence[Any], x64: bool) -> Derivatives:
+        return seen(self._observed(derivatives, args, x64), self.answer, self.args, "derivatives")
 
-    def _observed(self, probe: str, args: Sequence[Any], x64: bool) -> Result:
+    def _observed(self, probe: Callable[..., T], args: Sequence[Any], x64: bool) -> Result[T]:
         options = {"argnum": self.argnum, "tangent": self.tangent, "cotangent": self.cotangent}
         return self.answer.observe(probe, *args, x64=x64, **options)
 
-    def _judge_first(self, products: dict, precision: Precision) -> None:
+    def _judge_first(self, products: Derivatives, precision: Precision) -> None:
         slope, slack = self._slope(lambda args: self._weighted(args, precision.x64), precision)
-        reverse, forward = self._along(products["reverse"]), products["forward"]
+        reverse, forward = self._along(products.reverse), products.forward
         if forward is not None:  # as it is where a custom_vjp excludes forward mode
             forward = self._product([self.cotangent], [forward])
         for got, other in ((reverse, forward), (forward, reverse)):
             if got is not None and not abs(got - slope) <= slack:
-                gone = self._gone(products["reverse"], precision)
+                gone = self._gone(products.reverse, precision)
                 self._reject(diagnosis.cause_of(got, slope, other, gone), slope, got)
 
     def _along(self, gradient: Plain) -> float:
@@ -179,18 +197,18 @@ class Trial:
         return abs(slope) > slack
 
     def _judge_second(self, precision: Precision) -> None:
-        observed = self._observed("second_derivative", self.args, precision.x64)
+        observed = self._observed(second_derivative, self.args, precision.x64)
         second = self._along(seen(observed, self.answer, self.args, "a second derivative"))
         bend, slack = self._slope(lambda args: self._pulled(args, precision.x64), precision)
         if not abs(second - bend) <= 10 * slack:
             self._reject(diagnosis.second(), bend, second)
 
     def _pulled(self, args: Sequence[Any], x64: bool) -> float:
-        return self._along(self._derivatives(args, x64)["reverse"])
+        return self._along(self._derivatives(args, x64).reverse)
 
     def _judge_expected(self, value: np.ndarray, expected: Callable[..., Any]) -> None:
         self.cotangent = np.ones_like(value)
-        got = self._derivatives(self.args, False)["reverse"]
+        got = self._derivatives(self.args, False).reverse
         wanted = dict(leaves(plain(expected(*as_numpy(self.args)))))
         for path, leaf in leaves(got):
             found, want = (np.asarray(x.data, np.float64) for x in (leaf, wanted[path]))

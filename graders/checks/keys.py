@@ -10,46 +10,66 @@ from typing import Any
 import jax
 import numpy as np
 
-from graders import describe
 from graders.checks.mechanics import at, check, reject, seen
-from graders.diagnosis import randomness as diagnosis
-from graders.plain import Key, Leaf, Plain, leaves, plain
-from graders.subject import Subject
-from graders.surroundings import same
+from graders.diagnosis import keys as diagnosis
+from graders.probes.keys import draws
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.compare import same
+from graders.values.plain import Key, Leaf, Plain, leaves, plain
 
 SEEDS = (101, 202)
 FEWEST, FEWEST_ORDERED, FEWEST_DISCRETE = 4, 12, 20  # elements that can show a coincidence
 
 
 @check
-def check_keys(answer: Subject, *args: Any, key: int = 0, rows: bool = False) -> None:
+def check_keys(
+    answer: Subject, *args: Any, key: int = 0, rows: bool = False, about: str = ""
+) -> None:
     """Checks that `answer` draws its random numbers from the typed key at position `key`.
 
-    For one key the result is always the same; for other keys every array that is drawn is another
-    one (constant arrays, and those that are an argument, are not drawn). JAX's reuse checker finds
-    no key that is used twice, the given key is not handed back, and no two arrays of one result
-    coincide: as draws from one key are equal, scaled and shifted, or in the same order. The checker
-    misses a key shared across vmap, legacy keys and a parent used after fold_in; the coincidence
-    shows them. With `rows=True` the rows along the first axis of each array count as arrays too.
-    Arrays of fewer than 4 floats, or 20 integers, are too short to tell. A function of ours in
-    between that calls the answer twice gives each call `jax.random.clone(key)`.
+    1. For one key the result is always the same.
+    2. For other keys every array that is drawn is another one. Constant arrays, and those that are
+       an argument, are not drawn.
+    3. JAX's reuse checker finds no key that is used twice.
+    4. The given key is not returned.
+    5. No two arrays of one result coincide: as draws from one key they would be equal, scaled and
+       shifted, or in the same order. This shows what the checker misses: a key shared across vmap,
+       legacy keys, a parent used after fold_in.
+
+    A function of ours in between that calls the answer twice gives each call
+    `jax.random.clone(key)`.
+
+    Args:
+        answer: the student's function.
+        args: its arguments, a typed key at position `key`.
+        key: the position of the key.
+        rows: whether the rows along the first axis of each array count as arrays of their own.
+            Arrays of fewer than 4 floats, or 20 integers, are too short to tell.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: one of the five does not hold.
+
+    Example:
+        >>> check_keys(jax.random.normal, jax.random.key(1), (8,))
     """
     others = [jax.random.key(seed) for seed in SEEDS]
-    observed = answer.observe("draws", *args, key=key, others=others)
+    observed = answer.observe(draws, *args, key=key, others=others)
     facts = seen(observed, answer, args, "random numbers")
     here = at(answer, args)
-    if facts["reused"]:
+    if facts.reused:
         reject(diagnosis.reused(), at=here)
-    if not same(facts["first"], facts["again"]):
+    if not same(facts.first, facts.again):
         reject(diagnosis.not_reproducible(), "the same numbers for the same key", at=here)
-    if _holds_key(facts["first"], plain(args[key])):
+    if _holds_key(facts.first, plain(args[key])):
         reject(diagnosis.handed_back(), "a key that has not been used", "the given key", here)
-    fixed = list(_fixed(facts["first"], facts["others"], plain(args)))
+    fixed = list(_fixed(facts.first, facts.others, plain(args)))
     if fixed:
         path, leaf = fixed[0]
         got = f"{path}: {describe.text(leaf)}" if path else describe.text(leaf)
         reject(diagnosis.fixed(path), "other numbers for other keys", got, here)
-    for one, other, how in _coincidences(_drawn(facts["first"], rows)):
+    for one, other, how in _coincidences(_drawn(facts.first, rows)):
         reject(diagnosis.coincide(one, other, how), "independent draws", at=here)
 
 

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, Concatenate, NoReturn, ParamSpec
 
-from graders import describe, messages, sheet
-from graders.compiling import quick_compilation
+from graders.card import messages, sheet
+from graders.card.failure import Cause, Finding, Rejected
 from graders.diagnosis import errors
-from graders.failure import Cause, Finding, Rejected
-from graders.observation import Error, Result, exact_products
-from graders.probes.answers import parameters
-from graders.subject import Subject, subject
+from graders.probes.calls import parameters
+from graders.seam.protocol import Error, Result, T
+from graders.seam.subject import Subject, subject
+from graders.values import describe
+from graders.values.compiling import exact_products, quick_compilation
+
+P = ParamSpec("P")
 
 
-def check(judge: Callable[..., str | None]) -> Callable[..., None]:
+def check(
+    judge: Callable[Concatenate[Subject, P], str | None],
+) -> Callable[Concatenate[Any, P], None]:
     """Makes a check of a function that judges a `Subject` and raises `Rejected`.
 
-    The check writes its outcome on the sheet of the cell, and raises `CheckFailed`. What the
-    judge returns is told to whoever has answered right. Every check takes one keyword more,
-    `about`: a literal that tells this line from others of the same kind.
+    The check has the signature of the judge, takes any object for an answer, writes its outcome on
+    the sheet of the cell, and raises `CheckFailed`. What the judge returns is shown to a student
+    whose answer is right. Every judge has a keyword `about`, which the sheet alone reads: a
+    literal that tells this line of a check cell from others of the same kind.
     """
 
     @functools.wraps(judge)
-    def checked(answer: Any, *args: Any, about: str = "", **kwargs: Any) -> None:
+    def checked(answer: Any, *args: P.args, **kwargs: P.kwargs) -> None:
         page, answer = sheet.current(), subject(answer)
-        requirement = page.begin(judge.__name__, answer.name, about)
+        requirement = page.begin(judge.__name__, answer.name, str(kwargs.get("about", "")))
         try:
             with exact_products(), quick_compilation():  # for oracles that are written with JAX
                 reason = judge(answer, *args, **kwargs)
@@ -45,7 +51,7 @@ def reject(
     raise Rejected(Finding(cause, expected, got, at, picture))
 
 
-def seen(result: Result, answer: Subject, args: Sequence[Any], expected: str = "") -> Any:
+def seen(result: Result[T], answer: Subject, args: Sequence[Any], expected: str = "") -> T:
     """The value of an observation; an error becomes the rejection that explains it."""
     if result.error is None:
         return result.value
@@ -77,5 +83,5 @@ def argument_names(answer: Subject, args: Sequence[Any]) -> list[str]:
     if ours is not None:
         names = parameters(ours)[1:]
     else:
-        names = [] if answer.steps else list(answer.observe("parameters").value or [])
+        names = [] if answer.steps else list(answer.observe(parameters).value or [])
     return (names + [f"argument {i + 1}" for i in range(len(names), len(args))])[: len(args)]

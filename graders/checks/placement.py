@@ -7,24 +7,37 @@ from typing import Any
 
 import jax
 
-from graders import describe
 from graders.checks.mechanics import at, check, reject, seen
 from graders.diagnosis import placement as diagnosis
-from graders.probes.placement import KINDS, parts_of
-from graders.subject import Subject
+from graders.probes.placement import Placed, collectives, parts_of, placement
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.jax_internals import COLLECTIVES
 
 Parts = Sequence[Sequence[int]]
 
 
 @check
-def check_sharding(answer: Subject, *args: Any, expected: Any) -> None:
+def check_sharding(answer: Subject, *args: Any, expected: Any, about: str = "") -> None:
     """Checks that the arrays of `answer(*args)` lie on the devices as `expected` says.
 
-    `expected` is a `jax.sharding.Sharding`, for every array of the result, or a tree of them in
-    the order of the result's arrays. What counts is the part of the array that each device holds,
-    not how the sharding is spelt.
+    What counts is the part of the array that each device holds, not how the sharding is written.
+
+    Args:
+        answer: the student's function.
+        args: its arguments.
+        expected: a `jax.sharding.Sharding` for every array of the result, or a tree of them in the
+            order of the result's arrays.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: some device holds another part.
+
+    Example:
+        >>> one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        >>> check_sharding(jnp.sin, jnp.ones(4), expected=one)
     """
-    found = seen(answer.observe("placement", *args), answer, args, "arrays on the devices")
+    found = seen(answer.observe(placement, *args), answer, args, "arrays on the devices")
     wanted = jax.tree.leaves(expected)  # a sharding is a leaf
     wanted = wanted * len(found) if len(wanted) == 1 else wanted
     if len(found) != len(wanted):
@@ -34,26 +47,26 @@ def check_sharding(answer: Subject, *args: Any, expected: Any) -> None:
         _judge(array, sharding, at(answer, args))
 
 
-def _judge(array: dict, sharding: Any, here: str) -> None:
-    prefix, shape = f"{array['path']}: " if array["path"] else "", tuple(array["shape"])
-    if not array["parts"]:
-        reject(diagnosis.no_array(array["spec"]), "a JAX array", prefix + array["spec"], here)
+def _judge(array: Placed, sharding: Any, here: str) -> None:
+    prefix, shape = f"{array.path}: " if array.path else "", tuple(array.shape)
+    if not array.parts:
+        reject(diagnosis.no_array(array.spec), "a JAX array", prefix + array.spec, here)
     try:
         wanted = parts_of(sharding, shape)
     except ValueError:  # the sharding does not fit a result of this shape
         what = describe.dimensions(shape)
         spec = getattr(sharding, "spec", "one device")
         reject(diagnosis.unfit(what), f"{prefix}{spec}", f"{prefix}shape {what}", here)
-    if array["parts"] != wanted:
-        ways = _way(array["parts"], shape), _way(wanted, shape)
-        got, meant = (f"{prefix}{diagnosis.told(way)}" for way in ways)
-        reject(diagnosis.wrong_place(*ways), meant, got, here)
+    if array.parts != wanted:
+        layouts = _layout(array.parts, shape), _layout(wanted, shape)
+        got, meant = (f"{prefix}{diagnosis.described(layout)}" for layout in layouts)
+        reject(diagnosis.wrong_place(*layouts), meant, got, here)
 
 
-def _way(parts: Parts, shape: tuple[int, ...]) -> diagnosis.Way:
+def _layout(parts: Parts, shape: tuple[int, ...]) -> diagnosis.Layout:
     """How the parts are cut: the number of devices, and in how many pieces each axis."""
     pieces = [len({tuple(row[1 + 2 * i : 3 + 2 * i]) for row in parts}) for i in range(len(shape))]
-    return diagnosis.Way(len(parts), tuple(pieces))
+    return diagnosis.Layout(len(parts), tuple(pieces))
 
 
 @check
@@ -62,18 +75,33 @@ def check_collectives(
     *args: Any,
     exactly: Mapping[str, int] | None = None,
     at_most: Mapping[str, int] | None = None,
+    about: str = "",
 ) -> None:
     """Checks which collectives the program that is compiled for `args` holds, and how many.
 
-    The kinds are those of the compiled text: all-reduce, all-gather, reduce-scatter,
-    collective-permute, all-to-all. Those that neither mapping names must not be there.
+    The kinds are those of compiled HLO: all-reduce, all-gather, reduce-scatter,
+    collective-permute, all-to-all. A kind that neither mapping names must not be there.
+
+    Args:
+        answer: the student's function.
+        args: the arguments that it is compiled for.
+        exactly: kinds with the number that there must be.
+        at_most: kinds with the number that there may be.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: a kind is there too often or too seldom.
+        ValueError: a mapping names another kind.
+
+    Example:
+        >>> check_collectives(jnp.sin, jnp.ones(4))
     """
     named = [*(exactly or {}), *(at_most or {})]
-    if unknown := set(named) - set(KINDS):
+    if unknown := set(named) - set(COLLECTIVES):
         raise ValueError(f"no kinds of collectives: {sorted(unknown)}")
-    found = seen(answer.observe("collectives", *args), answer, args, "a program for all devices")
+    found = seen(answer.observe(collectives, *args), answer, args, "a program for all devices")
     texts = _listed(exactly or {}, at_most or {}), _listed(found, {})
-    for kind in KINDS:
+    for kind in COLLECTIVES:
         count = found.get(kind, 0)
         least, most = (
             (exactly or {}).get(kind, 0),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graders.card.failure import Cause
 from graders.checks.mechanics import at, check, reject, seen
-from graders.diagnosis import semantics
-from graders.failure import Cause
-from graders.subject import Subject
+from graders.diagnosis import primitives as diagnosis
+from graders.probes.primitives import Program, program
+from graders.seam.subject import Subject
 
 
 @check
@@ -21,39 +22,53 @@ def check_primitives(
     max_equations: int | None = None,
     same_size_for: Sequence[Sequence[Any]] = (),
     static_argnums: Sequence[int] = (),
+    about: str = "",
 ) -> None:
     """Checks the jaxpr of `answer` at `args`, inner programs included.
 
-    `requires` and `forbids` name primitives, as `jax.make_jaxpr` prints them; `at_most` bounds
-    how often one occurs, `max_equations` how many there are. `same_size_for` lists other
-    argument tuples, of other sizes, for which the program must have as many equations: no Python
-    loop over elements.
+    Args:
+        answer: the student's function.
+        args: the arguments that it is traced for.
+        requires: primitives that must be there, as `jax.make_jaxpr` prints them.
+        forbids: primitives that must not be there.
+        at_most: primitives with the number that there may be.
+        max_equations: how many equations there may be.
+        same_size_for: other argument tuples, of other sizes, for which the program must have as
+            many equations: no Python loop over elements.
+        static_argnums: the positions of arguments that are not traced.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: the program is another one, or the function cannot be traced.
+
+    Example:
+        >>> check_primitives(jnp.cumsum, jnp.ones(4), forbids=("scan",), at_most={"cumsum": 1})
     """
 
-    def program(arguments: Sequence[Any]) -> dict:
-        observed = answer.observe("program", *arguments, static_argnums=tuple(static_argnums))
+    def facts_at(arguments: Sequence[Any]) -> Program:
+        observed = answer.observe(program, *arguments, static_argnums=tuple(static_argnums))
         return seen(observed, answer, arguments, "a function that JAX can trace")
 
     def refuse(cause: Cause, expected: str) -> None:
         reject(cause, expected, _listed(count), at(answer, args))
 
-    facts = program(args)
-    count, length = facts["primitives"], facts["equations"]
+    facts = facts_at(args)
+    count, length = facts.primitives, facts.equations
     for name in requires:
         if name not in count:
-            refuse(semantics.lacks(name), f"`{name}`")
+            refuse(diagnosis.lacks(name), f"`{name}`")
     for name in forbids:
         if name in count:
-            refuse(semantics.has(name, count[name]), f"no `{name}`")
+            refuse(diagnosis.has(name, count[name]), f"no `{name}`")
     for name, bound in (at_most or {}).items():
         if count.get(name, 0) > bound:
-            refuse(semantics.too_often(name, count[name], bound), f"`{name}` at most {bound} times")
+            refuse(diagnosis.too_often(name, count[name], bound), f"`{name}` at most {bound} times")
     if max_equations is not None and length > max_equations:
-        refuse(semantics.too_long(length, max_equations), f"at most {max_equations} operations")
+        refuse(diagnosis.too_long(length, max_equations), f"at most {max_equations} operations")
     for others in same_size_for:
-        larger = program(others)["equations"]
+        larger = facts_at(others).equations
         if larger != length:
-            refuse(semantics.grows(length, larger), "as many operations for inputs of other sizes")
+            refuse(diagnosis.grows(length, larger), "as many operations for inputs of other sizes")
 
 
 def _listed(count: Mapping[str, int]) -> str:

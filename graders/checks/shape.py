@@ -7,22 +7,41 @@ from typing import Any
 
 import numpy as np
 
-from graders import describe
 from graders.checks.mechanics import argument_names, at, check, reject, seen
-from graders.diagnosis import results
-from graders.plain import Leaf, Opaque, Plain, Record, children
-from graders.subject import Subject
+from graders.diagnosis import shape as results
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.plain import Leaf, Opaque, Plain, Record, children
 
 
 @check
 def check_shape(
-    answer: Subject, *args: Any, returns: Any, kwargs: dict | None = None, **dims: int
+    answer: Subject,
+    *args: Any,
+    returns: Any,
+    kwargs: dict | None = None,
+    about: str = "",
+    **dims: int,
 ) -> None:
     """Checks that `answer(*args)` returns a JAX array of the shape that `returns` describes.
 
-    `returns` names dimensions, as in "batch 3", whose sizes are given by keyword
-    (`batch=5`); "" is a scalar. For a result that is a pytree, `returns` is the same pytree of
-    such strings. NumPy arrays and Python numbers are rejected: a JAX function returns JAX arrays.
+    NumPy arrays and Python numbers are rejected: a JAX function returns JAX arrays.
+
+    Args:
+        answer: the student's function.
+        args: its positional arguments.
+        returns: the names of the dimensions, as in "batch 3"; "" is a scalar. For a result that is
+            a pytree, the same pytree of such strings.
+        kwargs: its keyword arguments.
+        about: what distinguishes this line from others of its kind on the card.
+        dims: the size of each name, as in `batch=5`.
+
+    Raises:
+        CheckFailed: the result has another shape or structure.
+        KeyError: a name in `returns` has no size.
+
+    Example:
+        >>> check_shape(jnp.transpose, jnp.ones((5, 3)), returns="3 batch", batch=5)
     """
     wanted = f"shape {_shown(returns, dims)}"
     got = seen(answer.call(*args, **(kwargs or {})), answer, args, wanted)
@@ -69,12 +88,28 @@ def array_arguments(answer: Subject, args: Sequence[Any]) -> list[tuple[str, tup
 
 @check
 def check_dtype(
-    answer: Subject, *args: Any, returns: Any, weak: bool | None = None, kwargs: dict | None = None
+    answer: Subject,
+    *args: Any,
+    returns: Any,
+    weak: bool | None = None,
+    kwargs: dict | None = None,
+    about: str = "",
 ) -> None:
     """Checks that `answer(*args)` returns JAX arrays of dtype `returns`.
 
-    `returns` is a name, or a pytree of names. With `weak=False` a weakly typed result is rejected
-    too.
+    Args:
+        answer: the student's function.
+        args: its positional arguments.
+        returns: the name of a dtype, or a pytree of names.
+        weak: False rejects a weakly typed result too.
+        kwargs: its keyword arguments.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: the result has another dtype, another structure, or is weakly typed.
+
+    Example:
+        >>> check_dtype(jnp.argmax, jnp.ones(3), returns="int32")
     """
     got = seen(answer.call(*args, **(kwargs or {})), answer, args, f"dtype {returns}")
     for path, leaf, name in paired(got, returns, answer, args):

@@ -5,27 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graders import describe
 from graders.checks.mechanics import check, reject, seen
-from graders.diagnosis import semantics
-from graders.plain import Leaf, Plain, leaves, plain
-from graders.subject import Subject
+from graders.diagnosis import traces as diagnosis
+from graders.probes.traces import traces
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.plain import Leaf, Plain, leaves, plain
 
 
 @check
-def check_traces(answer: Subject, calls: Sequence[Sequence[Any]], at_most: int = 1) -> None:
+def check_traces(
+    answer: Subject, calls: Sequence[Sequence[Any]], at_most: int = 1, *, about: str = ""
+) -> None:
     """Checks that the Python body of `answer` runs at most `at_most` times over `calls`.
 
     The calls are made one after another with nothing cached. The body is the innermost Python
     function, so an answer that is already under `jax.jit` is counted right, and one that is not
     compiled at all runs once a call.
+
+    Args:
+        answer: the student's function.
+        calls: argument tuples.
+        at_most: how often its body may run in all.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: it ran more often, or is not a Python function.
+
+    Example:
+        >>> @jax.jit
+        ... def double(x):
+        ...     return 2 * x
+        >>> check_traces(double, [(np.ones(3),), (np.zeros(3),)])
     """
-    history = seen(answer.observe("traces", list(calls)), answer, calls[0])
+    history = seen(answer.observe(traces, list(calls)), answer, calls[0])
     if len(history) != len(calls) or history[-1] == 0:
-        reject(semantics.never_traced())
+        reject(diagnosis.never_traced())
     if history[-1] > at_most:
         reject(
-            semantics.traced_again(history, _change(calls, history)),
+            diagnosis.traced_again(history, _change(calls, history)),
             f"at most {at_most} in {len(calls)} calls",
             f"{history[-1]}",
         )

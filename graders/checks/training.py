@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from graders import describe
 from graders.checks.mechanics import at, check, reject, seen
 from graders.diagnosis import training as diagnosis
-from graders.plain import Leaf, Plain, Record
-from graders.subject import Subject
-from graders.surroundings import same
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.compare import same
+from graders.values.plain import Leaf, Plain, Record
 
 
 @check
@@ -24,15 +24,33 @@ def check_training(
     score: Callable[[Any], float] | None = None,
     at_least: float = 0.0,
     twice: bool = True,
+    about: str = "",
 ) -> None:
     """Checks that `answer(*args)` trains: reproducibly, with a falling loss, to a good score.
 
-    Two calls with the same arguments give the same result to the bit (`twice=False` leaves that to
-    a smaller run, where one call takes long). `losses(result)` is the
-    history of the loss, one-dimensional and finite; the mean of its last tenth is at most
-    `falls_to` times the mean of its first tenth. `score(result)` is at least `at_least`. Both
-    functions are ours and get the result with NumPy arrays as its leaves, registered classes as
-    dicts of their fields.
+    `losses` and `score` get the result with NumPy arrays as its leaves, registered classes as dicts
+    of their fields.
+
+    Args:
+        answer: the student's function.
+        args: its arguments.
+        losses: takes the result and returns the history of the loss, one-dimensional.
+        falls_to: the mean of the last tenth of the losses is at most this times the mean of the
+            first tenth.
+        score: takes the result and returns a number.
+        at_least: the least score.
+        twice: whether a second call must give the same result to the bit. False leaves that to a
+            smaller run, where one call takes long.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: a loss is not finite, the loss does not fall, the score is too low, or a second
+            call gives another result.
+
+    Example:
+        >>> def fit(x):
+        ...     return 0.5 ** jnp.arange(20) * x
+        >>> check_training(fit, 1.0, losses=lambda result: result)
     """
     first = seen(answer.call(*args), answer, args, "the result of the training")
     here = at(answer, args)

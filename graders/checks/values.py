@@ -9,15 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from graders import describe, picture
+from graders.card import picture
+from graders.card.failure import Cause, Rejected
 from graders.checks.mechanics import at, check, reject, seen
 from graders.checks.shape import array_arguments, paired
-from graders.diagnosis import results
+from graders.diagnosis import shape as results
 from graders.diagnosis import values as diagnosis
-from graders.failure import Cause, Rejected
-from graders.inputs import as_numpy
-from graders.plain import Key, Leaf, Plain, is_key, leaves, plain
-from graders.subject import Subject
+from graders.seam.subject import Subject
+from graders.values import describe
+from graders.values.inputs import as_numpy
+from graders.values.plain import Key, Leaf, Plain, is_key, leaves, plain
 
 Oracle = Callable[..., Any] | Sequence[Any]
 
@@ -30,14 +31,34 @@ def check_values(
     rtol: float = 1e-4,
     atol: float = 1e-6,
     mistakes: dict[str, Callable[..., Any]] | None = None,
+    *,
+    about: str = "",
 ) -> None:
     """Checks that `answer` agrees with `oracle` on every case.
 
-    `oracle` is called with the arguments as NumPy arrays (floats as float64), or is a list with
-    the expected value of each case. Structure, shape and kind of dtype are compared first, then
-    the numbers: |got - expected| <= rtol |expected| + atol max(1, max |expected|); integers and
-    booleans exactly. Nothing is broadcast. `mistakes` maps a diagnosis to a function that makes
-    that mistake.
+    Structure, shape and kind of dtype are compared first, then the numbers: |got - expected| <=
+    rtol |expected| + atol max(1, max |expected|), integers and booleans exactly. Nothing is
+    broadcast.
+
+    Args:
+        answer: the student's function.
+        oracle: takes the arguments as NumPy arrays, floats as float64, and returns what is
+            expected; or a list with the expected value of each case.
+        cases: argument tuples, for instance from `sweep`.
+        rtol: the relative tolerance of each number.
+        atol: the tolerance relative to the largest number of its array, or to 1 if that is larger.
+        mistakes: diagnoses, each with a function that makes the mistake. One whose numbers are
+            those of the answer is named on the card.
+        about: what distinguishes this line from others of its kind on the card.
+
+    Raises:
+        CheckFailed: a case gives something else.
+
+    Example:
+        >>> check_values(jnp.cumsum, np.cumsum, sweep("n"))
+        >>> check_values(jnp.sum, np.mean, sweep("n"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        graders.card.failure.CheckFailed: sum: a sum where the mean is meant: ...
     """
     rounds = [_observe(answer, oracle, i, tuple(args)) for i, args in enumerate(cases)]
     Judgement(answer, rounds, rtol, atol, mistakes or {}).judge()

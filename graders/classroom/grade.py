@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -20,26 +20,19 @@ from rich.progress import track
 from traitlets.config import Config
 
 from graders.author.build import read_lessons, write_sources
-from graders.author.source import Lesson, SourceError
-from graders.classroom import report, sample
-from graders.classroom.results import (
-    FAILED,
-    GRADED,
-    HELD,
-    UNREADABLE,
-    Change,
-    Row,
-    keep,
-    kept,
-)
-from graders.classroom.submissions import SUBMITTED, Submission, Unreadable, submissions
+from graders.classroom import report
+from graders.files import PACKAGE, digest
 from graders.grading import journal
-from graders.grading.engine import Settings, Task, examinations
+from graders.grading.engine import Scheduler, Settings, Task
 from graders.grading.examiner import Examination
 from graders.grading.journal import Entry, Journal
 from graders.grading.record import record
-from graders.nbgrader_tools import StepFailed, course_config, quick_steps, run_step
-from graders.sandbox.bubblewrap import PACKAGE, Unavailable
+from graders.grading.results import FAILED, GRADED, HELD, UNREADABLE, Change, Row, keep, kept
+from graders.grading.submissions import SUBMITTED, Submission, Unreadable, submissions
+from graders.lesson.source import Lesson, SourceError
+from graders.nbgrading.steps import StepFailed, course_config, quick_steps, run_step
+from graders.sample import sample
+from graders.sandbox.bubblewrap import Unavailable
 
 Result = Examination | Unreadable | str
 """What was found of a submission, why it cannot be read, or why its grading broke down."""
@@ -117,11 +110,11 @@ def grade(
     clerk = _Clerk(settings, config, sources)
     screened, waiting = clerk.screened(found)
     rows, held = [], []
-    with closing(examinations(settings, sources, waiting)) as running:
+    with Scheduler(settings, sources, waiting) as scheduler:
         write_sources(settings.root, list(sources.values()))
         for name in sorted({submission.lesson for submission in found}):
             _register(config, name)
-        results = chain(screened, clerk.noted(running))
+        results = chain(screened, clerk.noted(scheduler.results()))
         for submission, result in track(
             results, "Grading", len(found), console=Console(stderr=True)
         ):
@@ -144,7 +137,7 @@ class _Clerk:
     def __init__(self, settings: Settings, config: Config, lessons: Mapping[str, Lesson]) -> None:
         self.settings, self.config, self.lessons = settings, config, lessons
         self.journal = Journal(settings.root / journal.PATH)
-        code = journal.code_digest([PACKAGE])
+        code = journal.code_digest(PACKAGE)
         self.checks = {name: journal.check_digests(code, one) for name, one in lessons.items()}
         self.written = {row.key: row for row in kept(settings.root) if row.total is not None}
 
@@ -260,7 +253,7 @@ class _Clerk:
 
 
 def _digest(submission: Submission) -> str:
-    return journal.digest(submission.notebook.read_bytes())
+    return digest(submission.notebook.read_bytes())
 
 
 def _lesson_names(root: Path) -> list[str]:

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape as literally
 from rich.table import Table
 
-from graders.classroom.results import Change, Row
 from graders.feedback.page import student_page
+from graders.files import write_atomically
+from graders.grading.results import Change, Row
 
 MARKS, CHECKS = Path("build/reports/marks.csv"), Path("build/reports/checks.csv")
 FEEDBACK = Path("build/feedback")
@@ -79,10 +80,10 @@ def write(root: Path, rows: Sequence[Row]) -> None:
     ordered = sorted(rows, key=lambda row: row.key)
     marks = [_marks_line(row) for row in ordered]
     checks = [line for row in ordered for line in _check_lines(row)]
-    _write(root / MARKS, _csv(_MARKS_HEADER, marks))
-    _write(root / CHECKS, _csv(_CHECKS_HEADER, checks))
+    write_atomically(root / MARKS, _csv(_MARKS_HEADER, marks))
+    write_atomically(root / CHECKS, _csv(_CHECKS_HEADER, checks))
     for student, theirs in _by_student(ordered):
-        _write(root / FEEDBACK / student / "index.html", _page(root, student, theirs))
+        write_atomically(root / FEEDBACK / student / "index.html", _page(root, student, theirs))
 
 
 def _marks_line(row: Row) -> tuple[str, ...]:
@@ -110,13 +111,6 @@ def _csv(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *lines])
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
 
 
 def _page(root: Path, student: str, rows: Sequence[Row]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from graders.card.failure import Cause
 from graders.diagnosis import transformations
-from graders.failure import Cause
-from graders.observation import Error
+from graders.seam.protocol import Error
 
 Reader = Callable[[Error], Cause | None]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graders import describe
-from graders.diagnosis import results, values
-from graders.failure import Cause
+from graders.card.failure import Cause
+from graders.diagnosis import shape, values
+from graders.values import describe
 
 NEAR = 1e-2
 
@@ -79,7 +79,7 @@ def second() -> Cause:
 def of_arrays(got: np.ndarray, expected: np.ndarray) -> Cause:
     """The cause of a wrong gradient array, beside the gradient that is meant."""
     if got.shape != expected.shape:
-        return results.shape(got.shape, expected.shape)
+        return shape.shape(got.shape, expected.shape)
     if np.isnan(got).any():
         return cause_of(float("nan"), 0.0)
     if not got.any():

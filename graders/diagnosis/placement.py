@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graders.failure import Cause
+from graders.card.failure import Cause
 
 
 @dataclass(frozen=True)
-class Way:
+class Layout:
     """How an array lies: on how many devices, and in how many pieces along each axis."""
 
     devices: int
@@ -20,21 +20,21 @@ class Way:
         return [axis for axis, count in enumerate(self.pieces) if count > 1]
 
 
-def told(way: Way) -> str:
-    """The way in words."""
-    if way.devices == 1:
+def described(layout: Layout) -> str:
+    """The layout in words."""
+    if layout.devices == 1:
         return "whole, on one device"
-    if not way.cut:
-        return f"whole, on each of {way.devices} devices"
-    axes = " and ".join(f"axis {axis} in {way.pieces[axis]} parts" for axis in way.cut)
-    return f"{axes}, over {way.devices} devices"
+    if not layout.cut:
+        return f"whole, on each of {layout.devices} devices"
+    axes = " and ".join(f"axis {axis} in {layout.pieces[axis]} parts" for axis in layout.cut)
+    return f"{axes}, over {layout.devices} devices"
 
 
-def wrong_place(got: Way, expected: Way) -> Cause:
+def wrong_place(got: Layout, expected: Layout) -> Cause:
     return Cause(_wrong(got, expected), _next_step(got, expected))
 
 
-def _wrong(got: Way, expected: Way) -> str:
+def _wrong(got: Layout, expected: Layout) -> str:
     if got.devices == 1 < expected.devices:
         return "the result lies on one device alone"
     if not got.cut and expected.cut:
@@ -46,15 +46,15 @@ def _wrong(got: Way, expected: Way) -> str:
     if got.cut != expected.cut:
         return f"the result is split along {_axes(got)}, where {_axes(expected)} is meant"
     if got.pieces != expected.pieces:
-        return f"the result is split into other parts: {told(got)}"
+        return f"the result is split into other parts: {described(got)}"
     return "the right parts lie on the wrong devices"
 
 
-def _axes(way: Way) -> str:
-    return " and ".join(f"axis {axis}" for axis in way.cut)
+def _axes(layout: Layout) -> str:
+    return " and ".join(f"axis {axis}" for axis in layout.cut)
 
 
-def _next_step(got: Way, expected: Way) -> str:
+def _next_step(got: Layout, expected: Layout) -> str:
     if got.devices == 1 < expected.devices:
         return "Put the data on the mesh first: `jax.device_put(x, NamedSharding(mesh, P(...)))`."
     if got.cut and not expected.cut:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graders.failure import Cause
+from graders.card.failure import Cause
 
 
 def no_history() -> Cause:

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from graders import describe
-from graders.failure import Cause
+from graders.card.failure import Cause
+from graders.values import describe
 
 NEAR = 1e-3
 

@@ -19,19 +19,19 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from graders.author.entries import Stage
-from graders.observation import Request, Result, Step
-from graders.plain import Leaf, is_key, leaves
-from graders.probes.exports import Program, array_leaves, contents
-from graders.remote import RemotePlace, RemoteSubject, StudentProcess, dumps
-from graders.subject import LocalSubject, Subject
+from graders.judging.lesson_run import LessonRun
+from graders.probes.exports import ExportedProgram, array_leaves, contents, exported
+from graders.probes.placement import collectives
+from graders.probes.primitives import Program, program
+from graders.seam.protocol import Request, Result, Step
+from graders.seam.remote import RemotePlace, RemoteSubject, StudentProcess, dumps
+from graders.seam.subject import LocalSubject, Subject
+from graders.values.jax_internals import COUNTS_ITSELF, DRAWS, LOOPS
+from graders.values.plain import Leaf, is_key, leaves
 
-STRUCTURAL = ("program", "collectives")
+STRUCTURAL = (program.__name__, collectives.__name__)
 """The probes whose answers a program can confirm."""
 
-LOOPS = ("scan", "while")
-DRAWS = ("random_", "threefry", "shuffle")  # they become loops and iotas of their own
-COUNTS_ITSELF = ("argmax", "argmin", "sort", "top_k", "eye", "approx_top_k")  # with an iota
 GROWTH = 1.2
 """Programs of as many equations may differ in operations by this factor: axes of size 1, say."""
 LARGEST = 12
@@ -66,12 +66,12 @@ class Claim:
 class References:
     """What the author's solutions compute at the observations that a program can confirm."""
 
-    def __init__(self, stage: Stage) -> None:
-        """`stage` is the lesson as it ran in this process."""
+    def __init__(self, lesson_run: LessonRun) -> None:
+        """`lesson_run` is the lesson as it ran in this process."""
         self.solutions = {
-            name: stage.namespaces[check.index].get(name)
-            for check in stage.lesson.checks
-            for name in stage.lesson.exercises[str(check.check)].binds
+            name: lesson_run.namespaces[check.index].get(name)
+            for check in lesson_run.lesson.checks
+            for name in lesson_run.lesson.exercises[str(check.check)].binds
         }
         self.known: dict[bytes, Reference | None] = {}
 
@@ -89,11 +89,11 @@ class References:
             return None
         if any(map(is_key, arrays)):  # other right answers may draw other numbers
             return Reference(None)
-        program = Program(content)
-        outputs = LocalSubject(program, name).call(*arrays)
+        carried = ExportedProgram(content)
+        outputs = LocalSubject(carried, name).call(*arrays)
         if outputs.error:
             return None
-        return Reference(_numbers(outputs.value), contents(program)["digest"])
+        return Reference(_numbers(outputs.value), contents(carried).digest)
 
 
 class Confirmer:
@@ -118,19 +118,19 @@ class Confirmer:
         reference = self.references.of(claim.name, claim.request)
         if reference is None:
             return True
-        program, arrays = self._loaded(content), _arrays(claim.request)
-        if program is None:
+        carried, arrays = self._loaded(content), _arrays(claim.request)
+        if carried is None:
             return False
-        found = program.observe("contents").value
-        if not isinstance(found, dict):
+        found = carried.observe(contents)
+        if found.error:
             return False
-        if reference.outputs is not None and found["digest"] != reference.digest:
-            outputs = program.call(*arrays)
+        if reference.outputs is not None and found.value.digest != reference.digest:
+            outputs = carried.call(*arrays)
             if outputs.error or not _alike(_numbers(outputs.value), reference.outputs):
                 return False
-        if claim.request.probe == "collectives":
-            return program.observe("collectives", *arrays).value == claim.value
-        return sizes.agree(claim.value, found["operations"])
+        if claim.request.probe == collectives.__name__:
+            return carried.observe(collectives, *arrays).value == claim.value
+        return sizes.agree(claim.value, found.value.operations)
 
     def close(self) -> None:
         """Ends the clean process."""
@@ -152,16 +152,16 @@ class Sizes:
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []  # equations, as claimed, and operations
 
-    def agree(self, claim: dict, operations: Mapping[str, int]) -> bool:
+    def agree(self, claim: Program, operations: Mapping[str, int]) -> bool:
         """Whether a program of these operations can be the claimed one, and its size the claimed.
 
         What is claimed to be as long for other inputs has about as many operations for them.
         """
-        equations, total = claim["equations"], sum(operations.values())
+        equations, total = claim.equations, sum(operations.values())
         alike = [other for same, other in self.seen if same == equations]
         self.seen.append((equations, total))
         even = all(max(total, other) <= GROWTH * min(total, other) + 2 for other in alike)
-        return even and _plausible(claim["primitives"], equations, operations)
+        return even and _plausible(claim.primitives, equations, operations)
 
 
 def _plausible(
@@ -246,4 +246,4 @@ class _Claiming(RemoteSubject):
 
 def _export_of(request: Request) -> Request:
     static = request.options.get("static_argnums", ())
-    return replace(request, probe="exported", options={"static_argnums": static})
+    return replace(request, probe=exported.__name__, options={"static_argnums": static})

@@ -1,28 +1,27 @@
-"""Examines many submissions at once: workers that hold a lesson each, and one that leads them.
+"""Examines many submissions at once: a scheduler, and trusted worker processes, one lesson each.
 
-A worker is a trusted process. It is given one submission after another of its lesson; where it
-dies, its submission is tried once more by another one. All of them share one sandbox.
+A worker is given one submission after another of its lesson. If it dies, its submission is tried
+once more by another worker. All of them share one sandbox.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from graders import compiling
-from graders.author.cells import Lesson
-from graders.classroom.submissions import Submission
-from graders.grading import staff, workplace
+from graders.grading import forkserver, worker
 from graders.grading.confirmation import Processes
 from graders.grading.examiner import Broken, Examination
-from graders.grading.workplace import NoSandbox
+from graders.grading.submissions import Submission
+from graders.grading.worker import NoSandbox
+from graders.lesson.cells import Lesson
 from graders.sandbox.process import Sandbox, Unavailable
+from graders.values import compiling
 
 PER_WORKER = 3  # submissions that are worth a further worker on the same lesson
 TRIES = 2
@@ -50,43 +49,20 @@ Found = Examination | str
 """What was found out, or why nothing was: the grading broke down."""
 
 
-def examinations(
-    settings: Settings, lessons: Mapping[str, Lesson], tasks: Sequence[Task]
-) -> Generator[tuple[Submission, Found]]:
-    """The submission of each task with what was found, as they come; close it to end them all.
-
-    The workers are started at once, and prepare their lessons while the caller goes on.
-
-    Raises:
-        Unavailable: no sandbox is to be had here; it may be raised when results are asked for.
-    """
-    results = _started(_Leader(settings, lessons, tasks))
-    next(results)
-    return results
-
-
-def _started(leader: _Leader) -> Generator[Any]:
-    """Nothing, once workers are at work; then the results."""
-    with closing(leader):
-        leader.staff()
-        yield None
-        yield from leader.results()
-
-
 class _Worker:
-    """A process that examines submissions of one lesson."""
+    """The scheduler's handle on a worker process, which examines submissions of one lesson."""
 
     def __init__(self, lesson: Lesson, cache: Path, processes: Processes) -> None:
         self.lesson = lesson.name
-        self.pipe, theirs = staff.CONTEXT.Pipe()
+        self.pipe, theirs = forkserver.CONTEXT.Pipe()
         arguments = (lesson, cache, processes, theirs, compiling.flags())
-        self.process = staff.CONTEXT.Process(target=_work, args=arguments, daemon=False)
+        self.process = forkserver.CONTEXT.Process(target=_work, args=arguments, daemon=False)
         self.process.start()
         theirs.close()
-        self.holds: Task | None = None
+        self.task: Task | None = None
 
     def give(self, task: Task) -> None:
-        self.holds = task
+        self.task = task
         self.pipe.send(task)
 
     def stop(self) -> None:
@@ -95,13 +71,21 @@ class _Worker:
         self.process.join()
 
 
-class _Leader:
+class Scheduler:
     """Hands out tasks, lesson by lesson, and collects what was found."""
 
     def __init__(
         self, settings: Settings, lessons: Mapping[str, Lesson], tasks: Sequence[Task]
     ) -> None:
-        self.settings, self.lessons, self.cache = settings, lessons, settings.root / staff.COMPILED
+        """Starts the sandbox and the workers; they prepare their lessons while the caller goes on.
+
+        Close it to end them all, or use it in a `with` block.
+
+        Raises:
+            Unavailable: no sandbox can be made here.
+        """
+        self.settings, self.lessons = settings, lessons
+        self.cache = settings.root / forkserver.COMPILED
         self.sandbox: Sandbox | None = None
         self.waiting: dict[str, deque[Task]] = {}
         for task in tasks:
@@ -110,99 +94,110 @@ class _Leader:
         self.workers: list[_Worker] = []
         if settings.sandboxed and tasks:
             named = [lessons[name] for name in sorted(self.waiting)]
-            self.sandbox = workplace.sandbox(named, self.cache, settings.seconds, compiling.flags())
+            flags = compiling.flags()
+            self.sandbox = worker.sandbox(named, self.cache, settings.seconds, flags)
+        self._start_workers()
 
     def results(self) -> Iterator[tuple[Submission, Found]]:
+        """The submission of each task with what was found, as they come.
+
+        Raises:
+            Unavailable: the sandbox cannot be made here after all.
+        """
         if self.sandbox:
             self.sandbox.wait()
-        while self.staff():
-            ready = connection.wait([worker.pipe for worker in self.workers])
-            for worker in [worker for worker in self.workers if worker.pipe in ready]:
-                yield from self._heard(worker)
+        while self.workers:
+            ready = connection.wait([one.pipe for one in self.workers])
+            for one in [one for one in self.workers if one.pipe in ready]:
+                yield from self._received_from(one)
+            self._start_workers()
 
-    def staff(self) -> list[_Worker]:
-        """Workers for what waits, at most as many as there may be; those at work."""
-        while len(self.workers) < self.settings.workers and (lesson := self._most_in_need()):
-            self.workers.append(self._hired(self.lessons[lesson]))
-        return self.workers
+    def _start_workers(self) -> None:
+        """Starts workers for the waiting tasks, at most as many as the settings allow."""
+        while len(self.workers) < self.settings.workers and (lesson := self._next_lesson()):
+            processes = self.sandbox.processes if self.sandbox else NoSandbox()
+            self.workers.append(_Worker(self.lessons[lesson], self.cache, processes))
 
-    def _hired(self, lesson: Lesson) -> _Worker:
-        processes = self.sandbox.door if self.sandbox else NoSandbox()
-        return _Worker(lesson, self.cache, processes)
-
-    def _most_in_need(self) -> str | None:
+    def _next_lesson(self) -> str | None:
         """The lesson that a further worker helps most; None if it helps none.
 
-        That is one at which fewest are at work. Later lessons, whose answers take longer, come
-        first: what is left for one worker alone in the end is short.
+        That is one with the fewest workers. Later lessons, whose answers take longer, come first:
+        what is left for one worker alone in the end is short.
         """
-        at_work = Counter(worker.lesson for worker in self.workers)
-        in_need = [n for n, left in self.waiting.items() if len(left) > PER_WORKER * at_work[n]]
-        return min(sorted(in_need, reverse=True), key=at_work.__getitem__, default=None)
+        count = Counter(one.lesson for one in self.workers)
+        short = [n for n, left in self.waiting.items() if len(left) > PER_WORKER * count[n]]
+        return min(sorted(short, reverse=True), key=count.__getitem__, default=None)
 
-    def _heard(self, worker: _Worker) -> Iterator[tuple[Submission, Found]]:
+    def _received_from(self, one: _Worker) -> Iterator[tuple[Submission, Found]]:
         try:
-            said, held = worker.pipe.recv(), worker.holds
+            message, task = one.pipe.recv(), one.task
         except (EOFError, OSError):
-            yield from self._lost(worker)
+            yield from self._died(one)
             return
-        if isinstance(said, Unavailable):
-            raise said
-        left = self.waiting[worker.lesson]
-        if isinstance(said, Broken):
-            yield from ((task.submission, str(said)) for task in left)
+        if isinstance(message, Unavailable):
+            raise message
+        left = self.waiting[one.lesson]
+        if isinstance(message, Broken):
+            yield from ((task.submission, str(message)) for task in left)
             left.clear()
-        elif held is not None:
-            yield held.submission, said
-        worker.holds = None
+        elif task is not None:
+            yield task.submission, message
+        one.task = None
         if left:
-            worker.give(left.popleft())
+            one.give(left.popleft())
         else:
-            self._dismiss(worker)
+            self._stop(one)
 
-    def _lost(self, worker: _Worker) -> Iterator[tuple[Submission, Found]]:
-        """Its submission waits again, or has been the end of too many workers."""
-        self._dismiss(worker)
-        lost = worker.holds or (self.waiting[worker.lesson] or [None])[0]
+    def _died(self, one: _Worker) -> Iterator[tuple[Submission, Found]]:
+        """Its submission waits again, unless that has ended too many workers."""
+        self._stop(one)
+        lost = one.task or (self.waiting[one.lesson] or [None])[0]
         if lost is None:
             return
-        if worker.holds is None:
-            self.waiting[worker.lesson].popleft()
+        if one.task is None:
+            self.waiting[one.lesson].popleft()
         self.tries[lost] = self.tries.get(lost, 0) + 1
         if self.tries[lost] < TRIES:
-            self.waiting[worker.lesson].appendleft(lost)
+            self.waiting[one.lesson].appendleft(lost)
         else:
-            yield lost.submission, "its grading ended twice without a word"
+            yield lost.submission, f"the process that graded it died {TRIES} times"
 
-    def _dismiss(self, worker: _Worker) -> None:
-        worker.stop()
-        self.workers.remove(worker)
+    def _stop(self, one: _Worker) -> None:
+        one.stop()
+        self.workers.remove(one)
 
     def close(self) -> None:
-        for worker in list(self.workers):
-            self._dismiss(worker)
+        """Ends the workers and the sandbox."""
+        for one in list(self.workers):
+            self._stop(one)
         if self.sandbox:
             self.sandbox.close()
 
+    def __enter__(self) -> Scheduler:
+        return self
 
-# ---- in the worker ----
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+# ---- in the worker process ----
 
 
 def _work(lesson: Lesson, cache: Path, processes: Processes, pipe: Any, flags: str) -> None:
-    """Says that it is ready, and then for each submission what was found."""
+    """Sends "ready", and then for each submission what was found."""
     os.environ["XLA_FLAGS"] = flags
     try:
-        place = workplace.prepared(lesson, cache, processes)
+        prepared = worker.prepared(lesson, cache, processes)
         pipe.send("ready")
-        for task in _received(pipe):
-            pipe.send(place.examined(task.submission, task.checks))
+        for task in _tasks(pipe):
+            pipe.send(prepared.examined(task.submission, task.checks))
     except (Broken, Unavailable) as error:
         pipe.send(error)
     except KeyboardInterrupt:
         return
 
 
-def _received(pipe: Any) -> Iterable[Task]:
+def _tasks(pipe: Any) -> Iterable[Task]:
     while True:
         try:
             yield pipe.recv()

@@ -14,20 +14,21 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from graders import card, remote
-from graders.author import entries
-from graders.author.cells import Cell, Lesson
-from graders.author.entries import Stage
-from graders.author.regions import HIDDEN
-from graders.diagnosis.semantics import UNCONFIRMED
-from graders.failure import CheckFailed
+from graders.card import draw
+from graders.card.failure import CheckFailed
+from graders.diagnosis.confirmation import UNCONFIRMED
+from graders.errors import CourseError
 from graders.grading import plan
 from graders.grading.confirmation import Claim, ClaimedPlace, Confirmer, Processes, References
 from graders.grading.plan import Step
-from graders.judge import Sitting, Verdict
-from graders.observation import Error
-from graders.place import LocalPlace
-from graders.subject import Subject, Unanswered
+from graders.judging.judge import Evaluation, Verdict
+from graders.judging.lesson_run import LessonRun, run_lesson
+from graders.lesson.cells import Cell, Lesson
+from graders.lesson.regions import HIDDEN
+from graders.seam import protocol
+from graders.seam.place import LocalPlace
+from graders.seam.protocol import Error
+from graders.seam.subject import Subject, Unanswered
 
 MOST_SECONDS = 1200.0  # for a submission whose processes end one after the other
 
@@ -36,8 +37,8 @@ MOST_SECONDS = 1200.0  # for a submission whose processes end one after the othe
 NOT_ANSWERED, WRONG, STUDENT_ERROR = "not answered", "wrong", "student error"
 TIMEOUT, OUT_OF_MEMORY = "timeout", "out of memory"
 _LIMITS = {
-    remote.OUT_OF_TIME.type: TIMEOUT,
-    remote.OUT_OF_MEMORY.type: OUT_OF_MEMORY,
+    protocol.OUT_OF_TIME.type: TIMEOUT,
+    protocol.OUT_OF_MEMORY.type: OUT_OF_MEMORY,
 }
 
 
@@ -69,7 +70,7 @@ class Examination:
     said: dict[int, Said] = field(default_factory=dict)  # by the cell's index
 
 
-class Broken(Exception):
+class Broken(CourseError):
     """The lesson fails its own checks here: nothing can be said of anybody's answers."""
 
 
@@ -79,17 +80,19 @@ class Examiner:
     def __init__(self, lesson: Lesson) -> None:
         """Runs the lesson with its solutions in this process, and judges them.
 
-        That fills the cache of compiled programs, where JAX is told of one.
+        That fills the cache of compiled programs, where JAX is configured with one.
 
         Raises:
             Broken: a solution fails its check.
         """
         self.lesson = lesson
-        self.stage = entries.run(lesson, LocalPlace())
-        failed = [lesson.cells[i].check for i, v in self.stage.solutions.items() if not v.passed]
+        self.lesson_run = run_lesson(lesson, LocalPlace())
+        failed = [
+            lesson.cells[i].check for i, v in self.lesson_run.solutions.items() if not v.passed
+        ]
         if failed:
             raise Broken(f"{lesson.name}: the solution of {failed[0]} fails its own check here")
-        self.references = References(self.stage)
+        self.references = References(self.lesson_run)
 
     def examine(
         self,
@@ -102,7 +105,7 @@ class Examiner:
         steps = plan.up_to(checks, plan.steps(self.lesson, restored))
         confirmer = Confirmer(self.references, processes)
         try:
-            return _Walk(self.stage, processes, steps, confirmer).run()
+            return _Walk(self.lesson_run, processes, steps, confirmer).run()
         finally:
             confirmer.close()
 
@@ -115,15 +118,15 @@ class _Walk:
     """
 
     def __init__(
-        self, stage: Stage, processes: Processes, steps: list[Step], confirmer: Confirmer
+        self, lesson_run: LessonRun, processes: Processes, steps: list[Step], confirmer: Confirmer
     ) -> None:
-        self.lesson, self.stage = stage.lesson, stage
+        self.lesson, self.lesson_run = lesson_run.lesson, lesson_run
         self.processes, self.steps, self.confirmer = processes, steps, confirmer
         self.found = Examination()
         self.fatal: dict[int, Error] = {}  # by the step's index
-        self.judged: dict[int, Sitting] = {}  # by the check's index in the lesson
+        self.judged: dict[int, Evaluation] = {}  # by the check's index in the lesson
         self.claims: dict[int, list[Claim]] = {}  # likewise
-        self.moments: dict[int, int] = {}  # what the names were at each check
+        self.snapshots: dict[int, int] = {}  # numbers, by the check's index
         self.reached = -1  # the index of the last step that has been done
         self.end = time.monotonic() + MOST_SECONDS
 
@@ -164,7 +167,7 @@ class _Walk:
 
     def _take(self, step: Step, place: _Place) -> None:
         if step.check:
-            self.moments[step.check.index] = place.keep()
+            self.snapshots[step.check.index] = place.snapshot()
             if step.index > self.reached:
                 self._judge(step.check, place)
         else:
@@ -172,36 +175,32 @@ class _Walk:
             if step.index > self.reached:
                 self.found.said[step.index] = Said(place.printed, _line(error))
             if error and "MemoryError" in error.bases:
-                place.process.end(remote.OUT_OF_MEMORY)  # its names may hold all there is
+                place.process.end(protocol.OUT_OF_MEMORY)  # its names may hold all there is
             if place.process.over:
                 self.fatal[step.index] = place.process.over
         self.reached = max(self.reached, step.index)
 
     def _judge(self, check: Cell, place: _Place) -> None:
-        students = self.lesson.exercises[str(check.check)].binds
-        namespace = self.stage.namespaces[check.index]
-        name = entries.filename(self.lesson, check)
-        sitting = Sitting(check.source, namespace, students, place, name)
-        self.judged[check.index] = sitting
+        self.judged[check.index] = self.lesson_run.evaluation(check, place)
         self._go_on(check, visible_part(check.source), place)
 
     def _hidden(self, check: Cell, place: _Place) -> bool:
         """Judges the hidden part; False where that has cost the process."""
         if self._is_judged(check):
             return True
-        sitting = self.judged[check.index]
-        place.back_to(self.moments[check.index])
-        sitting.move_to(place)
+        evaluation = self.judged[check.index]
+        place.restore(self.snapshots[check.index])
+        evaluation.move_to(place)
         self._go_on(check, hidden_part(check.source), place)
         return not place.process.over
 
     def _go_on(self, check: Cell, part: str, place: _Place) -> None:
         """Judges a part of a check; where all of it has passed, its claims must be confirmed."""
-        sitting, claims = self.judged[check.index], self.claims.setdefault(check.index, [])
-        verdict = sitting.go_on(part)
+        evaluation, claims = self.judged[check.index], self.claims.setdefault(check.index, [])
+        verdict = evaluation.go_on(part)
         claims += place.taken()
-        if verdict.passed and sitting.is_over and not self.confirmer.hold(claims, place):
-            verdict = sitting.reject(UNCONFIRMED)
+        if verdict.passed and evaluation.is_over and not self.confirmer.hold(claims, place):
+            verdict = evaluation.reject(UNCONFIRMED)
         self._note(check, verdict)
 
     def _note(self, check: Cell, verdict: Verdict) -> None:
@@ -210,8 +209,8 @@ class _Walk:
             passed=failure is None,
             words=str(failure or ""),
             hidden=bool(page.failed and page.failed.hidden),
-            html=card.html(page),
-            text=card.text(page),
+            html=draw.html(page),
+            text=draw.text(page),
             kind=_kind(failure),
         )
 

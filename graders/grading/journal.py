@@ -6,17 +6,19 @@ only what is new: a notebook that it does not know, a check that has changed sin
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from graders.author.cells import Lesson
+from graders.files import digest
 from graders.grading.examiner import Examination, Outcome, Said
+from graders.lesson.cells import Lesson
 
 PATH = Path("build/reports/journal.jsonl")
 
@@ -88,14 +90,6 @@ class Journal:
             os.fsync(file.fileno())
 
 
-def digest(*parts: bytes) -> str:
-    """A name for a submission as it is graded: other parts, another name."""
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(len(part).to_bytes(8, "big") + part)
-    return found.hexdigest()
-
-
 def check_digests(code: bytes, lesson: Lesson) -> dict[str, str]:
     """A digest of each check: of its own cell, and of all that decides on what it says.
 
@@ -112,10 +106,18 @@ def check_digests(code: bytes, lesson: Lesson) -> dict[str, str]:
     return found
 
 
-def code_digest(folders: Iterable[Path]) -> bytes:
-    """A digest of the Python files in these folders, tests apart: of what decides on marks."""
-    paths = sorted(p for folder in folders for p in folder.rglob("*.py") if "tests" not in p.parts)
-    return digest(*(part for p in paths for part in (p.name.encode(), p.read_bytes()))).encode()
+def code_digest(package: Path) -> bytes:
+    """A digest of what decides on marks beside the lesson: our code, and what it runs on.
+
+    That is every Python file of the folder `package`, its tests apart, this Python, and the
+    version of each package that is installed: an upgraded JAX may judge otherwise.
+    """
+    parts = [sys.version, *sorted(f"{d.name} {d.version}" for d in metadata.distributions())]
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package)
+        if "tests" not in name.parts:
+            parts += [name.as_posix(), path.read_bytes()]
+    return digest(*(part.encode() if isinstance(part, str) else part for part in parts)).encode()
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -11,10 +11,10 @@ from functools import lru_cache
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
-from graders.author import hosted
-from graders.author.cells import Cell, Lesson
-from graders.author.names import bound_names, global_reads
-from graders.nbgrader_plugins import Original, grade_id, restored
+from graders.lesson import hosted
+from graders.lesson.cells import Cell, Lesson
+from graders.lesson.names import bound_names, global_reads
+from graders.nbgrading.plugins import Original, grade_id, restored
 
 # Who reads names by these may read any: nothing is left out then.
 UNREADABLE = {"eval", "exec", "globals", "locals", "vars", "get_ipython", "compile", "__import__"}

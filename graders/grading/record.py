@@ -17,9 +17,9 @@ from nbgrader.converters import Autograde
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets.config import Config
 
-from graders import nbgrader_plugins as plugins
 from graders.grading.examiner import Examination, Outcome, Said
-from graders.nbgrader_tools import run_step
+from graders.nbgrading import plugins as plugins
+from graders.nbgrading.steps import run_step
 
 
 def record(config: Config, lesson: str, student: str, found: Examination) -> None:

@@ -1,7 +1,8 @@
 """Probes: small functions that run where the student's function lives and return plain data.
 
-A probe knows no expected value and imports no check. `PROBES` is the table by name; each is
-called with the student's object first and returns what `graders.wire` can carry.
+A probe knows no expected value and imports no check. It is called with the student's object first.
+Its return type is the one description of its reply: `graders.seam.wire` encodes, decodes and
+validates by it, and checks read its fields.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graders.probes.answers import call, parameters, value
-from graders.probes.batches import batched
-from graders.probes.compilation import donation, traces
-from graders.probes.derivatives import derivatives, second_derivative
-from graders.probes.effects import purity
-from graders.probes.exports import contents, exported
-from graders.probes.placement import collectives, placement
-from graders.probes.programs import program
-from graders.probes.randomness import draws
+from graders.probes.answer import value
+from graders.probes.batching import batched
+from graders.probes.calls import call, parameters
+from graders.probes.donation import Donation, donation
+from graders.probes.exports import Contents, contents, exported
+from graders.probes.gradients import Derivatives, derivatives, second_derivative
+from graders.probes.keys import Draws, draws
+from graders.probes.placement import Placed, collectives, placement
+from graders.probes.primitives import Program, program
+from graders.probes.purity import Purity, purity
+from graders.probes.traces import traces
 
 PROBES: dict[str, Callable[..., Any]] = {
     function.__name__: function
@@ -26,5 +29,10 @@ PROBES: dict[str, Callable[..., Any]] = {
         draws, batched, placement, collectives, exported, contents,
     )
 }  # fmt: skip
+"""Every probe by its name, which is what a request carries."""
+
+REPLIES = (Donation, Contents, Derivatives, Draws, Placed, Program, Purity)
+"""The classes of what probes return, beside plain data, numbers, text and containers of them."""
+
 ON_ANYTHING = ("value", "parameters")
 """Probes that do not call the object."""

@@ -7,21 +7,15 @@ arguments, in the order of `jax.tree.leaves`, and returns the leaves of the resu
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from jax import export
 
-from graders.probes.programs import nothing_cached
-
-# A string is taken whole, and kept: what stands in one is no place, and opens none.
-_STRING = r'"(?:[^"\\]|\\.)*"'
-_PLACE = re.compile(rf"^#loc.*\n| loc\((?:#loc\d*|unknown|{_STRING})\)|({_STRING})", re.MULTILINE)
-_OPERATION = re.compile(r"(?<![#!])\bstablehlo\.(\w+)|\b(call) @")
+from graders.values.jax_internals import nothing_cached, operations, without_locations
 
 
 def exported(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -> bytes:
@@ -58,7 +52,7 @@ def _is_array(leaf: Any) -> bool:
     return numbers or isinstance(leaf, np.ndarray | np.generic | jax.Array)
 
 
-class Program:
+class ExportedProgram:
     """An exported program, to be called with the arrays that it takes.
 
     Where it is one for several devices, arrays that lie on a single one are put whole on each.
@@ -84,13 +78,15 @@ class Program:
         return jax.device_put(list(arrays), whole)
 
 
-def contents(program: Program) -> dict[str, Any]:
-    """What stands in the text of the program: how often each StableHLO operation, calls included.
+@dataclass(frozen=True)
+class Contents:
+    """What stands in the text of an exported program."""
 
-    `digest` is the same for programs with the same text, which compute the same; from which lines
-    of Python they came is left out.
-    """
-    text = _PLACE.sub(lambda found: found[1] or "", program.exported.mlir_module())
-    operations = Counter(name or call for name, call in _OPERATION.findall(text))
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return {"operations": dict(operations), "digest": digest}
+    operations: dict[str, int]  # how often each StableHLO operation, calls included
+    digest: str  # the same for programs with the same text, which compute the same
+
+
+def contents(program: ExportedProgram) -> Contents:
+    """What stands in the program; from which lines of Python it came is left out."""
+    text = without_locations(program.exported.mlir_module())
+    return Contents(operations(text), hashlib.sha256(text.encode()).hexdigest())

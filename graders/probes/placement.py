@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 
-from graders.plain import printable
-
-KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
-_COLLECTIVE = re.compile(rf" ({'|'.join(KINDS)})(?:-start)?\(")
+from graders.values.jax_internals import collectives_in
+from graders.values.plain import printable
 
 
-def placement(function: Callable, *args: Any) -> list[dict]:
-    """For each array of the result, in order: its path, its shape, and what each device holds.
+@dataclass(frozen=True)
+class Placed:
+    """One array of a result; what is not a JAX array has no parts."""
 
-    `parts` has a row for each device: its number, then the start and the stop of the part in each
-    dimension. `spec` is the partition as JAX prints it. What is no JAX array has no parts.
-    """
+    path: str
+    shape: list[int]
+    parts: list[list[int]]  # a row for each device: its number, then start and stop by axis
+    spec: str  # the partition as JAX prints it, or the type of what is not a JAX array
+
+
+def placement(function: Callable, *args: Any) -> list[Placed]:
+    """For each array of the result, in order, what each device holds of it."""
     found, _ = jax.tree_util.tree_flatten_with_path(function(*args))
     return [_placed(jax.tree_util.keystr(path), leaf) for path, leaf in found]
 
 
-def _placed(path: str, leaf: Any) -> dict:
+def _placed(path: str, leaf: Any) -> Placed:
     if not isinstance(leaf, jax.Array):
-        kind = printable(type(leaf).__name__)
-        return {"path": printable(path), "shape": [], "parts": [], "spec": kind}
-    spec = getattr(leaf.sharding, "spec", "")
-    return {
-        "path": printable(path),
-        "shape": list(leaf.shape),
-        "parts": parts_of(leaf.sharding, leaf.shape),
-        "spec": str(spec),
-    }
+        return Placed(printable(path), [], [], printable(type(leaf).__name__))
+    spec = str(getattr(leaf.sharding, "spec", ""))
+    return Placed(printable(path), list(leaf.shape), parts_of(leaf.sharding, leaf.shape), spec)
 
 
 def parts_of(sharding: Any, shape: tuple[int, ...]) -> list[list[int]]:
@@ -54,4 +51,4 @@ def collectives(function: Callable, *args: Any) -> dict[str, int]:
     for.
     """
     lower = getattr(function, "lower", None) or jax.jit(function).lower
-    return dict(Counter(_COLLECTIVE.findall(lower(*args).compile().as_text() or "")))
+    return collectives_in(lower(*args).compile())

@@ -1,4 +1,4 @@
-"""The room in which students' code runs: what bubblewrap shows of this machine, and what not.
+"""The sandbox in which students' code runs: what bubblewrap shows of this machine, and what not.
 
 Nothing can be written but the scratch folder and shared memory, there is no network, and of the
 course only the package and its data are there: no solution, no hidden test, no submission.
@@ -12,12 +12,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import graders
+from graders.errors import CourseError
+from graders.files import PACKAGE
 from graders.sandbox.confinement import SCRATCH
 
-PACKAGE = Path(graders.__file__).parent
 NOBODY = "65534"
-CACHE = Path("/compiled")  # where the programs that are compiled already lie in the room
+CACHE = Path("/compiled")  # where the programs that are compiled already are in the sandbox
 MATPLOTLIB = "matplotlib"  # a folder in it: what Matplotlib knows of the machine's fonts
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin")
 SETTINGS = (
@@ -45,7 +45,7 @@ ENVIRONMENT = {
 }
 
 
-class Unavailable(Exception):
+class Unavailable(CourseError):
     """No sandbox is to be had on this machine; the message says why, and the way out."""
 
 
@@ -70,7 +70,7 @@ def program() -> Path:
 def command(
     inside: Sequence[str], cache: Path, data: Path | None = None, flags: str = ""
 ) -> list[str]:
-    """The command that runs `inside` in the room.
+    """The command that runs `inside` in the sandbox.
 
     `cache` is the folder of compiled programs, `data` the one with mnist.npz: both can be read.
     `flags` are for XLA.
@@ -80,7 +80,7 @@ def command(
 
 
 def _rights() -> list[str]:
-    """Nobody, in namespaces of their own, gone as soon as the one who asked is gone."""
+    """Nobody, in namespaces of their own, ended when the process that started it ends."""
     alone = ("--unshare-user", "--unshare-all", "--die-with-parent", "--new-session")
     return [*alone, "--uid", NOBODY, "--gid", NOBODY]
 

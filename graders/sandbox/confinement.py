@@ -1,8 +1,8 @@
-"""How a student's process is locked in by itself, inside the room that bubblewrap has made.
+"""How a student's process is confined by itself, inside the sandbox that bubblewrap has made.
 
-Siblings share that room, so each gets namespaces of its own (user, processes, mounts, IPC), its
-own scratch folders, a /proc that shows nobody, limits, no capabilities and a filter for system
-calls. Its process number 1 is a keeper of ours: where that one goes, all of them go.
+Siblings share that sandbox, so each gets namespaces of its own (user, processes, mounts, IPC), its
+own scratch folders, a /proc without processes, limits, no capabilities and a filter for system
+calls. Its process number 1 is a supervisor of ours: when that one ends, all of them end.
 """
 
 from __future__ import annotations
@@ -89,20 +89,18 @@ def give_up(limits: Limits) -> None:
     seccomp.install()
 
 
-def keep(student: int, line: int, say: Callable[[dict], None]) -> None:
-    """Waits until the student's process ends, and tells how; or until nobody holds `line`.
+def supervise(student: int, status: int, say: Callable[[dict], None]) -> None:
+    """Waits until the student's process ends, and reports how; or until `status` is closed.
 
     It runs as process 1 of its namespace: when it returns and exits, all of them are killed.
     """
     handle = os.pidfd_open(student)
-    ready, _, _ = select.select([handle, line], [], [])
+    ready, _, _ = select.select([handle, status], [], [])
     if handle in ready:
-        _, status = os.waitpid(student, 0)
-        ended = os.WIFSIGNALED(status)
+        _, ended = os.waitpid(student, 0)
+        killed = os.WIFSIGNALED(ended)
         say(
-            {"signal": os.WTERMSIG(status)}
-            if ended
-            else {"exit": os.waitstatus_to_exitcode(status)}
+            {"signal": os.WTERMSIG(ended)} if killed else {"exit": os.waitstatus_to_exitcode(ended)}
         )
 
 

@@ -1,4 +1,4 @@
-"""What the trusted side holds of the sandbox: the room, and the processes in it."""
+"""What the trusted side holds of the sandbox: the sandbox itself, and the processes in it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from graders import wire, worker
-from graders.observation import Error
-from graders.remote import ENDED, OUT_OF_MEMORY, StudentProcess
 from graders.sandbox import bubblewrap
 from graders.sandbox.bubblewrap import Unavailable
 from graders.sandbox.confinement import Limits
+from graders.seam import student, wire
+from graders.seam.protocol import ENDED, OUT_OF_MEMORY, Error
+from graders.seam.remote import StudentProcess
 
 START_SECONDS, BIRTH_SECONDS, DEATH_SECONDS = 600.0, 120.0, 10.0
 WAY_OUT = (
@@ -29,8 +29,8 @@ LARGEST = 64 << 20  # bytes of one reply
 
 
 @dataclass(frozen=True)
-class Door:
-    """The way into a room: it can be handed to another process of the trusted side."""
+class ProcessFactory:
+    """Asks a sandbox for processes; it can be handed to another process of the trusted side."""
 
     control: socket.socket
     limits: Limits
@@ -40,21 +40,21 @@ class Door:
         """A process for one submission, in which nothing of any other one is left.
 
         Raises:
-            Unavailable: it could not be locked in.
+            Unavailable: it could not be confined.
         """
         channel, theirs = socket.socketpair()
-        line, keepers = socket.socketpair()
+        status, supervisors = socket.socketpair()
         limits = json.dumps(asdict(self.limits)).encode()
-        with theirs, keepers:
+        with theirs, supervisors:
             try:
-                socket.send_fds(self.control, [limits], [theirs.fileno(), keepers.fileno()])
+                socket.send_fds(self.control, [limits], [theirs.fileno(), supervisors.fileno()])
             except OSError as error:
                 raise Unavailable(f"the sandbox has ended: {error.strerror}") from error
-        return SandboxedProcess(channel, line, self.seconds)
+        return SandboxedProcess(channel, status, self.seconds)
 
 
 class Sandbox:
-    """The room, and in it a process that forks one child for each submission."""
+    """A sandbox, and in it a process that forks one child for each submission."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Sandbox:
         seconds: float = 120.0,
         flags: str = "",
     ) -> None:
-        """Starts it, and does not wait; who enters its block does.
+        """Starts it, and does not wait; entering its block does.
 
         `imports` are run once in it, `seconds` is the time for each request, and `flags` are for
         XLA.
@@ -74,7 +74,7 @@ class Sandbox:
             Unavailable: bubblewrap is not there.
         """
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.door = Door(self.control, limits or Limits(), seconds)
+        self.processes = ProcessFactory(self.control, limits or Limits(), seconds)
         number = theirs.fileno()
         inside = [sys.executable, "-m", "graders.sandbox.zygote", str(number), *imports]
         self.process = subprocess.Popen(
@@ -109,12 +109,8 @@ class Sandbox:
         lines = said.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
-    def new_process(self) -> SandboxedProcess:
-        """A process for one submission, from its door."""
-        return self.door.new_process()
-
     def close(self) -> None:
-        """Ends the room with everything in it."""
+        """Ends the sandbox with everything in it."""
         self.control.close()
         with self.process:
             self.process.kill()
@@ -128,19 +124,19 @@ class Sandbox:
 
 
 class SandboxedProcess(StudentProcess):
-    """One submission's process. `line` leads to its keeper, which kills it when we let go."""
+    """One submission's process; its supervisor kills it when `status` is closed."""
 
-    def __init__(self, channel: socket.socket, line: socket.socket, seconds: float) -> None:
+    def __init__(self, channel: socket.socket, status: socket.socket, seconds: float) -> None:
         super().__init__()
-        self.channel, self.line, self.seconds = channel, line, seconds
+        self.channel, self.status, self.seconds = channel, status, seconds
         try:
             hello = wire.unpack(self._read_before(time.monotonic() + BIRTH_SECONDS))
         except (EOFError, OSError, wire.ProtocolError):
             hello = None
-        if hello != worker.READY:
-            said = self._last_words().get("failed", "its process did not start")
+        if hello != student.READY:
+            said = self._ending().get("failed", "its process did not start")
             self.kill()
-            raise Unavailable(f"a submission cannot be locked in here: {said}. {WAY_OUT}")
+            raise Unavailable(f"a submission cannot be confined here: {said}. {WAY_OUT}")
 
     def exchange(self, body: bytes) -> bytes:
         end = time.monotonic() + self.seconds
@@ -152,26 +148,26 @@ class SandboxedProcess(StudentProcess):
         return wire.read(_Until(self.channel, end), LARGEST)
 
     def why_it_ended(self) -> Error:
-        number = self._last_words().get("signal")
+        number = self._ending().get("signal")
         return OUT_OF_MEMORY if number == signal.SIGKILL else ENDED
 
-    def _last_words(self) -> dict:
-        """What the keeper says of the end; it is no student's, and says one line."""
-        self.line.settimeout(DEATH_SECONDS)
+    def _ending(self) -> dict:
+        """What the supervisor says of the end; it is ours, and writes one line."""
+        self.status.settimeout(DEATH_SECONDS)
         try:
-            with self.line.makefile("rb") as words:
+            with self.status.makefile("rb") as words:
                 return json.loads(words.readline() or b"{}")
         except (OSError, ValueError):
             return {}
 
     def kill(self) -> None:
-        """Ends the process; returns when its keeper ends, which takes with it all there is."""
+        """Ends the process; returns when its supervisor ends, and all of its namespace with it."""
         self.channel.close()
-        if self.line.fileno() < 0:
+        if self.status.fileno() < 0:
             return
-        self.line.shutdown(socket.SHUT_WR)  # the keeper sees that nobody holds the line
-        select.select([self.line], [], [], DEATH_SECONDS)
-        self.line.close()
+        self.status.shutdown(socket.SHUT_WR)  # the supervisor sees the end of the stream
+        select.select([self.status], [], [], DEATH_SECONDS)
+        self.status.close()
 
 
 class _Until:

@@ -3,7 +3,7 @@
 It starts no backend, for no thread may live where it forks. Its first argument is the number of a
 socket to the trusted side, the others are statements that import. A message with two descriptors
 and the limits asks for a child: the descriptors are the socket of the child's requests and replies,
-and the line on which the child's keeper says how it ended.
+and the status stream, on which the child's supervisor says how it ended.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from graders.compiling import share_context
 from graders.sandbox import bubblewrap, confinement
 from graders.sandbox.confinement import Limits
+from graders.values.jax_internals import share_context
 
 LONGEST = 1 << 16
 
@@ -53,11 +53,11 @@ def _borrow(known: Path, folder: Path) -> None:
         shutil.copytree(known, folder, dirs_exist_ok=True)
 
 
-def _birth(limits: Limits, channel: int, line: int) -> None:
-    """Makes the namespaces, in them the keeper, and under it the student's process."""
+def _birth(limits: Limits, channel: int, status: int) -> None:
+    """Makes the namespaces, in them the supervisor, and under it the student's process."""
 
     def say(words: dict) -> None:
-        os.write(line, json.dumps(words).encode() + b"\n")
+        os.write(status, json.dumps(words).encode() + b"\n")
 
     try:
         confinement.new_namespaces()
@@ -68,15 +68,15 @@ def _birth(limits: Limits, channel: int, line: int) -> None:
     except OSError as error:
         return say({"failed": str(error)})
     if student == 0:
-        os.close(line)
+        os.close(status)
         return _serve(limits, channel)
     os.close(channel)
-    return confinement.keep(student, line, say)
+    return confinement.supervise(student, status, say)
 
 
 def _serve(limits: Limits, channel: int) -> None:
-    """What the student's process does: it locks itself in, says so, and then does as it is told."""
-    from graders import worker
+    """What the student's process does: it confines itself, says so, and then answers requests."""
+    from graders.seam import student
 
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):  # a pipe that fills would have a later submission wait
@@ -84,8 +84,8 @@ def _serve(limits: Limits, channel: int) -> None:
     confinement.default_signals()
     confinement.give_up(limits)
     requests, replies = os.fdopen(os.dup(channel), "rb"), os.fdopen(channel, "wb")
-    worker.send(replies, worker.READY)
-    worker.serve(requests, replies)
+    student.send(replies, student.READY)
+    student.serve(requests, replies)
 
 
 def _never_return(task: Callable[..., None], *arguments: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from graders.failure import CheckFailed
+from graders.card.failure import CheckFailed
 
 RAW = ("Traceback", "jax._src", "JitTracer", "DynamicJaxprTracer", "0x7f", "<lambda>.<locals>")
 

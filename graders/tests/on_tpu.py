@@ -20,11 +20,12 @@ import jax
 from jax import lax
 from jax._src.interpreters import mlir
 
-from graders import observation
-from graders.author.entries import prove_some, run, try_entry
-from graders.author.seam import sample
-from graders.author.source import Lesson, lesson_folders, read_lesson
-from graders.place import LocalPlace
+from graders.author.proofs import prove_some
+from graders.author.two_places import sample
+from graders.judging.lesson_run import run_lesson, try_entry
+from graders.lesson.source import Lesson, lesson_folders, read_lesson
+from graders.seam import observation
+from graders.seam.place import LocalPlace
 
 COURSE = Path(__file__).parents[2]
 EXACT = (lax.Precision.HIGHEST, lax.Precision.HIGHEST)
@@ -65,9 +66,9 @@ def leave_precision_alone() -> None:
 
 def problems(lesson: Lesson) -> Iterable[str]:
     """What does not hold under such products."""
-    stage = run(lesson, LocalPlace())
-    trials = [try_entry(stage, entry) for entry in (*lesson.right, *sample(lesson))]
-    return map(str, prove_some(stage, trials))
+    lesson_run = run_lesson(lesson, LocalPlace())
+    trials = [try_entry(lesson_run, entry) for entry in (*lesson.right, *sample(lesson))]
+    return map(str, prove_some(lesson_run, trials))
 
 
 def main(arguments: list[str]) -> int:

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from graders.classroom import grade
-from graders.classroom.results import GRADED, Row
 from graders.grading.engine import Settings
+from graders.grading.results import GRADED, Row
 from graders.tests.attacks.arena import ATTACKS, HONEST, Arena, Canaries, student_of
 from graders.tests.attacks.corpus import Attack
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from graders import backends
+from graders.notebook import backends
 
 # What JAX 0.10 says, and libtpu and XLA for CUDA behind it, as their users have reported it.
 TPU_TAKEN = (

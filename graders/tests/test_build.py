@@ -8,13 +8,13 @@ import pytest
 from nbformat import NotebookNode
 
 from graders.author.build import build, built, main, stale
-from graders.author.regions import HIDDEN, SOLUTION
-from graders.author.source import SourceError, lesson_folders, read_lesson
-from graders.nbgrader_plugins import blank_for
+from graders.lesson.regions import HIDDEN, SOLUTION
+from graders.lesson.source import SourceError, lesson_folders, read_lesson
+from graders.nbgrading.plugins import blank_for
 from graders.tests.fixture_lesson import LESSON, make_course, write_lesson
 
 NOTEBOOK = Path("course/00_tiny/00_tiny.ipynb")
-CATALOGUE = Path("graders/catalogue.json")
+CATALOGUE = Path("graders/notebook/catalogue.json")
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_stale_names_each_difference_and_writes_nothing(course: Path) -> None:
         "course/00_tiny/answers.txt is built by no lesson",
         "course/01_more/01_more.ipynb is missing",
         "course/09_old is built by no lesson",
-        "graders/catalogue.json is not what solutions/ builds",
+        "graders/notebook/catalogue.json is not what solutions/ builds",
     ]
     assert snapshot(course) == before
     build(course)

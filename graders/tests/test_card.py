@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from graders import card, picture
-from graders.failure import Cause, Finding
-from graders.sheet import Sheet
+from graders.card import draw, picture
+from graders.card.failure import Cause, Finding
+from graders.card.sheet import Sheet
 
 CELL = """
 check_shape(f, 1, returns="")
@@ -66,24 +66,24 @@ PAGES = {
 
 @pytest.mark.parametrize("name", PAGES)
 def test_html_and_text_say_the_same(name: str) -> None:
-    html, text = seen(card.html(PAGES[name])), card.text(PAGES[name])
+    html, text = seen(draw.html(PAGES[name])), draw.text(PAGES[name])
     missing = [word for word in words(text.replace("`", " ")) if word not in html]
     assert missing == []
     assert all(label in html for label in re.findall(r"^  (\w+):", text, re.MULTILINE))
 
 
 def test_all_met() -> None:
-    assert card.text(PAGES["all met"]) == (
+    assert draw.text(PAGES["all met"]) == (
         "f\n"
         " ✓ returns the right shape\n"
         " ✓ returns the right values: <b>ties</b>\n"
         " ✓ is pure, and can be traced, on hidden inputs"
     )
-    assert "All requirements are met." in seen(card.html(PAGES["all met"]))
+    assert "All requirements are met." in seen(draw.html(PAGES["all met"]))
 
 
 def test_a_failure_and_what_is_behind_it() -> None:
-    assert card.text(PAGES["second fails"]) == (
+    assert draw.text(PAGES["second fails"]) == (
         "f\n"
         " ✓ returns the right shape\n"
         " ✗ returns the right values: <b>ties</b>\n"
@@ -94,11 +94,11 @@ def test_a_failure_and_what_is_behind_it() -> None:
         f"  Diagnosis: a sum, in the line `x = {SCRIPT}`\n"
         "  Try: Look at `jnp.mean` & the <axis>."
     )
-    assert "1 of 3 requirements met." in seen(card.html(PAGES["second fails"]))
+    assert "1 of 3 requirements met." in seen(draw.html(PAGES["second fails"]))
 
 
 def test_what_a_student_wrote_is_escaped() -> None:
-    html = card.html(PAGES["second fails"])
+    html = draw.html(PAGES["second fails"])
     assert "<script" not in html
     assert "<b>" not in html
     assert SCRIPT in unescape(html)
@@ -107,13 +107,13 @@ def test_what_a_student_wrote_is_escaped() -> None:
 
 
 def test_states_are_spoken() -> None:
-    html = card.html(PAGES["second fails"])
+    html = draw.html(PAGES["second fails"])
     assert re.findall(r'aria-label="([^"]*)"', html) == ["passed", "failed", "open"]
     assert 'role="status"' in html
 
 
 def test_a_hidden_failure_shows_neither_input_nor_numbers() -> None:
-    for shown in (card.text(PAGES["hidden fails"]), card.html(PAGES["hidden fails"])):
+    for shown in (draw.text(PAGES["hidden fails"]), draw.html(PAGES["hidden fails"])):
         assert "Hidden test" in shown
         assert "on inputs that are not shown" in shown
         for part in (FINDING.expected, "script", "jnp.mean", "a sum", FINDING.at):
@@ -121,26 +121,26 @@ def test_a_hidden_failure_shows_neither_input_nor_numbers() -> None:
 
 
 def test_an_exercise_that_is_not_answered() -> None:
-    text = card.text(PAGES["unanswered"])
+    text = draw.text(PAGES["unanswered"])
     assert "○ returns the right shape (not answered yet)" in text
     assert "Diagnosis" not in text
-    assert "not answered yet" in seen(card.html(PAGES["unanswered"]))
+    assert "not answered yet" in seen(draw.html(PAGES["unanswered"]))
 
 
 def test_hidden_tests_to_come_are_announced() -> None:
-    assert card.text(PAGES["visible alone"]).endswith("hidden tests try the same on other inputs.")
-    assert "hidden" not in card.text(PAGES["prediction"])
+    assert draw.text(PAGES["visible alone"]).endswith("hidden tests try the same on other inputs.")
+    assert "hidden" not in draw.text(PAGES["prediction"])
 
 
 def test_the_reason_is_told_to_whoever_is_right() -> None:
-    assert card.text(PAGES["prediction"]).endswith("  Why: Because of <this>.")
-    assert "Because of &lt;this&gt;." in card.html(PAGES["prediction"])
-    assert "Because" not in card.text(PAGES["wrong prediction"])
+    assert draw.text(PAGES["prediction"]).endswith("  Why: Because of <this>.")
+    assert "Because of &lt;this&gt;." in draw.html(PAGES["prediction"])
+    assert "Because" not in draw.text(PAGES["wrong prediction"])
 
 
 def test_an_odd_backtick_is_left_as_it_is() -> None:
     finding = Finding(Cause("it raised `x", "Close the `quote`."))
-    assert "it raised `x" in seen(card.html(page(0, finding)))
+    assert "it raised `x" in seen(draw.html(page(0, finding)))
 
 
 def test_a_picture_is_shown_for_a_matrix_that_is_wrong_in_places() -> None:
@@ -151,8 +151,8 @@ def test_a_picture_is_shown_for_a_matrix_that_is_wrong_in_places() -> None:
     filled = [square for square in root.iter("rect") if square.get("fill") != "none"]
     assert len(filled) == 2
     assert "2 of 16 elements are wrong" in "".join(root.itertext())
-    assert drawn in card.html(page(0, Finding(FINDING.cause, picture=drawn)))
-    assert drawn not in card.html(page(2, Finding(FINDING.cause, picture=drawn)))
+    assert drawn in draw.html(page(0, Finding(FINDING.cause, picture=drawn)))
+    assert drawn not in draw.html(page(2, Finding(FINDING.cause, picture=drawn)))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def contrast(colour: str, page: str) -> float:
 LEAST = 3.5  # WCAG 2.2 asks for 3 of what is no text
 
 
-@pytest.mark.parametrize("colour", card.COLOURS.values())
+@pytest.mark.parametrize("colour", draw.COLOURS.values())
 @pytest.mark.parametrize("page", ["#ffffff", "#111111", "#212121"])
 def test_the_marks_stand_out_on_a_light_and_on_a_dark_page(colour: str, page: str) -> None:
     assert contrast(colour.rstrip(")")[-7:], page) > LEAST
@@ -193,7 +193,7 @@ def test_the_marks_stand_out_on_a_light_and_on_a_dark_page(colour: str, page: st
 
 @pytest.mark.parametrize(("theme", "page"), [("light", "#ffffff"), ("dark", "#111111")])
 def test_the_marks_stand_out_in_the_themes_of_jupyterlab(theme: str, page: str) -> None:
-    named = [found[1] for one in card.COLOURS.values() if (found := re.match(r"var\((.*),", one))]
+    named = [found[1] for one in draw.COLOURS.values() if (found := re.match(r"var\((.*),", one))]
     path = f"share/jupyter/lab/themes/@jupyterlab/theme-{theme}-extension/index.css"
     style = (Path(sys.prefix) / path).read_text()
     assert len(named) == 2
@@ -205,5 +205,5 @@ def test_the_marks_stand_out_in_the_themes_of_jupyterlab(theme: str, page: str) 
 
 def test_how_far_one_has_come_stands_at_the_foot() -> None:
     standing = "00_a: 2 of 3 points. The course: <6> of 7."
-    assert card.text(PAGES["all met"], standing).endswith(f"\n  {standing}")
-    assert seen(card.html(PAGES["all met"], standing)).endswith(standing)
+    assert draw.text(PAGES["all met"], standing).endswith(f"\n  {standing}")
+    assert seen(draw.html(PAGES["all met"], standing)).endswith(standing)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from graders import check_values, integers, sweep
-from graders.place import execute
+from graders.seam.place import execute
 from graders.tests.failing import failure
 
 CASES = sweep("rows columns")

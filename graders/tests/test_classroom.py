@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from nbgrader.api import Gradebook
 
 from graders.author.build import build
-from graders.classroom import grade, report, sample
-from graders.classroom.results import FAILED, GRADED, HELD, UNREADABLE, Change, Row, keep
-from graders.classroom.submissions import Submission, Unreadable, submissions
+from graders.classroom import grade, report
 from graders.grading import journal
 from graders.grading.engine import Settings, Task
 from graders.grading.examiner import Examination, Outcome
-from graders.nbgrader_tools import StepFailed, course_config
+from graders.grading.results import FAILED, GRADED, HELD, UNREADABLE, Change, Row, keep
+from graders.grading.submissions import Submission, Unreadable, submissions
+from graders.nbgrading.steps import StepFailed, course_config
+from graders.sample import sample
 from graders.sandbox.bubblewrap import Unavailable
-from graders.tests.fixture_lesson import JUDGED, make_course, write_lesson
+from graders.tests.fixture_lesson import JUDGED, make_course, scheduler_of, write_lesson
 
 LESSON = "00_tiny"
 STUDENTS = (
@@ -164,9 +165,8 @@ def test_what_is_known_is_neither_examined_nor_recorded_again(
     course: Path, monkeypatch: pytest.MonkeyPatch, graded: Graded
 ) -> None:
     asked: list[Task] = []
-    monkeypatch.setattr(
-        grade, "examinations", lambda _, __, tasks: (one for one in asked.extend(tasks) or ())
-    )
+    nothing = scheduler_of(lambda _, __, tasks: asked.extend(tasks) or ())
+    monkeypatch.setattr(grade, "Scheduler", nothing)
     monkeypatch.delattr(grade, "record")
     assert grade.grade(Settings(course)) == graded[2]
     assert asked == []
@@ -205,7 +205,7 @@ def mended(course: Path, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
         passed = {"answer_check": Outcome(passed=True)}
         return ((task.submission, Examination(passed)) for task in tasks)
 
-    monkeypatch.setattr(grade, "examinations", examined)
+    monkeypatch.setattr(grade, "Scheduler", scheduler_of(examined))
     return asked
 
 
@@ -284,7 +284,7 @@ def test_a_class_is_not_graded_where_there_is_no_sandbox(
         raise Unavailable("bubblewrap is not installed")
         yield
 
-    monkeypatch.setattr(grade, "examinations", refuses)
+    monkeypatch.setattr(grade, "Scheduler", scheduler_of(refuses))
     assert grade.main(course) == 1
     assert "bubblewrap is not installed" in capsys.readouterr().err
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from graders import cli, data, lab, root
+from graders import cli, root
+from graders.lab import server
+from graders.material import mnist
 from graders.root import NoCourse, course_root
 
 VERBS = ["lab", "reset", "fetch", "build", "verify", "sample-class", "grade"]
@@ -53,14 +55,14 @@ def test_a_line_that_is_not_understood_is_explained(line, capsys):
 
 def test_lab_hands_on_what_only_jupyterlab_knows(course, monkeypatch):
     asked = []
-    monkeypatch.setattr(lab, "open_lab", lambda *given: asked.append(given) or 0)
+    monkeypatch.setattr(server, "open_lab", lambda *given: asked.append(given) or 0)
     assert cli.main(["lab", "--no-browser", "--port", "9000", "--ip=0.0.0.0"]) == 0
     assert asked == [(course, ["--no-browser", "--ip=0.0.0.0"], 9000)]
 
 
 def test_reset_takes_one_lesson(course, monkeypatch):
     asked = []
-    monkeypatch.setattr(lab, "start_afresh", lambda *given: asked.append(given) or 0)
+    monkeypatch.setattr(server, "start_afresh", lambda *given: asked.append(given) or 0)
     assert cli.main(["reset", "02_grad"]) == 0
     assert asked == [(course, "02_grad")]
 
@@ -72,7 +74,7 @@ def test_reset_takes_one_lesson(course, monkeypatch):
         ("build 02_grad --check", "author.build", (["02_grad"], True)),
         ("verify", "author.verify", ([], "full")),
         ("verify 01_arrays 02_grad --long", "author.verify", (["01_arrays", "02_grad"], "long")),
-        ("sample-class", "classroom.sample", ("root",)),
+        ("sample-class", "sample.sample", ("root",)),
         ("grade --expect", "classroom.grade", ("root", [], [], True, None, True, False)),
         ("grade --workers 3 --no-sandbox", "classroom.grade",
          ("root", [], [], False, 3, False, False)),
@@ -93,7 +95,7 @@ def test_a_verb_hands_on_what_was_asked(course, monkeypatch, line, module, hande
 
 
 def test_fetch_says_where_the_file_is(monkeypatch, capsys):
-    monkeypatch.setattr(data, "fetch", lambda: Path("somewhere") / "mnist.npz")
+    monkeypatch.setattr(mnist, "fetch", lambda: Path("somewhere") / "mnist.npz")
     assert cli.main(["fetch"]) == 0
     assert capsys.readouterr().out == f"MNIST is in {Path('somewhere') / 'mnist.npz'}\n"
 
@@ -101,14 +103,14 @@ def test_fetch_says_where_the_file_is(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (data.DataError("MNIST is not here."), "MNIST is not here."),
+        (mnist.DataError("MNIST is not here."), "MNIST is not here."),
         (PermissionError(13, "Permission denied", "work"), "[Errno 13] Permission denied: 'work'"),
         (ModuleNotFoundError("no", name="jupyterlab"), "jupyterlab is not installed here. With"),
     ],
     ids=["ours", "system", "missing"],
 )
 def test_what_a_user_can_mend_is_a_sentence(monkeypatch, capsys, error, said):
-    monkeypatch.setattr(data, "fetch", raising(error))
+    monkeypatch.setattr(mnist, "fetch", raising(error))
     assert cli.main(["fetch"]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"jax-course: {said}")
@@ -122,20 +124,20 @@ def raising(error):
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-    monkeypatch.setattr(data, "fetch", raising(ZeroDivisionError()))
+    monkeypatch.setattr(mnist, "fetch", raising(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         cli.main(["fetch"])
 
 
 def test_a_sentence_can_be_turned_into_a_traceback(monkeypatch):
-    monkeypatch.setattr(data, "fetch", raising(data.DataError("no")))
+    monkeypatch.setattr(mnist, "fetch", raising(mnist.DataError("no")))
     monkeypatch.setenv("JAX_COURSE_TRACEBACK", "1")
-    with pytest.raises(data.DataError):
+    with pytest.raises(mnist.DataError):
         cli.main(["fetch"])
 
 
 def test_an_interruption_ends_in_silence(monkeypatch, capsys):
-    monkeypatch.setattr(data, "fetch", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(mnist, "fetch", raising(KeyboardInterrupt()))
     assert cli.main(["fetch"]) == 130
     assert capsys.readouterr().err == ""
 
@@ -146,14 +148,14 @@ def test_the_course_is_found_from_inside_it(course):
 
 
 def test_elsewhere_it_is_the_one_beside_the_package(tmp_path, monkeypatch):
-    package = tmp_path / "installed" / "graders" / "root.py"
+    package = tmp_path / "installed" / "graders"
     (tmp_path / "installed" / "solutions" / "00_start").mkdir(parents=True)
-    monkeypatch.setattr(root, "__file__", str(package))
+    monkeypatch.setattr(root, "PACKAGE", package)
     assert course_root(Path(tmp_path.anchor)) == tmp_path / "installed"
 
 
 def test_no_course_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(root, "__file__", str(tmp_path / "graders" / "root.py"))
+    monkeypatch.setattr(root, "PACKAGE", tmp_path / "graders")
     with pytest.raises(NoCourse, match=r"no lessons in .*Go to the folder that you downloaded"):
         course_root(tmp_path)
 
@@ -169,13 +171,14 @@ def test_python_m_graders_is_the_command(course):
 def test_importing_graders_starts_no_backend():
     """After the import the number of devices can still be set; with a backend it would raise."""
     late = "import jax; jax.config.update('jax_num_cpu_devices', 3); print(jax.device_count('cpu'))"
-    answer = run("-c", f"import graders, graders.cli, graders.data; {late}")
+    everything = "import graders.cli, graders.material.mnist; from graders import *"
+    answer = run("-c", f"{everything}; {late}")
     assert (answer.stdout, answer.stderr) == ("3\n", "")
 
 
 def test_importing_graders_brings_nothing_beyond_the_base():
     """Colab installs the base alone: no extra may be imported."""
     extras = ["optax", "flax", "equinox", "orbax", "sklearn", "matplotlib", "nbgrader", "rich"]
-    loaded = f"import sys, graders; print([name for name in {extras} if name in sys.modules])"
-    answer = run("-c", loaded)
+    loaded = f"print([name for name in {extras} if name in sys.modules])"
+    answer = run("-c", f"import sys; from graders import *; {loaded}")
     assert (answer.stdout, answer.stderr) == ("[]\n", "")

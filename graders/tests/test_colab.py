@@ -18,11 +18,11 @@ import pytest
 import uv
 from nbformat import NotebookNode
 
-from graders.author import hosted
-from graders.author.names import bound_names
-from graders.author.python import parse
-from graders.author.regions import SOLUTION, without_marks
-from graders.author.source import lesson_folders, read_lesson
+from graders.lesson import hosted
+from graders.lesson.names import bound_names
+from graders.lesson.python import parse
+from graders.lesson.regions import SOLUTION, without_marks
+from graders.lesson.source import lesson_folders, read_lesson
 
 COURSE = Path(hosted.__file__).parents[2]
 LESSONS = [folder.name for folder in lesson_folders(COURSE)]

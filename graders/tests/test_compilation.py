@@ -9,8 +9,9 @@ import sys
 import jax
 import pytest
 
-from graders import check_values, compiling
+from graders import check_values
 from graders.tests.failing import failure
+from graders.values import compiling
 
 SETTING = "jax_disable_most_optimizations"
 

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from graders.author.build import build_sources
-from graders.author.source import read_lesson
-from graders.classroom.draft import Draft
-from graders.diagnosis.semantics import UNCONFIRMED
+from graders.diagnosis.confirmation import UNCONFIRMED
 from graders.grading.confirmation import Sizes
 from graders.grading.examiner import WRONG, Examiner, Outcome
+from graders.lesson.source import read_lesson
 from graders.probes.exports import contents
-from graders.remote import StudentProcess
+from graders.probes.primitives import Program
+from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox
+from graders.seam.remote import StudentProcess
 from graders.tests.fixture_lesson import make_course
 
 LESSON = '''\
@@ -132,7 +133,10 @@ import graders.probes
 <real> = graders.probes.PROBES["<probe>"]
 graders.probes.PROBES["<probe>"] = lambda function, *args, **options: <value>
 """
-CLAIM = "{**real(function, *args, **options), 'primitives': {'scan': 1}, 'equations': 3}"
+CLAIM = (
+    "__import__('dataclasses').replace("
+    "real(function, *args, **options), primitives={'scan': 1}, equations=3)"
+)
 SHIFTED = """real(
     lambda x: jax.lax.scan(lambda sum, item: (sum + item, sum), jnp.float32(0), x)[1], *args
 )"""
@@ -172,7 +176,7 @@ def examine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examine]:
             draft.solve()
             for exercise, source in answers.items():
                 draft.put(exercise, source, earns=True)
-            return examiner.examine(draft.notebook.cells, sandbox).outcomes
+            return examiner.examine(draft.notebook.cells, sandbox.processes).outcomes
 
         yield examined
 
@@ -244,11 +248,15 @@ def test_places_are_left_out_and_nothing_can_be_hidden_in_one() -> None:
         for text in programs
     ]
     assert found[0] == found[1]
-    assert found[0]["operations"] == {"sine": 1}
-    assert found[2]["operations"] == {"sine": 1, "add": 1}
+    assert found[0].operations == {"sine": 1}
+    assert found[2].operations == {"sine": 1, "add": 1}
 
 
-PLAIN = {"primitives": {"add": 4}, "equations": 4}
+def program(equations: int, **primitives: int) -> Program:
+    return Program(primitives, equations, [], [], "", [])
+
+
+PLAIN = program(4, add=4)
 
 
 @pytest.mark.parametrize(
@@ -259,15 +267,15 @@ PLAIN = {"primitives": {"add": 4}, "equations": 4}
         (PLAIN, {"add": 4, "while": 1}, False),
         (PLAIN, {"add": 4, "dot_general": 1}, False),
         (PLAIN, {"add": 4, "iota": 1}, False),
-        ({"primitives": {"scan": 1}, "equations": 4}, {"add": 4}, False),
-        ({"primitives": {"scan": 1}, "equations": 4}, {"add": 4, "while": 1}, True),
-        ({"primitives": {"dot_general": 1}, "equations": 4}, {"dot_general": 2}, False),
-        ({"primitives": {"dot_general": 1}, "equations": 4}, {"add": 2}, False),
-        ({"primitives": {"random_bits": 1}, "equations": 1}, {"while": 2, "iota": 9}, True),
-        ({"primitives": {"argmax": 1}, "equations": 1}, {"iota": 1, "reduce": 1}, True),
+        (program(4, scan=1), {"add": 4}, False),
+        (program(4, scan=1), {"add": 4, "while": 1}, True),
+        (program(4, dot_general=1), {"dot_general": 2}, False),
+        (program(4, dot_general=1), {"add": 2}, False),
+        (program(1, random_bits=1), {"while": 2, "iota": 9}, True),
+        (program(1, argmax=1), {"iota": 1, "reduce": 1}, True),
     ],
 )
-def test_what_primitives_can_become(claim: dict, operations: dict, agrees: bool) -> None:
+def test_what_primitives_can_become(claim: Program, operations: dict, agrees: bool) -> None:
     assert Sizes().agree(claim, operations) == agrees
 
 
@@ -276,4 +284,4 @@ def test_a_program_that_grows_is_not_as_long_as_before() -> None:
     assert sizes.agree(PLAIN, {"add": 10})
     assert sizes.agree(PLAIN, {"add": 11})
     assert not sizes.agree(PLAIN, {"add": 18})
-    assert sizes.agree({"primitives": {"add": 8}, "equations": 8}, {"add": 18})
+    assert sizes.agree(program(8, add=8), {"add": 18})

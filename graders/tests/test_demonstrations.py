@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from graders.author import entries
-from graders.author.cells import Lesson
-from graders.author.demonstrations import needed_cells, with_demonstrations
-from graders.author.python import parse
-from graders.author.source import read_lesson
-from graders.place import LocalPlace
+from graders.author import proofs
+from graders.judging.lesson_run import run_lesson
+from graders.lesson.cells import Lesson
+from graders.lesson.demonstrations import needed_cells, with_demonstrations
+from graders.lesson.python import parse
+from graders.lesson.source import read_lesson
+from graders.seam.place import LocalPlace
 from graders.tests.fixture_lesson import write_lesson
 from graders.tests.test_verify import LESSON, RIGHT, WRONG
 
@@ -47,17 +48,17 @@ def test_all_other_code_is_needed(tmp_path: Path) -> None:
 
 def test_proving_does_not_run_it(tmp_path: Path) -> None:
     lesson = made(tmp_path, "1 / 0")
-    assert entries.prove(entries.run(lesson, LocalPlace()), lambda: None)[0] == []
-    found = entries.run(with_demonstrations(lesson), LocalPlace()).problems
+    assert proofs.prove(run_lesson(lesson, LocalPlace()), lambda: None)[0] == []
+    found = run_lesson(with_demonstrations(lesson), LocalPlace()).problems
     assert {problem.what for problem in found} == {
         "the cell raises ZeroDivisionError: division by zero"
     }
 
 
 def test_one_that_changes_what_is_said_is_found(tmp_path: Path) -> None:
-    assert entries.prove_demonstrations(made(tmp_path, "x = 3"), lambda: None) == []
+    assert proofs.prove_demonstrations(made(tmp_path, "x = 3"), lambda: None) == []
     wrong = WRONG.replace("return 3 * x", "return 3 * x + len(table)")
     telling = made(tmp_path, "table.append(1.0)", wrong=wrong)
-    (found,) = entries.prove_demonstrations(telling, lambda: None)
+    (found,) = proofs.prove_demonstrations(telling, lambda: None)
     assert "double: the demonstrations change what is said, from" in found.what
     assert found.line == telling.wrong[1].line

@@ -13,8 +13,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from graders.author.build import RELEASE, built
-from graders.author.source import read_lesson
 from graders.feedback.page import MOST_CHARACTERS, lesson_page, student_page
+from graders.lesson.source import read_lesson
 from graders.tests.fixture_lesson import make_course
 
 LESSON = "00_tiny"

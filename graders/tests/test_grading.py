@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell
 
 from graders.author.build import build_sources
-from graders.author.cells import Lesson
-from graders.author.source import read_lesson
-from graders.classroom.draft import Draft
-from graders.classroom.submissions import Submission
 from graders.grading import plan
-from graders.grading.engine import Settings, Task, examinations
+from graders.grading.engine import Scheduler, Settings, Task
 from graders.grading.examiner import Examination, Examiner, Outcome, Said
 from graders.grading.journal import Entry, Journal, check_digests, digest
+from graders.grading.submissions import Submission
+from graders.lesson.cells import Lesson
+from graders.lesson.source import read_lesson
+from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox, Unavailable
 from graders.tests.fixture_lesson import JUDGED, make_course
-from graders.tests.rooms import refuse_namespaces
+from graders.tests.machines import refuse_namespaces
 
 LESSON = "00_tiny"
 FIRST = "# %% [markdown]\n# ## 0.1"
@@ -105,7 +105,7 @@ def examine(
 def _examined(
     examiner: Examiner, sandbox: Sandbox, draft: Draft, checks: set[str] | None = None
 ) -> Examination:
-    return examiner.examine(draft.notebook.cells, sandbox, checks)
+    return examiner.examine(draft.notebook.cells, sandbox.processes, checks)
 
 
 Examine = Callable[..., Examination]
@@ -234,11 +234,12 @@ def test_a_worker_that_dies_costs_nobody_anything(
 ) -> None:
     draft.solve()
     tasks = [handed_in(course, draft, student, LESSON) for student in ("ada", "ben", "cy")]
-    results = examinations(Settings(course, workers=1), {LESSON: lesson}, tasks)
-    first = next(results)
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    found = dict([first, *results])
+    with Scheduler(Settings(course, workers=1), {LESSON: lesson}, tasks) as scheduler:
+        results = scheduler.results()
+        first = next(results)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        found = dict([first, *results])
     assert found.keys() == {task.submission for task in tasks}
     assert all(isinstance(one, Examination) and len(passed(one)) == 2 for one in found.values())
 
@@ -248,7 +249,8 @@ def test_later_lessons_come_first(course: Path, lesson: Lesson, draft: Draft) ->
     lessons = {name: replace(lesson, name=name) for name in ("00_tiny", "01_tiny", "02_tiny")}
     tasks = [handed_in(course, draft, "dora", name) for name in lessons]
     one_at_a_time = Settings(course, workers=1, sandboxed=False)
-    found = [submission.lesson for submission, _ in examinations(one_at_a_time, lessons, tasks)]
+    with Scheduler(one_at_a_time, lessons, tasks) as scheduler:
+        found = [submission.lesson for submission, _ in scheduler.results()]
     assert found == ["02_tiny", "01_tiny", "00_tiny"]
 
 
@@ -256,12 +258,11 @@ def test_where_no_room_can_be_made_nothing_is_examined_and_nobody_stays(
     course: Path, lesson: Lesson, draft: Draft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_namespaces(tmp_path, monkeypatch)
-    results = examinations(
-        Settings(course, workers=1), {LESSON: lesson}, [handed_in(course, draft, "eve", LESSON)]
-    )
-    assert multiprocessing.active_children()
-    with pytest.raises(Unavailable, match="No permissions to create a new namespace"):
-        next(results)
+    tasks = [handed_in(course, draft, "eve", LESSON)]
+    with Scheduler(Settings(course, workers=1), {LESSON: lesson}, tasks) as scheduler:
+        assert multiprocessing.active_children()
+        with pytest.raises(Unavailable, match="No permissions to create a new namespace"):
+            next(scheduler.results())
     assert not multiprocessing.active_children()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import graders
 
-SCRIPT = Path(graders.__file__).parent / "jupyter" / "health.py"
+SCRIPT = Path(graders.__file__).parent / "lab" / "health.py"
 
 
 class Jupyter(BaseHTTPRequestHandler):

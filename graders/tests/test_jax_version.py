@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from graders import jax_version
-from graders.jax_version import OldJax, least, refuse_old
+from graders.material import jax_version
+from graders.material.jax_version import OldJax, least, refuse_old
 
-ROOT = Path(jax_version.__file__).parents[1]
+ROOT = Path(jax_version.__file__).parents[2]
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, version: str, needs: list[str] | None) -> None:

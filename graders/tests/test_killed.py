@@ -20,14 +20,15 @@ import psutil
 import pytest
 
 from graders.author.build import build
-from graders.author.cells import Lesson
-from graders.classroom import grade, report, sample
-from graders.classroom.results import keep
-from graders.classroom.submissions import Submission
+from graders.classroom import grade, report
 from graders.grading.engine import Settings, Task
 from graders.grading.examiner import WRONG, Examination, Outcome, Said
+from graders.grading.results import keep
+from graders.grading.submissions import Submission
+from graders.lesson.cells import Lesson
+from graders.sample import sample
 from graders.tests import servers
-from graders.tests.fixture_lesson import JUDGED, make_course
+from graders.tests.fixture_lesson import JUDGED, make_course, scheduler_of
 
 STUDENTS = ("perfect", "untouched", "all-wrong", "half-wrong", "noisy", "cut-short")
 FILES = (report.MARKS, report.CHECKS)
@@ -49,7 +50,7 @@ def made_up(
 
 def graded(root: Path) -> None:
     """What `jax-course grade` does with a class, but for asking the answers."""
-    grade.examinations = made_up
+    grade.Scheduler = scheduler_of(made_up)
     report.write(root, keep(root, rows := grade.grade(Settings(root)), [row.key for row in rows]))
 
 

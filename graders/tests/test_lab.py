@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from graders import exchange, lab
+from graders.lab import exchange
+from graders.lab import server as lab
 from graders.tests.servers import environment, free_port, served
 from graders.tests.test_working_copy import NOTEBOOK, sources, write_notebook
 

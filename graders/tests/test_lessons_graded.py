@@ -12,16 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from graders import compiling
-from graders.author import entries
-from graders.author.cells import Entry, Lesson
-from graders.author.entries import Stage
-from graders.author.source import read_lesson
-from graders.classroom.draft import Draft
-from graders.grading import workplace
+from graders.grading import worker
 from graders.grading.engine import Settings
-from graders.place import LocalPlace
+from graders.judging.lesson_run import LessonRun, run_lesson, try_entry
+from graders.lesson.cells import Entry, Lesson
+from graders.lesson.source import read_lesson
 from graders.root import course_root
+from graders.sample.draft import Draft
+from graders.seam.place import LocalPlace
+from graders.values import compiling
 
 LESSONS = [path.name for path in sorted((course_root() / "solutions").glob("[0-9]*"))]
 
@@ -36,12 +35,14 @@ def submissions(lesson: Lesson) -> Iterator[list[Entry]]:
             yield [entry for entry in row if entry]
 
 
-def marks_here(stage: Stage, answers: Sequence[Entry]) -> dict[str, bool]:
+def marks_here(lesson_run: LessonRun, answers: Sequence[Entry]) -> dict[str, bool]:
     """Whether each check passes, judged in this process; the solutions stand in for the rest."""
-    marks = {str(c.grade_id): stage.solutions[c.index].passed for c in stage.lesson.checks}
+    marks = {
+        str(c.grade_id): lesson_run.solutions[c.index].passed for c in lesson_run.lesson.checks
+    }
     for entry in answers:
-        verdicts = entries.try_entry(stage, entry).verdicts
-        checks = stage.checks_of(entry.exercise)
+        verdicts = try_entry(lesson_run, entry).verdicts
+        checks = lesson_run.checks_of(entry.exercise)
         marks |= {str(c.grade_id): v.passed for c, v in zip(checks, verdicts, strict=True)}
     return marks
 
@@ -52,9 +53,9 @@ def compared(name: str, most: int, cache: Path) -> list[tuple[dict, dict, dict]]
     lesson = read_lesson(root / "solutions" / name)
     logging.getLogger("jax").setLevel(logging.ERROR)
     flags = os.environ["XLA_FLAGS"]
-    with workplace.sandbox([lesson], cache, Settings(root).seconds, flags) as sandbox:
-        place = workplace.prepared(lesson, cache, sandbox)
-        stage = entries.run(lesson, LocalPlace())
+    with worker.sandbox([lesson], cache, Settings(root).seconds, flags) as sandbox:
+        place = worker.prepared(lesson, cache, sandbox)
+        lesson_run = run_lesson(lesson, LocalPlace())
         for answers in list(submissions(lesson))[:most]:
             draft = Draft.of(root, lesson)
             draft.solve()
@@ -63,7 +64,7 @@ def compared(name: str, most: int, cache: Path) -> list[tuple[dict, dict, dict]]
             found = place.examiner.examine(draft.notebook.cells, place.processes)
             got = {check: outcome.passed for check, outcome in found.outcomes.items()}
             said = {check: one.words for check, one in found.outcomes.items() if not one.passed}
-            every.append((got, marks_here(stage, answers), said))
+            every.append((got, marks_here(lesson_run, answers), said))
     return every
 
 

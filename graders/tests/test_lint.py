@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from graders.author.lint import lint_lesson
-from graders.author.names import bound_names, global_reads
-from graders.author.source import read_lesson
+from graders.lesson.names import bound_names, global_reads
+from graders.lesson.source import read_lesson
 from graders.tests.fixture_lesson import LESSON, write_lesson
 
 CALL = "check_calls(double, by_hand, 0, 2)"

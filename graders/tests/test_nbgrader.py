@@ -25,10 +25,10 @@ from nbgrader.api import Gradebook
 from nbgrader.nbgraderformat.v3 import MetadataValidatorV3
 from nbgrader.utils import determine_grade
 
-from graders import nbgrader_plugins as plugins
 from graders.author.build import build
 from graders.feedback.cleaning import clean
-from graders.nbgrader_tools import quick_steps
+from graders.nbgrading import plugins as plugins
+from graders.nbgrading.steps import quick_steps
 from graders.tests.fixture_lesson import make_course
 
 LESSON = "00_tiny"

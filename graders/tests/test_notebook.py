@@ -13,8 +13,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from graders import standings
-from graders.subject import Unanswered
+from graders.notebook import progress
+from graders.seam.subject import Unanswered
 
 GIVEN = """
 import jax, jax.numpy as jnp, numpy as np
@@ -215,10 +215,10 @@ def test_names_of_a_student_are_as_they_were(notebook: Notebook) -> None:
 def test_a_check_of_the_course_says_how_far_one_has_come(
     notebook: Notebook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    check = standings.Check("00_tiny", "double_check", "double", 2)
-    kept = standings.Progress(tmp_path / "progress.json")
-    monkeypatch.setattr(standings, "catalogue", lambda: {standings.digest(CHECK): check})
-    monkeypatch.setattr(standings, "kept", lambda: kept)
+    check = progress.Check("00_tiny", "double_check", "double", 2)
+    kept = progress.Progress(tmp_path / "progress.json")
+    monkeypatch.setattr(progress, "catalogue", lambda: {progress.digest(CHECK): check})
+    monkeypatch.setattr(progress, "kept", lambda: kept)
     notebook.run("def double(x):\n    return 2 * x")
     assert "00_tiny: 2 of 2 points. The course: 2 of 2." in notebook.run(CHECK).card
     notebook.run("def double(x):\n    return x")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from graders.author.source import lesson_folders
+from graders.lesson.source import lesson_folders
 from graders.tests.on_tpu import COURSE
 
 PRODUCT = """

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from graders.plain import MOST, Key, Leaf, Opaque, Record, leaves, plain
+from graders.values.plain import MOST, Key, Leaf, Opaque, Record, leaves, plain
 
 Point = namedtuple("Point", "x y")
 

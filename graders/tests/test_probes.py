@@ -48,18 +48,18 @@ def test_facts_of_a_program() -> None:
         return jax.lax.scan(lambda c, row: (c + row, None), jnp.bfloat16(0), half)[0] + table
 
     facts = program(scanned, jnp.ones(3))
-    assert facts["primitives"]["scan"] == 1
-    assert facts["primitives"]["sin"] == 1
-    assert "jit" not in facts["primitives"]
-    assert facts["equations"] == sum(facts["primitives"].values())
-    assert facts["dtypes"] == ["bfloat16", "float32"]
-    assert facts["effects"] == []
-    assert len(facts["constants"]) == 1
+    assert facts.primitives["scan"] == 1
+    assert facts.primitives["sin"] == 1
+    assert "jit" not in facts.primitives
+    assert facts.equations == sum(facts.primitives.values())
+    assert facts.dtypes == ["bfloat16", "float32"]
+    assert facts.effects == []
+    assert len(facts.constants) == 1
     assert facts == program(scanned, jnp.ones(3))
     table[0] = 5
     other = program(scanned, jnp.ones(3))
-    assert other["text"] == facts["text"]
-    assert other["constants"] != facts["constants"]
+    assert other.text == facts.text
+    assert other.constants != facts.constants
 
 
 def test_a_program_is_traced_afresh_and_what_is_compiled_stays() -> None:

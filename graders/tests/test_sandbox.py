@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graders import wire
-from graders.observation import Error
-from graders.remote import RemotePlace
+from graders.files import PACKAGE
+from graders.probes.answer import value
 from graders.sandbox import bubblewrap, seccomp
-from graders.sandbox.bubblewrap import PACKAGE, Unavailable
+from graders.sandbox.bubblewrap import Unavailable
 from graders.sandbox.confinement import Limits
 from graders.sandbox.process import Sandbox, SandboxedProcess
-from graders.tests.rooms import refuse_namespaces
+from graders.seam import wire
+from graders.seam.protocol import Error
+from graders.seam.remote import RemotePlace
+from graders.tests.machines import refuse_namespaces
 
 CANARY = "the-canary-that-nobody-may-see"
 
@@ -39,7 +41,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def process(sandbox: Sandbox) -> Iterator[SandboxedProcess]:
-    with sandbox.new_process() as made:
+    with sandbox.processes.new_process() as made:
         yield made
 
 
@@ -47,7 +49,7 @@ def found(process: SandboxedProcess, cell: str) -> Any:
     """What the cell leaves in `found`, as text; or the error that it met."""
     place = RemotePlace(process)
     error = place.run(cell, "<cell>")
-    return error or place.subject("found").observe("value").value
+    return error or place.subject("found").observe(value).value
 
 
 def test_an_answer_is_observed(process: SandboxedProcess) -> None:
@@ -71,9 +73,9 @@ found = f"{{hit}} of {{asked}}"
 def test_what_the_trusted_side_has_compiled_is_not_compiled_again(tmp_path: Path) -> None:
     program = "import jax\njax.jit(lambda x: 2 * x)(1.0)"
     filling = f"import sys\nfrom pathlib import Path\nfill(Path(sys.argv[1]))\n{program}"
-    filling = f"from graders.grading.workplace import fill\n{filling}"
+    filling = f"from graders.grading.worker import fill\n{filling}"
     subprocess.run([sys.executable, "-c", filling, str(tmp_path)], check=True)
-    with Sandbox(tmp_path) as sandbox, sandbox.new_process() as process:
+    with Sandbox(tmp_path) as sandbox, sandbox.processes.new_process() as process:
         assert found(process, COUNTED.format(program)) == "1 of 1"
 
 
@@ -173,11 +175,11 @@ found = str(written)
 
 def test_nothing_is_left_for_the_next_one(sandbox: Sandbox) -> None:
     for folder in ("/scratch", "/dev/shm"):
-        with sandbox.new_process() as process:
+        with sandbox.processes.new_process() as process:
             assert (
                 found(process, f"open('{folder}/x', 'w').close()\nfound = 'written'") == "written"
             )
-        with sandbox.new_process() as process:
+        with sandbox.processes.new_process() as process:
             assert found(process, f"import os\nfound = str(os.listdir('{folder}'))") == "[]"
 
 
@@ -218,7 +220,7 @@ def test_after_the_end_every_reply_is_the_same_error(process: SandboxedProcess) 
     place = RemotePlace(process)
     first = place.run("import os\nos._exit(0)", "<cell>")
     assert place.run("x = 1", "<cell>") == first
-    assert place.subject("x").observe("value").error == first
+    assert place.subject("x").observe(value).error == first
 
 
 # ---- the channel ----
@@ -252,7 +254,7 @@ def test_a_forged_reply_is_an_error(process: SandboxedProcess, message: bytes) -
 
 
 def test_a_reply_cut_short_runs_out_of_time(sandbox: Sandbox) -> None:
-    with sandbox.new_process() as process:
+    with sandbox.processes.new_process() as process:
         process.seconds = 2.0
         error = RemotePlace(process).run(forged(wire.HEADER.pack(1000) + b"x"), "<cell>")
     assert isinstance(error, Error)

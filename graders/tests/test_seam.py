@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graders import CheckFailed, card
-from graders.author.cells import Cell, Lesson
-from graders.author.entries import run
-from graders.author.source import read_lesson
-from graders.judge import Verdict, judge
-from graders.observation import Error, Request, Result, Step
-from graders.place import LocalPlace, Place, execute
-from graders.plain import Leaf
-from graders.probes import PROBES
-from graders.probes.exports import Program
-from graders.remote import RemotePlace, RemoteProcess
-from graders.replies import COUNTS, FORMS, checked, conforms
-from graders.subject import Subject
+from graders import CheckFailed
+from graders.card import draw
+from graders.judging.judge import Evaluation, Verdict
+from graders.judging.lesson_run import run_lesson
+from graders.lesson.cells import Cell, Lesson
+from graders.lesson.source import read_lesson
+from graders.probes import PROBES, REPLIES
+from graders.probes.answer import value
+from graders.probes.exports import ExportedProgram, exported
+from graders.seam.place import LocalPlace, Place, execute
+from graders.seam.protocol import Error, Request, Result, Step
+from graders.seam.remote import RemotePlace, RemoteProcess
+from graders.seam.subject import Subject
+from graders.seam.wire import ProtocolError, checked, fits, pack, unpack
 from graders.tests.test_bad_input import CHECKS
 from graders.tests.test_wire import plain_data
+from graders.values.plain import Leaf
 
 LESSONS = Path(__file__).parents[2] / "solutions"
 
@@ -187,14 +190,14 @@ def trusted() -> dict[str, Any]:
 def verdict(place: Place, answer: str, check: str) -> Verdict:
     place.run(GIVEN, "<given>")
     place.run(answer, "<answer>")
-    return judge(check, trusted(), ["answer"], place, "<check>")
+    return Evaluation(check, trusted(), ["answer"], place, "<check>").go_on(check)
 
 
 def words(found: Verdict) -> list[Any]:
     """Everything that a verdict says."""
     states = [requirement.state for requirement in found.sheet.requirements]
     said = {} if found.failure is None else dict(vars(found.failure), line=str(found.failure))
-    return [states, said, card.text(found.sheet), card.html(found.sheet)]
+    return [states, said, draw.text(found.sheet), draw.html(found.sheet)]
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -211,7 +214,7 @@ def test_a_branch_does_not_show_in_its_trunk(process: RemoteProcess) -> None:
     trunk.run("a = 1", "<cell>")
     branch = trunk.branch()
     branch.run("a, b = 2, 3", "<cell>")
-    found = [place.subject(n).observe("value") for place in (trunk, branch) for n in "ab"]
+    found = [place.subject(n).observe(value) for place in (trunk, branch) for n in "ab"]
     assert [r.value and int(r.value.data) for r in found] == [1, None, 2, 3]
     assert found[1].error == Error("Unanswered", ("Unanswered",), "b")
 
@@ -260,7 +263,7 @@ def test_neither_oracle_nor_expected_values_nor_names_are_sent() -> None:
         place.run(f"answer, guess = lambda x: x * (1 + {NUMBER - 1!r}), 1 + {NUMBER - 1!r}", "<a>")
         names = trusted() | {"GIVEN_NUMBER": 7654321.0}
         execute("seen_by_the_student = lambda answer, x: answer(x)", "<given>", names)
-        found = judge(SECRETS, names, ["answer", "guess"], place, "<check>")
+        found = Evaluation(SECRETS, names, ["answer", "guess"], place, "<check>").go_on(SECRETS)
     everything = b"".join(sent)
     assert found.passed, found.failure
     secrets = [CANARY, "of_the_teacher", "BY_THE_TEACHER", "FROM_THE_STUDENT", "reduce_", "'tan'"]
@@ -281,8 +284,8 @@ def lessons() -> list[Any]:
 def test_no_oracle_of_a_lesson_is_sent(name: str) -> None:
     lesson, sent = read_lesson(LESSONS / name), []
     with RemoteProcess(on_send=sent.append) as process:
-        stage = run(lesson, RemotePlace(process))
-    assert all(found.passed for found in stage.solutions.values())
+        lesson_run = run_lesson(lesson, RemotePlace(process))
+    assert all(found.passed for found in lesson_run.solutions.values())
     everything = b"".join(sent)
     oracles = [oracle for check in lesson.checks for oracle in _oracles(check, lesson)]
     assert oracles
@@ -386,17 +389,22 @@ class Forged(Subject):
         return self
 
 
-def of_form(form: Any) -> st.SearchStrategy:
-    """Values of a form of `graders.replies`."""
-    if form is Any:
+def of_type(declared: Any) -> st.SearchStrategy:
+    """Values of the type that a probe declares to return."""
+    if declared is Any:
         return plain_data
-    if form is COUNTS:
+    origin, inner = get_origin(declared), get_args(declared)
+    if origin is list:
+        return st.lists(of_type(inner[0]), max_size=3)
+    if origin is dict:
         return st.dictionaries(st.sampled_from(["sin", "while"]), st.integers(), max_size=2)
-    if isinstance(form, list):
-        return st.lists(of_form(form[0]), max_size=3)
-    if isinstance(form, dict):
-        return st.fixed_dictionaries({name: of_form(inner) for name, inner in form.items()})
-    return st.from_type(form)
+    if dataclasses.is_dataclass(declared):
+        return st.builds(declared, **{n: of_type(t) for n, t in get_type_hints(declared).items()})
+    return st.from_type(declared)
+
+
+def returned(probe: str) -> Any:
+    return get_type_hints(PROBES[probe])["return"]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -407,7 +415,7 @@ def test_forged_replies_are_a_failure_with_words(check: str, data: st.DataObject
     right = st.builds(lambda n: Leaf(np.full((3, 2), n), "jax"), st.floats(width=32))
 
     def reply(probe: str) -> Any:
-        made = of_form(FORMS.get(probe, Any))
+        made = of_type(returned(probe))
         if probe == "call":
             made = right | made
         return data.draw(st.builds(Result, made) | plain_data)
@@ -416,21 +424,36 @@ def test_forged_replies_are_a_failure_with_words(check: str, data: st.DataObject
         CHECKS[check](Forged(reply))
 
 
-def test_every_probe_has_a_form_that_its_replies_have() -> None:
-    free = {"value", "call", "second_derivative", "batched"}
-    assert FORMS.keys() | free == PROBES.keys()
+def test_what_a_probe_returns_is_of_the_type_that_it_declares() -> None:
     x = np.ones(3, np.float32)
     options = {
         "derivatives": {"argnum": 0, "tangent": x, "cotangent": x},
+        "second_derivative": {"argnum": 0, "tangent": x, "cotangent": x},
         "draws": {"key": 0, "others": [x]},
+        "batched": {"in_axes": (0,)},
     }
-    for probe, form in FORMS.items():
-        args = {"traces": ([(x,)],), "parameters": (), "contents": ()}.get(probe, (x,))
+    for name, probe in PROBES.items():
+        args = {"traces": ([(x,)],), "parameters": (), "contents": (), "value": ()}.get(name, (x,))
         place = LocalPlace()
         place.run("import jax\nanswer = jax.jit(lambda x: 2 * x)", "<answer>")
-        if probe == "contents":  # it reads an exported program
-            exported = place.subject("answer").observe("exported", x).value
-            place.namespace["answer"] = Program(exported)
-        found = place.subject("answer").observe(probe, *args, **options.get(probe, {}))
-        assert conforms(found.value, form), (probe, found)
-        assert not conforms({"other": found.value}, form)
+        if name == "contents":  # it reads an exported program
+            program = place.subject("answer").observe(exported, x).value
+            place.namespace["answer"] = ExportedProgram(program)
+        found = place.subject("answer").observe(probe, *args, **options.get(name, {}))
+        assert found.error is None, (name, found)
+        assert fits(found.value, returned(name)), (name, found)
+        assert checked(name, unpack(pack(found))).error is None, name
+
+
+TYPED = [c for c in REPLIES if set(get_type_hints(c).values()) != {Any}]
+
+
+@given(data=st.data())
+@settings(max_examples=60)
+def test_a_reply_with_one_field_of_another_type_is_refused(data: st.DataObject) -> None:
+    reply = data.draw(st.sampled_from([*TYPED]).flatmap(of_type))
+    hints = get_type_hints(type(reply))
+    name = data.draw(st.sampled_from([n for n, hint in hints.items() if hint is not Any]))
+    broken = dataclasses.replace(reply, **{name: Leaf(np.ones(1), "jax")})
+    with pytest.raises(ProtocolError, match="with a field of another type"):
+        unpack(pack(broken))

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from graders import CheckFailed, check_shape, check_values, messages, sheet
-from graders.failure import Cause, Finding
-from graders.sheet import Requirement, Sheet, requirements_in
+from graders import CheckFailed, check_shape, check_values
+from graders.card import messages, sheet
+from graders.card.failure import Cause, Finding
+from graders.card.sheet import Requirement, Sheet, requirements_in
 
 CELL = """\
 def by_hand(x):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graders.author.percent import read_percent
-from graders.author.source import SourceError, lesson_folders, read_lesson
+from graders.lesson.percent import read_percent
+from graders.lesson.source import SourceError, lesson_folders, read_lesson
 from graders.tests.fixture_lesson import LESSON, RIGHT, WRONG, write_lesson
 
 

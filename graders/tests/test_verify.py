@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from graders.author import entries, independence, kernel_runs, seam, verify, verify_table
+from graders.author import independence, kernel_runs, proofs, two_places, verify, verify_table
 from graders.author.build import RELEASE, SOURCE, built, read_and_lint
-from graders.author.cells import Entry, Lesson
 from graders.author.census import Census, census, too_few
-from graders.author.problems import Problem
 from graders.author.reports import Report
-from graders.author.source import read_lesson
-from graders.place import LocalPlace
+from graders.judging.lesson_run import run_lesson, try_entry
+from graders.lesson.cells import Entry, Lesson
+from graders.lesson.problems import Problem
+from graders.lesson.source import read_lesson
+from graders.seam.place import LocalPlace
 from graders.tests.fixture_lesson import write_lesson
 
 LESSON = '''\
@@ -122,7 +123,7 @@ def proved(lesson: Lesson) -> list[Problem]:
 
 
 def proof(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
-    problems, _ = entries.prove(entries.run(lesson, LocalPlace()), advance)
+    problems, _ = proofs.prove(run_lesson(lesson, LocalPlace()), advance)
     return problems
 
 
@@ -276,16 +277,16 @@ def test_an_answer_that_costs_another_exercise_its_points(tmp_path: Path) -> Non
 
 
 def compared(lesson: Lesson, chosen: Sequence[Entry]) -> list[Problem]:
-    stage = entries.run(lesson, LocalPlace())
-    trials = [entries.try_entry(stage, entry) for entry in chosen]
-    return seam.compare_places(stage, trials, lambda: None)
+    lesson_run = run_lesson(lesson, LocalPlace())
+    trials = [try_entry(lesson_run, entry) for entry in chosen]
+    return two_places.compare_places(lesson_run, trials, lambda: None)
 
 
 def test_words_that_differ_in_a_second_process(tmp_path: Path) -> None:
     given = LESSON.replace("table = [2.0]", "import os\ntable = [2.0, os.getpid()]")
     wrong = WRONG + ANOTHER.format(says="a constant factor of", line="return table[1] * x")
     lesson = made(tmp_path, lesson=given, wrong=wrong)
-    (found,) = compared(lesson, seam.sample(lesson))
+    (found,) = compared(lesson, two_places.sample(lesson))
     assert found.what.startswith("double: here [")
     assert ", in a second process [" in found.what
     here, there = re.findall(r"a constant factor of ([\d.e+]+)", found.what)
@@ -303,13 +304,13 @@ def test_a_solution_whose_words_differ_in_a_second_process(tmp_path: Path) -> No
 
 def test_untouched_exercises_that_count_as_answered(tmp_path: Path) -> None:
     lesson = made(tmp_path)
-    stage, stubs = entries.run(lesson, LocalPlace()), {"double": "def double(x):\n    pass"}
+    lesson_run, stubs = run_lesson(lesson, LocalPlace()), {"double": "def double(x):\n    pass"}
     unanswered = {
         "double": "def double(x):\n    raise NotImplementedError()",
         "guess": "guess = ...",
     }
-    assert entries.prove_untouched(stage, unanswered) == []
-    found = entries.prove_untouched(stage, stubs | {"guess": "guess = 3.0"})
+    assert proofs.prove_untouched(lesson_run, unanswered) == []
+    found = proofs.prove_untouched(lesson_run, stubs | {"guess": "guess = 3.0"})
     assert [problem.line for problem in found] == [check.line for check in lesson.checks]
     assert found[0].what.startswith("untouched, the check of double says '")
     assert found[1].what == "untouched, the check of guess passes, not 'not answered yet'"
@@ -317,11 +318,11 @@ def test_untouched_exercises_that_count_as_answered(tmp_path: Path) -> None:
 
 def test_the_short_sample_is_a_fifth_of_it(tmp_path: Path) -> None:
     lesson = made(tmp_path)
-    assert seam.short_sample(lesson) == seam.sample(lesson)[:1]
+    assert two_places.short_sample(lesson) == two_places.sample(lesson)[:1]
 
 
 def test_the_sample_holds_a_wrong_answer_of_each_exercise(tmp_path: Path) -> None:
-    chosen = seam.sample(made(tmp_path))
+    chosen = two_places.sample(made(tmp_path))
     assert [(entry.kind, entry.exercise, entry.says) for entry in chosen] == [
         ("wrong", "double", "right for the visible"),
         ("wrong", "guess", "not what happens"),

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from graders import wire
-from graders.observation import Error, Result
-from graders.plain import Key, Leaf, Opaque, Record, plain
-from graders.surroundings import same
+from graders.seam import wire
+from graders.seam.protocol import Error, Result
+from graders.seam.wire import ProtocolError, pack, unpack
 from graders.tests.test_plain import Layer, Point
-from graders.wire import ProtocolError, pack, unpack
+from graders.values.compare import same
+from graders.values.plain import Key, Leaf, Opaque, Record, plain
 
 DTYPES = [*"?bBhHiIlLefdFD", ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, ml_dtypes.int4]
 texts = st.text(max_size=8)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graders import working_copy
-from graders.working_copy import UnknownLesson, reset, update
+from graders.lab import working_copy
+from graders.lab.working_copy import UnknownLesson, reset, update
 
 NOTEBOOK = Path("02_grad/02_grad.ipynb")
 

@@ -17,8 +17,8 @@ import nbformat
 from bs4 import BeautifulSoup
 
 from graders.author.build import build_sources
-from graders.author.source import read_lesson
-from graders.classroom.draft import Draft
+from graders.lesson.source import read_lesson
+from graders.sample.draft import Draft
 from graders.tests.attacks import escaping, gaining, pages, reading, writing
 from graders.tests.attacks.corpus import RIGHT, Attack
 from graders.tests.fixture_lesson import JUDGED, make_course

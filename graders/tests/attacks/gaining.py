@@ -6,7 +6,7 @@ import copy
 
 from nbformat.v4 import new_code_cell, new_output
 
-from graders.classroom.draft import Draft
+from graders.sample.draft import Draft
 from graders.tests.attacks.corpus import WRONG, Attack, code
 
 CHECK = "double_check"
@@ -137,7 +137,7 @@ builtins.abs = lambda value: 0
         code("""
 import sys
 for name, module in list(sys.modules.items()):
-    if name.startswith("graders.probes") or name in ("graders.worker", "graders.observation"):
+    if name.startswith("graders.probes") or name.startswith("graders.seam"):
         for key, value in list(vars(module).items()):
             if callable(value) and not isinstance(value, type):
                 setattr(module, key, lambda *a, **k: 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nbformat.v4 import new_markdown_cell
 
-from graders.classroom.draft import Draft
+from graders.sample.draft import Draft
 from graders.tests.attacks.corpus import RIGHT, Attack, code
 
 OWN = "window.owned=1"

@@ -1,0 +1,105 @@
+"""The card under a check cell, as HTML and as plain text; it draws a sheet and knows no check."""
+
+from __future__ import annotations
+
+from html import escape
+
+from graders.card import messages
+from graders.card.sheet import Requirement, Sheet
+
+MARKS = {"met": "✓", "failed": "✗", "unanswered": "○", "open": "·"}
+SPOKEN = {"met": "passed", "failed": "failed", "unanswered": "not answered yet", "open": "open"}
+# JupyterLab's own, where its theme has one; the others stand on white and on black.
+COLOURS = {
+    "met": "var(--jp-success-color1,#37873b)",
+    "failed": "var(--jp-error-color1,#d93a3a)",
+    "unanswered": "#947400",
+}
+FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:14px;line-height:1.45"
+
+
+def text(sheet: Sheet, standing: str = "") -> str:
+    """The card in plain text; `standing` says how far the student has come."""
+    lines = [sheet.exercise, *(_text_line(r) for r in sheet.requirements)]
+    lines += [f"  {label}: {words}" for label, words in _facts(sheet)]
+    return "\n".join([*lines, *(f"  {foot}" for foot in (_foot(sheet), standing) if foot)])
+
+
+def _text_line(requirement: Requirement) -> str:
+    behind = {"open": f" ({messages.BEHIND})", "unanswered": " (not answered yet)"}
+    return f" {MARKS[requirement.state]} {requirement.words}{behind.get(requirement.state, '')}"
+
+
+def html(sheet: Sheet, standing: str = "") -> str:
+    """The card in HTML: no script, colours that stand on light and dark pages."""
+    state = sheet.failed.state if sheet.failed else "met"
+    items = "".join(_html_line(requirement) for requirement in sheet.requirements)
+    return (
+        f'<div role="status" style="{FONT};border-left:4px solid {COLOURS[state]};'
+        'padding:6px 12px;margin:4px 0;max-width:52em">'
+        f"<strong><code>{escape(sheet.exercise)}</code></strong> "
+        f'<span style="opacity:.75">{escape(_summary(sheet))}</span>'
+        f'<ul role="list" style="list-style:none;margin:4px 0;padding:0">{items}</ul>'
+        f"{_html_facts(sheet)}{_picture(sheet)}{_html_foot(_foot(sheet))}"
+        f"{_html_foot(standing)}</div>"
+    )
+
+
+def _summary(sheet: Sheet) -> str:
+    if sheet.failed and sheet.failed.state == "unanswered":
+        return messages.UNANSWERED.cause.diagnosis
+    met = sum(requirement.state == "met" for requirement in sheet.requirements)
+    return messages.score_line(met, len(sheet.requirements))
+
+
+def _html_line(requirement: Requirement) -> str:
+    state = requirement.state
+    colour = COLOURS.get(state, "inherit")
+    faint = ";opacity:.6" if state == "open" else ""
+    behind = f" ({messages.BEHIND})" if state == "open" else ""
+    return (
+        f'<li style="margin:1px 0{faint}"><span role="img" aria-label="{SPOKEN[state]}" '
+        f'style="color:{colour};font-weight:bold;display:inline-block;width:1.3em">'
+        f"{MARKS[state]}</span>{escape(requirement.words)}{behind}</li>"
+    )
+
+
+def _html_facts(sheet: Sheet) -> str:
+    rows = "".join(
+        f'<dt style="font-weight:600;opacity:.75">{escape(label)}</dt>'
+        f'<dd style="margin:0;overflow-wrap:anywhere">{_words(label, words)}</dd>'
+        for label, words in _facts(sheet)
+    )
+    grid = "display:grid;grid-template-columns:max-content 1fr;gap:2px 12px;margin:6px 0 0"
+    return f'<dl style="{grid}">{rows}</dl>' if rows else ""
+
+
+def _words(label: str, words: str) -> str:
+    if label in ("Expected", "Got", "At"):
+        return f"<code>{escape(words)}</code>"
+    parts = escape(words, quote=False).split("`")
+    coded = (f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
+    return "".join(coded) if len(parts) % 2 else escape(words)
+
+
+def _facts(sheet: Sheet) -> list[tuple[str, str]]:
+    if sheet.failed and sheet.finding:
+        return messages.rows(sheet.finding, sheet.failed.hidden)
+    return [("Why", sheet.reason)] if sheet.reason else []
+
+
+def _foot(sheet: Sheet) -> str:
+    """What a card says below a green list that held no hidden test."""
+    judged = [r for r in sheet.requirements if r.verb != "check_answer"]
+    visible_alone = judged and not any(requirement.hidden for requirement in judged)
+    return messages.MORE_TO_COME if visible_alone and not sheet.failed else ""
+
+
+def _html_foot(words: str) -> str:
+    style = "opacity:.75;font-size:12px;margin-top:4px"
+    return f'<div style="{style}">{escape(words)}</div>' if words else ""
+
+
+def _picture(sheet: Sheet) -> str:
+    shown = sheet.finding and sheet.failed and not sheet.failed.hidden
+    return sheet.finding.picture if shown and sheet.finding else ""

@@ -1,0 +1,64 @@
+"""What a check says when it fails: the facts (`Finding`) and the exception (`CheckFailed`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The usual cause of a failure and the next step to try, both full sentences."""
+
+    diagnosis: str
+    next_step: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with an answer, and at which input; every field is text for a person."""
+
+    cause: Cause
+    expected: str = ""
+    got: str = ""
+    at: str = ""
+    picture: str = ""
+    answered: bool = True
+    error: str = ""  # the type of the exception that the answer raised, if it raised one
+
+
+class Rejected(Exception):
+    """Raised inside a check to reject an answer; the sheet turns it into `CheckFailed`."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.cause.diagnosis)
+        self.finding = finding
+
+
+class CheckFailed(AssertionError):
+    """An answer does not meet a requirement.
+
+    Fields: `exercise`, `requirement`, `expected`, `got`, `at` (the input), `diagnosis`,
+    `next_step`, `error` (the type of what the answer raised), and `answered`, which is False where
+    nothing has been written yet. A failed hidden test keeps expected, got and input to itself: its
+    `words` name the requirement only.
+
+    Example:
+        >>> try:
+        ...     check_dtype(jnp.sin, jnp.ones(3), returns="int32")
+        ... except CheckFailed as failed:
+        ...     failed.expected, failed.got
+        ('int32', 'float32')
+    """
+
+    def __init__(self, exercise: str, requirement: str, finding: Finding, words: str) -> None:
+        super().__init__(words)
+        self.exercise = exercise
+        self.requirement = requirement
+        self.expected, self.got, self.at = finding.expected, finding.got, finding.at
+        self.diagnosis = finding.cause.diagnosis
+        self.next_step = finding.cause.next_step
+        self.answered, self.error = finding.answered, finding.error
+
+    def _render_traceback_(self) -> list[str]:
+        """One line in a notebook: the card above it has said the rest."""
+        return [f"CheckFailed: {self}"]

@@ -1,0 +1,43 @@
+"""Which operations of a program should not be there, or are missing."""
+
+from __future__ import annotations
+
+from graders.card.failure import Cause
+
+
+def lacks(primitive: str) -> Cause:
+    return Cause(
+        f"the program does not use `{primitive}`",
+        f"Print `jax.make_jaxpr(f)(...)` and look which operations stand where `{primitive}` "
+        "should.",
+    )
+
+
+def has(primitive: str, count: int) -> Cause:
+    return Cause(
+        f"the program uses `{primitive}`" + (f" ({count} times)" if count > 1 else ""),
+        "Find the line that makes this operation, and another way to say it.",
+    )
+
+
+def too_often(primitive: str, count: int, at_most: int) -> Cause:
+    return Cause(
+        f"the program uses `{primitive}` {count} times, where {at_most} would do",
+        "Look for a Python loop, which is unrolled while it is traced, or for work done twice.",
+    )
+
+
+def too_long(count: int, at_most: int) -> Cause:
+    return Cause(
+        f"the program has {count} equations, where {at_most} would do",
+        "Look for a Python loop, which is unrolled while it is traced.",
+    )
+
+
+def grows(small: int, large: int) -> Cause:
+    return Cause(
+        f"the program grows with the input: {small} equations for a small one, {large} for a "
+        "larger one",
+        "A Python loop over elements is unrolled while it is traced: use whole-array operations, "
+        "or `jax.lax.scan`.",
+    )

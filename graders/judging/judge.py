@@ -1,0 +1,82 @@
+"""Judges an answer: evaluates a check cell with the student's names bound to subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from graders.card import messages, sheet
+from graders.card.failure import Cause, CheckFailed, Finding
+from graders.seam.place import Place, execute
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one check cell: its sheet, and the failure where there is one."""
+
+    sheet: sheet.Sheet
+    failure: CheckFailed | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.failure is None
+
+    @property
+    def failed_at(self) -> int | None:
+        """The position of the requirement that rejected the answer."""
+        return None if self.passed else self.sheet.position - 1
+
+
+class Evaluation:
+    """A check cell that is being evaluated, in parts if need be, on the answers in a place.
+
+    It runs in a copy of the trusted `namespace`, in which every name of `students` is bound to
+    what `place` holds under it.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        namespace: dict[str, Any],
+        students: Iterable[str],
+        place: Place,
+        filename: str,
+        memory: dict[int, Any] | None = None,
+    ) -> None:
+        """`memory` is what the cell's own functions have returned before; it is added to."""
+        self.sheet, self.filename = sheet.Sheet.of(source), filename
+        if memory is not None:
+            self.sheet.memory = memory
+        self.students = set(students)
+        self.bound = dict(namespace)
+        self.failure: CheckFailed | None = None
+        self.move_to(place)
+
+    def move_to(self, place: Place) -> None:
+        """From now on the answers are those in `place`."""
+        self.bound.update({name: place.subject(name) for name in self.students})
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the verdict stands: nothing of the cell is left to run."""
+        return self.failure is not None or self.sheet.position == len(self.sheet.requirements)
+
+    def go_on(self, part: str) -> Verdict:
+        """The verdict after this part of the cell too; after a failure nothing more runs.
+
+        An error of the check itself, not of the answer, is raised.
+        """
+        if self.failure is None:
+            with sheet.turned_to(self.sheet):
+                try:
+                    execute(part, self.filename, self.bound)
+                except CheckFailed as failure:
+                    self.failure = failure
+        return Verdict(self.sheet, self.failure)
+
+    def reject(self, cause: Cause) -> Verdict:
+        """The verdict on an answer that meets all that the cell asks, refused for `cause`."""
+        requirement = self.sheet.begin(messages.CONFIRMED, self.sheet.exercise)
+        self.failure = self.sheet.fail(requirement, Finding(cause))
+        return Verdict(self.sheet, self.failure)

@@ -1,0 +1,1 @@
+"""What a check cell uses beside checks: seeded inputs, oracles, devices, MNIST."""

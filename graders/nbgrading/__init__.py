@@ -1,0 +1,1 @@
+"""nbgrader's side: plug-ins, its steps run from Python, the exporter of feedback pages."""

@@ -1,0 +1,92 @@
+"""What happens in a notebook around a check cell: the sheet is laid out, the card displayed."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from graders.card import draw, sheet
+from graders.notebook import backends, progress
+from graders.seam.protocol import Error
+from graders.seam.subject import Unanswered
+
+_DEFINED = re.compile(r"^(?:def|class)\s+(\w+)|^(\w+)\s*=(?!=)", re.MULTILINE)
+_stale: set[str] = set()
+"""Names whose cell was last run with a syntax error: what they hold is an older answer."""
+_set_aside: dict[str, Any] = {}
+"""What a stand-in has taken the place of, while a check cell runs."""
+
+
+def connect(shell: Any) -> None:
+    """From now on each cell that `shell` runs has a sheet of its own; safe to call again."""
+    for event, callback in (("pre_run_cell", _begin), ("post_run_cell", _end)):
+        if callback not in shell.events.callbacks[event]:
+            shell.events.register(event, callback)
+
+
+def connect_if_running() -> None:
+    """Connects to the notebook that this process runs, if it runs one."""
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return
+    if (shell := get_ipython()) is not None:
+        connect(shell)
+
+
+def _begin(info: Any) -> None:
+    page = sheet.Sheet.of(info.raw_cell, partial(display, check=progress.check_of(info.raw_cell)))
+    sheet.turn_to(page if page.requirements else None)
+    _stand_in(_namespace(), page)
+
+
+def _stand_in(namespace: dict[str, Any], page: sheet.Sheet) -> None:
+    """Binds an `Unanswered` to each name that a check is about and no cell has defined."""
+    for name in {requirement.exercise for requirement in page.requirements} - {""}:
+        if name in _stale:
+            if name in namespace:
+                _set_aside[name] = namespace[name]
+            namespace[name] = Unanswered(name, Error("Stale", ("Stale",), name))
+        elif name not in namespace:
+            namespace[name] = Unanswered(name)
+
+
+def _end(result: Any) -> None:
+    sheet.turn_to(None)
+    namespace = _namespace()
+    for name in [name for name, bound in namespace.items() if isinstance(bound, Unanswered)]:
+        del namespace[name]
+    namespace.update(_set_aside)
+    _set_aside.clear()
+    _note_syntax(result)
+    if explanation := backends.explained(result.error_in_exec):
+        print(explanation)
+
+
+def _note_syntax(result: Any) -> None:
+    """Keeps account of the names that a cell would have defined, had it been Python."""
+    names = {a or b for a, b in _DEFINED.findall(result.info.raw_cell or "")}
+    if isinstance(result.error_before_exec, SyntaxError):
+        _stale.update(names)
+    elif result.error_before_exec is None:
+        _stale.difference_update(names)
+
+
+def _namespace() -> dict[str, Any]:
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    return shell.user_ns if shell is not None else {}
+
+
+def display(page: sheet.Sheet, check: progress.Check | None = None) -> None:
+    """Shows the card of `page` in the notebook, and keeps account of a check of the course."""
+    from IPython.display import display as show
+
+    standing = ""
+    if check is not None and progress.is_enabled():
+        progress.current().note(check, met=page.failed is None)
+        standing = progress.line(check.lesson)
+    html, text = draw.html(page, standing), draw.text(page, standing)
+    show({"text/html": html, "text/plain": text}, raw=True)

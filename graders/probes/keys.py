@@ -1,0 +1,67 @@
+"""What the student's function draws from the keys that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from graders.values.inputs import copied
+from graders.values.jax_internals import reuses_a_key
+from graders.values.plain import Plain, is_key, plain
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a function returns for several keys, and whether it uses one of them twice."""
+
+    first: Plain  # for the key of the check
+    again: Plain  # for that key once more
+    others: list[Plain]  # for other keys
+    reused: bool  # whether JAX's own checker finds that a key is used twice
+
+
+def draws(function: Callable, *args: Any, key: int, others: Sequence[Any]) -> Draws:
+    """What the function returns for several keys, given in the place of argument `key`.
+
+    Every call has fresh keys: JAX's checker remembers which have been used.
+    """
+    return Draws(
+        first=plain(function(*_fresh(args))),
+        again=plain(function(*_fresh(args))),
+        others=[plain(function(*_fresh(_with(args, key, other)))) for other in others],
+        reused=_is_reused(function, args, key),
+    )
+
+
+def _with(args: Sequence[Any], key: int, other: Any) -> tuple:
+    return (*args[:key], other, *args[key + 1 :])
+
+
+def _fresh(args: Sequence[Any]) -> Any:
+    """Copies of the arguments, typed keys made anew."""
+    return jax.tree.map(_fresh_key, copied(args))
+
+
+def _fresh_key(leaf: Any) -> Any:
+    if is_key(leaf):
+        words, impl = jax.random.key_data(leaf), jax.random.key_impl(leaf)
+        return jax.random.wrap_key_data(words, impl=impl)
+    return leaf
+
+
+def _is_reused(function: Callable, args: Sequence[Any], key: int) -> bool:
+    """Whether the checker objects to the function's trace; to its run, where it has no trace.
+
+    Under the checker no program is taken from JAX's caches: a run compiles them all once more.
+    """
+
+    def of_key(given: Any) -> Any:
+        return function(*_with(_fresh(args), key, given))
+
+    try:
+        return reuses_a_key(jax.jit(of_key).trace, _fresh_key(args[key]))
+    except Exception:
+        return reuses_a_key(of_key, _fresh_key(args[key]))

@@ -1,0 +1,42 @@
+"""Keeps what a student's code prints and warns off the page, and within bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+
+import jax
+
+MOST_CHARACTERS = 10_000_000
+
+
+class OutputLimit(Exception):
+    """An answer has printed more than anyone will read."""
+
+
+class Captured(io.StringIO):
+    """Keeps what is written, up to 10 million characters; more is an `OutputLimit`."""
+
+    def write(self, text: str) -> int:
+        """Keeps `text`."""
+        if self.tell() + len(text) > MOST_CHARACTERS:
+            raise OutputLimit(f"more than {MOST_CHARACTERS} characters were printed")
+        return super().write(text)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[Captured]:
+    """A block whose output is kept off the page; what it prints is in what this yields."""
+    with (
+        contextlib.redirect_stdout(Captured()) as output,
+        contextlib.redirect_stderr(Captured()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            yield output
+        finally:
+            with contextlib.suppress(Exception):  # of a callback: reported where it is called
+                jax.effects_barrier()  # `jax.debug.print` may print later than it is called

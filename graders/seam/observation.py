@@ -1,0 +1,102 @@
+"""One observation of a student's object, made where the object lives."""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from graders.files import PACKAGE
+from graders.probes import ON_ANYTHING, PROBES
+from graders.seam.capture import quiet
+from graders.seam.protocol import Error, Request, Result, Step
+from graders.values import describe
+from graders.values.compiling import exact_products, quick_compilation
+from graders.values.functions import Through, body_of
+from graders.values.inputs import received
+from graders.values.plain import plain, printable
+
+LONGEST_MESSAGE, LONGEST_LINE = 2000, 120
+TRUSTED = (str(PACKAGE), sys.prefix, sys.base_prefix, "<frozen")
+
+
+class NotAFunction(Exception):
+    """A function is asked for, and the name holds something else."""
+
+
+def observe(target: Any, request: Request) -> Result:
+    """The result of the request's probe on `target`; no exception of the student's escapes.
+
+    Products of float32 are exact, on a TPU and a GPU too, and programs are compiled quickly. What
+    the student's code prints or warns meanwhile is kept off the page. Only the interrupt from the
+    keyboard ends an observation from outside.
+    """
+    wide = jax.enable_x64(True) if request.x64 else contextlib.nullcontext()
+    with quiet(), exact_products(), quick_compilation(), wide:
+        try:
+            found = _follow(target, request.steps)
+            if request.probe not in ON_ANYTHING and not callable(found):
+                held = "what it returned is" if request.steps else "the name holds"
+                raise NotAFunction(f"{held} {describe.text(plain(found))}")
+            args, options = received(request.args), received(request.options)
+            kwargs = received(request.kwargs) | options
+            value = PROBES[request.probe](found, *args, **kwargs)
+            jax.effects_barrier()
+            return Result(value)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            return Result(error=error_facts(error, _files(request.steps, target)))
+
+
+def _follow(target: Any, steps: Sequence[Step]) -> Any:
+    for step in steps:
+        if step.function is None:
+            target = target(*received(step.args))
+        else:
+            target = Through(step.function, target)
+    return target
+
+
+def _files(steps: Sequence[Step], target: Any) -> frozenset[str]:
+    """The files of the functions of ours that stand between the check and the answer."""
+    ours = {body.co_filename for step in steps if (body := body_of(step.function))}
+    own = body_of(target)
+    return frozenset(ours - {own.co_filename if own else ""})
+
+
+def error_facts(error: BaseException, ours: frozenset[str] = frozenset()) -> Error:
+    """`error` as text; a `__str__` that raises itself is survived.
+
+    `ours` are files whose lines are not the student's: what they raise is about what the answer
+    returned to them.
+    """
+    bases = tuple(printable(base.__name__) for base in type(error).__mro__)
+    line, is_ours = _student_line(error, ours)
+    if is_ours and "is not callable" in _message(error):
+        return Error("NotAFunction", ("NotAFunction",), "what it returned is none")
+    return Error(bases[0], bases, _message(error), line)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text, half = str(error), LONGEST_MESSAGE // 2
+        return printable(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
+    except BaseException:
+        return ""
+
+
+def _student_line(error: BaseException, ours: frozenset[str]) -> tuple[str, bool]:
+    """The innermost line outside of libraries, and whether it is ours; ours is not shown."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in ours:
+            return "", True
+        if not frame.filename.startswith(TRUSTED):
+            line = linecache.getline(frame.filename, frame.lineno or 0)
+            return printable((line or frame.line or "").strip()[:LONGEST_LINE]), False
+    return "", False

@@ -1,0 +1,178 @@
+"""Answers in a second process: the other end of `graders.seam.student`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, BinaryIO, Self, cast
+
+import cloudpickle
+import jax
+
+from graders.seam import rebuild, wire
+from graders.seam.place import Place
+from graders.seam.protocol import ENDED, GARBLED, OUT_OF_TIME, Error, Request, Result, Step
+from graders.seam.subject import Subject, Unanswered
+from graders.values.plain import is_key
+
+
+class StudentProcess(ABC):
+    """A process that runs a student's cells, as the trusted side sees it.
+
+    `on_send` sees the bytes of every request, for tests of what crosses.
+    """
+
+    def __init__(self, on_send: Callable[[bytes], None] = lambda body: None) -> None:
+        self.on_send = on_send
+        self.over: Error | None = None  # why there will be no further reply
+
+    @abstractmethod
+    def exchange(self, body: bytes) -> bytes:
+        """Sends one request, and gives the reply.
+
+        Raises:
+            EOFError, OSError: the process is gone.
+            TimeoutError: it has not replied in time.
+            ProtocolError: what it sent is no message.
+        """
+
+    @abstractmethod
+    def kill(self) -> None:
+        """Ends the process, and all that it has started."""
+
+    def why_it_ended(self) -> Error:
+        """What is known about a process that is gone."""
+        return ENDED
+
+    def ask(self, command: str, *arguments: Any) -> Any:
+        """The reply; an `Error` where the process has ended, or does not follow the format.
+
+        From then on every reply is that error.
+        """
+        if self.over is not None:
+            return self.over
+        body = dumps((command, *arguments))
+        self.on_send(body)
+        try:
+            return wire.unpack(self.exchange(body))
+        except TimeoutError:
+            self.over = OUT_OF_TIME
+        except wire.ProtocolError:  # no one knows where its next message would begin
+            self.over = GARBLED
+        except (EOFError, OSError):
+            self.over = self.why_it_ended()
+        self.kill()
+        return self.over
+
+    def end(self, why: Error) -> None:
+        """Ends the process: from now on every reply is `why`."""
+        self.over = why
+        self.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+class RemoteProcess(StudentProcess):
+    """A worker without a sandbox: it has the rights of the one that starts it, and no limits."""
+
+    def __init__(self, on_send: Callable[[bytes], None] = lambda body: None) -> None:
+        super().__init__(on_send)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "graders.seam.student"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"MPLBACKEND": "Agg"},
+        )
+
+    def exchange(self, body: bytes) -> bytes:
+        wire.write(cast(BinaryIO, self.process.stdin), body)
+        return wire.read(cast(BinaryIO, self.process.stdout))
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):  # what a write has left in the buffer
+                cast(BinaryIO, stream).close()
+
+
+class RemotePlace(Place):
+    """A namespace in a worker."""
+
+    def __init__(self, process: StudentProcess, number: int = 0) -> None:
+        self.process, self.number = process, number
+
+    def run(self, source: str, filename: str) -> Error | None:
+        reply = self.process.ask("run", self.number, source, filename)
+        return reply if isinstance(reply, Error | None) else GARBLED
+
+    def branch(self) -> RemotePlace:
+        reply = self.process.ask("branch", self.number)
+        return RemotePlace(self.process, reply if type(reply) is int else self.number)
+
+    @property
+    def printed(self) -> str:
+        """What the cell that ran last has printed; cut where it is long."""
+        reply = self.process.ask("printed", self.number)
+        return reply if type(reply) is str else ""
+
+    def snapshot(self) -> int:
+        """The number of a snapshot of what the names are bound to now."""
+        reply = self.process.ask("snapshot", self.number)
+        return reply if type(reply) is int else 0
+
+    def restore(self, number: int) -> None:
+        """Binds the names as they were at that snapshot."""
+        self.process.ask("restore", self.number, number)
+
+    def subject(self, name: str) -> Subject:
+        if self.process.ask("has", self.number, name) is False:
+            return Unanswered(name)
+        return RemoteSubject(self, name)
+
+
+class RemoteSubject(Subject):
+    """An answer in a worker, by its name."""
+
+    def __init__(self, place: RemotePlace, name: str, steps: tuple[Step, ...] = ()) -> None:
+        self.place, self.name, self.steps = place, name, steps
+
+    def send(self, request: Request) -> Result:
+        reply = self.place.process.ask("observe", self.place.number, self.name, request)
+        return wire.checked(request.probe, reply)
+
+    def extended(self, step: Step) -> RemoteSubject:
+        return RemoteSubject(self.place, self.name, (*self.steps, step))
+
+
+def dumps(value: Any) -> bytes:
+    """`value` pickled for the worker.
+
+    Functions of ours go by value, typed keys by their words, devices by their numbers, arrays that
+    lie on several devices by their numbers and their sharding.
+    """
+    buffer = io.BytesIO()
+    _Pickler(buffer).dump(value)
+    return buffer.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        if is_key(obj):
+            words = jax.device_get(jax.random.key_data(obj))
+            return rebuild.key, (words, str(jax.random.key_impl(obj)))
+        if isinstance(obj, jax.Device):
+            return rebuild.device, (obj.platform, obj.id)
+        if isinstance(obj, jax.Array) and len(obj.sharding.device_set) > 1:
+            return jax.device_put, (jax.device_get(obj), obj.sharding)
+        return super().reducer_override(obj)

@@ -1,0 +1,99 @@
+"""The student's process, `python -m graders.seam.student`: runs cells, observes answers.
+
+Requests come on standard input from the trusted side, pickled; replies go to what was standard
+output, as plain data. The student's own output goes nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import Any, BinaryIO
+
+from graders.probes.exports import ExportedProgram
+from graders.seam import shell, wire
+from graders.seam.observation import error_facts
+from graders.seam.place import LocalPlace
+from graders.seam.protocol import Result
+from graders.seam.rebuild import TooFewDevices
+from graders.values.jax_internals import ask_for_cpu_devices, share_context
+from graders.values.plain import printable
+
+READY = "ready"
+MOST_PRINTED = 100_000
+
+
+class Server:
+    """The places of this process by number, and what can be asked of them."""
+
+    def __init__(self) -> None:
+        self.places = [LocalPlace()]
+        namespace = self.places[0].namespace
+        namespace.update(shell.names(namespace))
+        self.snapshots: list[dict[str, Any]] = []
+
+    def run(self, place: int, source: str, filename: str) -> Any:
+        return self.places[place].run(source, filename)
+
+    def branch(self, place: int) -> int:
+        self.places.append(self.places[place].branch())
+        return len(self.places) - 1
+
+    def printed(self, place: int) -> str:
+        return printable(self.places[place].printed[:MOST_PRINTED])
+
+    def snapshot(self, place: int) -> int:
+        """Remembers what the names of a place are bound to; returns the snapshot's number."""
+        self.snapshots.append(dict(self.places[place].namespace))
+        return len(self.snapshots) - 1
+
+    def restore(self, place: int, number: int) -> None:
+        self.places[place].bind(self.snapshots[number])
+
+    def has(self, place: int, name: str) -> bool:
+        return name in self.places[place].namespace
+
+    def load(self, program: bytes, devices: int) -> int:
+        """The number of a place in which `program` is an exported program; JAX has that many."""
+        ask_for_cpu_devices(devices)
+        self.places.append(LocalPlace({"program": ExportedProgram(program)}))
+        return len(self.places) - 1
+
+    def observe(self, place: int, name: str, request: Any) -> Any:
+        return self.places[place].observe(name, request)
+
+    def answer(self, request: bytes) -> Any:
+        try:
+            command, *arguments = pickle.loads(request)
+        except TooFewDevices as error:
+            return Result(error=error_facts(error))
+        return getattr(self, command)(*arguments)
+
+
+def main() -> None:
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(null, descriptor)
+    serve(requests, replies)
+
+
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answers requests until there are no more."""
+    share_context()
+    server = Server()
+    while True:
+        try:
+            request = wire.read(requests)
+        except EOFError:
+            return
+        send(replies, server.answer(request))
+
+
+def send(replies: BinaryIO, value: Any) -> None:
+    """Sends plain data."""
+    wire.write(replies, wire.pack(value))
+
+
+if __name__ == "__main__":
+    main()

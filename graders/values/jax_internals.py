@@ -1,0 +1,229 @@
+"""Everything here that depends on details of JAX and XLA which neither promises to keep.
+
+Names of primitives, the text of StableHLO and of compiled HLO, `jax.extend`, private modules,
+flags, and attributes that no documentation mentions. Nothing else in this package may rely on such
+a detail: an upgrade of JAX is this file and `tests/test_jax_internals.py`, which states what each
+part relies on. The texts of JAX's errors are in `graders.diagnosis.jax_messages`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import jaxpr_as_fun as jaxpr_as_fun
+
+# ---- caches ----
+
+_trace_context = jax.make_user_context(0)
+_check_context = jax.make_user_context(0)
+_contexts = itertools.count(1)
+
+
+def nothing_cached() -> AbstractContextManager:
+    """A block in which every function is traced anew, inner jitted ones included.
+
+    The value of a user context is part of the key of JAX's caches of traces and programs. What is
+    compiled outside the block stays, which `jax.clear_caches` would throw away.
+    """
+    return _trace_context(next(_contexts))
+
+
+def apart_from_the_student() -> AbstractContextManager:
+    """A block whose programs are cached apart from those compiled outside of it, for later blocks.
+
+    A check compiles with fewer optimisations. Without this block the student's own jitted function
+    would go on with the program that the check compiled.
+    """
+    return _check_context(1)
+
+
+# ---- jaxprs ----
+
+CALLS = ("jit", "pjit", "closed_call")
+"""Primitives that only call an inner program."""
+LOOPS = ("scan", "while")
+DRAWS = ("random_", "threefry", "shuffle")
+"""How the names of primitives of `jax.random` begin; they lower to loops and iotas of their own."""
+COUNTS_ITSELF = ("argmax", "argmin", "sort", "top_k", "eye", "approx_top_k")
+"""How the names of primitives begin that lower to an iota."""
+
+
+def equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    """Every equation of a jaxpr and of the jaxprs inside its parameters."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in _inner(equation.params.values()):
+            yield from equations(inner)
+
+
+def _inner(params: Any) -> Iterator[Jaxpr]:
+    for param in params:
+        if isinstance(param, ClosedJaxpr):
+            yield param.jaxpr
+        elif isinstance(param, Jaxpr):
+            yield param
+        elif isinstance(param, list | tuple):
+            yield from _inner(param)
+
+
+# ---- StableHLO, as jax.export serializes it ----
+
+# A string is taken whole, and kept: text in it is not a location, and does not begin one.
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_LOCATION = re.compile(
+    rf"^#loc.*\n| loc\((?:#loc\d*|unknown|{_STRING})\)|({_STRING})", re.MULTILINE
+)
+_OPERATION = re.compile(r"(?<![#!])\bstablehlo\.(\w+)|\b(call) @")
+
+
+def without_locations(module: str) -> str:
+    """The text of a StableHLO module without the lines of Python that its operations came from."""
+    return _LOCATION.sub(lambda found: found[1] or "", module)
+
+
+def operations(module: str) -> dict[str, int]:
+    """How often each StableHLO operation stands in the text of a module, calls included."""
+    return dict(Counter(name or call for name, call in _OPERATION.findall(module)))
+
+
+# ---- compiled programs ----
+
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
+"""The kinds of collectives by their names in compiled HLO."""
+_COLLECTIVE = re.compile(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(")
+
+
+def collectives_in(compiled: Any) -> dict[str, int]:
+    """How often a compiled program uses each kind of collective, after the partitioner."""
+    return dict(Counter(_COLLECTIVE.findall(compiled.as_text() or "")))
+
+
+def reused_bytes(compiled: Any) -> int:
+    """The bytes of results that lie in the memory of donated arguments."""
+    return int(compiled.memory_analysis().alias_size_in_bytes)
+
+
+def donated_arguments(lowered: Any) -> list[bool]:
+    """For each positional argument of a lowered function, whether all its arrays are donated."""
+    return [_all_donated(argument) for argument in lowered.args_info[0]]
+
+
+def _all_donated(argument: Any) -> bool:
+    infos = jax.tree.leaves(argument, is_leaf=lambda node: hasattr(node, "donated"))
+    return bool(infos) and all(info.donated for info in infos)
+
+
+# ---- arrays ----
+
+
+def is_committed(array: jax.Array) -> bool:
+    """Whether the array was put on its devices, so that no operation moves it to others."""
+    return bool(array.committed)
+
+
+def is_weak(array: jax.Array) -> bool:
+    """Whether the dtype of the array is weak."""
+    return bool(array.weak_type)
+
+
+def canonical_dtype(dtype: Any) -> Any:
+    """The dtype that JAX gives an array of `dtype`: float32 for float64 unless x64 is enabled."""
+    return jax.dtypes.canonicalize_dtype(dtype)
+
+
+# ---- compiling quickly ----
+
+LESS_OPTIMISED = "jax_disable_most_optimizations"
+FLAGS: dict[str, Any] = {
+    # XLA's newer emitters take half of the time that it needs for a program: 35 ms, 18 without.
+    "xla_cpu_use_fusion_emitters": False,
+    # LLVM gets a program in one piece, not in many for many threads: a tenth less time.
+    "xla_cpu_parallel_codegen_split_count": 1,
+    # XLA ends a process whose devices wait long for each other. The time limit of a cell is ours.
+    "xla_cpu_collective_call_terminate_timeout_seconds": 600,
+}
+"""XLA's flags for processes that grade. The figures are of JAX 0.10.2 on two cores."""
+
+
+def is_less_optimised() -> bool:
+    """Whether programs are now compiled with fewer optimisations."""
+    return bool(jax.config.read(LESS_OPTIMISED))
+
+
+def share_context() -> bool:
+    """From now on this process lowers every program in one MLIR context.
+
+    JAX makes one for each program and loads all dialects into it, which takes 6 ms. What
+    constants and types need in the shared one stays in memory until the process ends: this is for
+    processes that grade.
+
+    Returns:
+        False where JAX has no such function any more; then nothing has changed.
+    """
+    try:
+        from jax._src.interpreters import mlir
+
+        if not hasattr(mlir.make_ir_context, "cache_clear"):
+            mlir.make_ir_context = cache(mlir.make_ir_context)
+            mlir.make_ir_context()
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def knows_flag(flag: str) -> bool:
+    """Whether XLA knows the flag of `FLAGS`; it ends a process that is started with another.
+
+    The flag is tried as an option of one compilation, which raises. That starts the backend.
+    """
+    try:
+        jax.jit(lambda: 0).lower().compile(compiler_options={flag: FLAGS[flag]})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+# ---- checkers ----
+
+
+def reuses_a_key(used: Any, *args: Any) -> bool:
+    """Whether JAX's checker objects to a key that is used twice while `used(*args)` runs."""
+    try:
+        with jax.debug_key_reuse(True):
+            used(*args)
+    except jax.errors.KeyReuseError:
+        return True
+    return False
+
+
+def leaks_a_tracer(traced: Any) -> bool:
+    """Whether JAX's checker finds a tracer that is still held after `traced()`.
+
+    `traced` has run before without an error, so whatever is raised now comes from the checker: its
+    report, or an IndexError where it stumbles while it looks for the holder.
+    """
+    try:
+        with jax.checking_leaks():
+            traced()
+    except Exception:
+        return True
+    return False
+
+
+def ask_for_cpu_devices(count: int) -> None:
+    """JAX has that many CPU devices from now on, unless its backend has started."""
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", count)
+
+
+BACKEND_FILE = "jax/_src/xla_bridge.py"
+"""Where JAX asserts that it has found a platform; the assertion has no message."""
