@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import graders
+from graders.errors import CourseError
 from graders.tests.test_bad_input import CHECKS
 from graders.tests.test_seam import CHECKS_OF
+
+# Why these are no sentence for whoever runs a command.
+INTERNAL = {
+    "CheckFailed": "a student sees it as a card; the message of `CourseError` is for a terminal",
+    "Rejected": "a check raises it, and `check` makes a CheckFailed of it",
+    "RegionError": "the reader of lessons makes a problem of a SourceError of it",
+    "Unreadable": "it is the remark of a row in the class report",
+    "Unknown": "raised in the student's process alone; the sandbox is then Unavailable",
+    "OutputLimit": "an error of an answer: the student's process sends it as plain data",
+    "NotAFunction": "an error of an answer: the student's process sends it as plain data",
+    "NoArrays": "an error of an answer: the student's process sends it as plain data",
+    "TooFewDevices": "an error of an answer: the student's process sends it as plain data",
+    "ProtocolError": "the trusted side takes it as the end of a process",
+}
 
 ALL_CHECKS = {name for name in graders.__all__ if name.startswith("check_")}
 # The examples in docstrings run there, and so every name is called: that is no test of it.
@@ -59,3 +76,20 @@ def test_every_check_judges_an_answer_in_a_second_process() -> None:
     calls = (node for cell in CHECKS_OF.values() for node in ast.walk(ast.parse(cell)))
     names = {n.func.id for n in calls if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
     assert ALL_CHECKS - names == set()
+
+
+def exceptions() -> dict[str, type[BaseException]]:
+    """Every class of exception that a module of the package defines."""
+    found = {}
+    for module in pkgutil.walk_packages(graders.__path__, "graders."):
+        if ".tests" not in module.name and not module.name.endswith("__main__"):
+            for name, value in vars(importlib.import_module(module.name)).items():
+                if isinstance(value, type) and issubclass(value, BaseException):
+                    found |= {name: value} if value.__module__ == module.name else {}
+    return found
+
+
+def test_every_error_is_a_sentence_for_the_user_or_stays_inside() -> None:
+    found = exceptions()
+    assert "SourceError" in found
+    assert {name for name, c in found.items() if not issubclass(c, CourseError)} == set(INTERNAL)
