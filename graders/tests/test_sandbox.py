@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import shutil
 import struct
 import subprocess
@@ -191,6 +192,24 @@ def test_what_is_written_past_python_goes_nowhere(process: SandboxedProcess) -> 
     assert found(process, cell) == str([1 << 20, 1 << 20])
 
 
+OPEN = """
+import os, stat
+def of(number):
+    try:
+        return os.fstat(number)
+    except OSError:
+        return None
+held = [of(number) for number in range(1024)]
+held = [s for s in held if s and s.st_rdev != os.stat("/dev/null").st_rdev]
+found = str([len({s.st_ino for s in held}), all(stat.S_ISSOCK(s.st_mode) for s in held)])
+"""
+
+
+def test_its_own_channel_is_all_that_it_holds(process: SandboxedProcess) -> None:
+    """Not the status stream, on which it could say how it ended, nor the control socket."""
+    assert found(process, OPEN) == str([1, True])
+
+
 # ---- using up, and ending ----
 
 DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
@@ -354,6 +373,93 @@ def test_the_filter_reads_one_way(machine: str) -> None:
     leads_to = [at + 1 + max(step[1:3]) for at, step in enumerate(steps[:-1])]
     assert max(leads_to) < len(steps)
     assert steps[-1] == (seccomp.RETURN, 0, 0, seccomp.ALLOW)
+
+
+# From the kernel's headers (Linux 6.1): arch/x86/entry/syscalls/syscall_64.tbl, and
+# include/uapi/asm-generic/unistd.h, which arm64 uses. A number, once given, never changes.
+X86_64 = """
+29 shmget 56 clone 57 fork 58 vfork 59 execve 101 ptrace 155 pivot_root 161 chroot 165 mount
+166 umount2 248 add_key 249 request_key 250 keyctl 272 unshare 298 perf_event_open 308 setns
+310 process_vm_readv 311 process_vm_writev 312 kcmp 319 memfd_create 321 bpf 322 execveat
+323 userfaultfd
+"""
+ARM64 = """
+39 umount2 40 mount 41 pivot_root 51 chroot 97 unshare 117 ptrace 194 shmget 217 add_key
+218 request_key 219 keyctl 220 clone 221 execve 241 perf_event_open 268 setns 270 process_vm_readv
+271 process_vm_writev 272 kcmp 279 memfd_create 280 bpf 281 execveat 282 userfaultfd
+"""
+BOTH = """
+425 io_uring_setup 426 io_uring_enter 427 io_uring_register 428 open_tree 429 move_mount 430 fsopen
+431 fsconfig 432 fsmount 433 fspick 435 clone3 442 mount_setattr
+"""
+# EM_X86_64 (62) and EM_AARCH64 (183) of linux/elf-em.h, with __AUDIT_ARCH_64BIT and _LE.
+AUDIT = {"x86_64": 62 | 0x80000000 | 0x40000000, "aarch64": 183 | 0x80000000 | 0x40000000}
+TABLES = {"x86_64": X86_64 + BOTH, "aarch64": ARM64 + BOTH}
+HEADERS = {
+    "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+    "aarch64": Path("/usr/include/asm-generic/unistd.h"),
+}
+
+
+def numbers_of(machine: str) -> dict[str, int]:
+    words = TABLES[machine].split()
+    return dict(zip(words[1::2], map(int, words[::2]), strict=True))
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_the_filter_has_the_kernels_numbers(machine: str) -> None:
+    architecture, clone, refused = seccomp.MACHINES[machine]
+    assert architecture == AUDIT[machine]
+    assert refused | {"clone": clone, "clone3": seccomp.CLONE3} == numbers_of(machine)
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_the_kernels_numbers_are_those_of_its_headers(machine: str) -> None:
+    if not HEADERS[machine].exists():
+        pytest.skip("the kernel's headers are not installed here (linux-libc-dev)")
+    defined = re.findall(r"#define __NR_(\w+) (\d+)\n", HEADERS[machine].read_text())
+    known = {name: int(number) for name, number in defined}
+    assert {name: known.get(name) for name in numbers_of(machine)} == numbers_of(machine)
+
+
+def answer_of(machine: str, number: int, architecture: int, argument: int = 0) -> int:
+    """What the filter says of a call: runs its program as seccomp(2) describes it."""
+    code = seccomp.program(machine)
+    steps = [struct.unpack("HBBI", code[i : i + 8]) for i in range(0, len(code), 8)]
+    data, loaded, at = struct.pack("<IIQQ", number, architecture, 0, argument), 0, 0
+    while True:
+        kind, right, wrong, operand = steps[at]
+        if kind == 0x06:  # BPF_RET | BPF_K
+            return operand
+        if kind == 0x20:  # BPF_LD | BPF_W | BPF_ABS
+            loaded = int.from_bytes(data[operand : operand + 4], "little")
+            at += 1
+            continue
+        # BPF_JMP: BPF_JEQ, BPF_JGE or BPF_JSET, with BPF_K
+        tests = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}
+        at += 1 + (right if tests[kind] else wrong)
+
+
+ALLOWED, KILLED = 0x7FFF0000, 0x80000000  # linux/seccomp.h
+REFUSED_BY_NUMBER, NOT_THERE = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_what_the_filter_says_of_each_call(machine: str) -> None:
+    architecture, numbers = AUDIT[machine], numbers_of(machine)
+    new_process, new_thread = 0x11, 0x3D0F00  # the flags of glibc's fork and pthread_create
+    clone, clone3 = numbers.pop("clone"), numbers.pop("clone3")
+    for number in range(500):
+        meant = REFUSED_BY_NUMBER if number in numbers.values() else ALLOWED
+        if number not in (clone, clone3):
+            assert answer_of(machine, number, architecture) == meant, number
+    assert answer_of(machine, clone, architecture, new_process) == REFUSED_BY_NUMBER
+    assert answer_of(machine, clone, architecture, new_thread) == ALLOWED
+    assert answer_of(machine, clone3, architecture) == NOT_THERE
+    assert answer_of(machine, 0x40000000, architecture) == NOT_THERE  # x32
+    assert answer_of(machine, 0x40000000 | clone, architecture, new_thread) == NOT_THERE
+    assert answer_of(machine, 0x3FFFFFFF, architecture) == ALLOWED  # the kernel: no such call
+    assert answer_of(machine, 0, 0x40000003) == KILLED  # a call of 32-bit x86
 
 
 def test_this_machine_is_known() -> None:
