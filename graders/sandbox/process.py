@@ -154,8 +154,8 @@ class SandboxedProcess(StudentProcess):
 
     def _ending(self) -> dict:
         """What the supervisor says of the end; it is ours, and writes one line."""
-        self.status.settimeout(DEATH_SECONDS)
         try:
+            self.status.settimeout(DEATH_SECONDS)
             with self.status.makefile("rb") as words:
                 return json.loads(words.readline() or b"{}")
         except (OSError, ValueError):

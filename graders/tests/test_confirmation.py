@@ -237,6 +237,24 @@ def test_what_is_no_program_of_the_answer_earns_nothing(examine: Examine, sent: 
     assert UNCONFIRMED.diagnosis in found["total_check"].words
 
 
+def test_where_the_clean_process_gives_no_answer_nothing_is_confirmed(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = [], StudentProcess.ask
+
+    def ended(process: StudentProcess, command: str, *arguments: Any) -> Any:
+        if command == "load":
+            asked.append(command)
+            process.kill()
+        return ask(process, command, *arguments)
+
+    monkeypatch.setattr(StudentProcess, "ask", ended)
+    outcome = examine(total=LOOP + patch("program", CLAIM))["total_check"]
+    assert asked
+    assert not outcome.passed
+    assert UNCONFIRMED.diagnosis in outcome.words
+
+
 TEXT = '#loc = loc("a")\n%0 = stablehlo.sine %x {n = "b"} loc(#loc)\n{o = "c"} loc("jit(f)")\n'
 HIDDEN = '%0 = stablehlo.sine %x {n = "b loc("} %1 = stablehlo.add %0, %0 {o = ")c"}\n'
 

@@ -17,7 +17,7 @@ def names(folder: Path) -> list[str]:
 def test_text_is_utf8_and_folders_are_made(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "marks.csv"
     assert write_atomically(path, "Zoë\n→\n") is True
-    assert path.read_bytes() == "Zoë\n→\n".encode("utf-8")  # and no \r\n
+    assert path.read_bytes() == "Zoë\n→\n".encode()  # and no \r\n
     assert names(path.parent) == ["marks.csv"]
 
 
@@ -79,16 +79,21 @@ def test_the_unfinished_file_ends_like_the_target_and_is_hidden(tmp_path: Path) 
         assert list(tmp_path.glob("[!.]*.npz")) == []
 
 
-def test_a_block_that_raises_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["half", None])
+def test_a_block_that_raises_changes_nothing(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "notebook.ipynb"
     path.write_text("old")
-    for touched in (True, False):
-        with pytest.raises(KeyboardInterrupt), replacing(path) as unfinished:
-            if touched:
-                unfinished.write_text("half")
+
+    def interrupted() -> None:
+        with replacing(path) as unfinished:
+            if content:
+                unfinished.write_text(content)
             raise KeyboardInterrupt
-        assert path.read_text() == "old"
-        assert names(tmp_path) == ["notebook.ipynb"]
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["notebook.ipynb"]
 
 
 def test_a_folder_in_the_way_is_an_error(tmp_path: Path) -> None:
