@@ -54,7 +54,7 @@ def graded(
         place.mkdir()
         arena = Arena(place, canaries.port, str(canaries.letter_box), request.param)
         arena.prepare()
-        rows = grade.grade(Settings(arena.root, workers=2, seconds=20))
+        rows, _ = grade.grade(Settings(arena.root, workers=2, seconds=20))
         yield Graded(arena, {row.student: row for row in rows})
 
 
