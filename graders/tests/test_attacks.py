@@ -15,6 +15,9 @@ from graders.grading.results import GRADED, Row
 from graders.tests.attacks.arena import ATTACKS, HONEST, Arena, Canaries, student_of
 from graders.tests.attacks.corpus import Attack
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 PAGES = "the feedback page"
 FAMILIES = {
     "gaining points": 15,

@@ -28,6 +28,9 @@ from graders.sample import sample
 from graders.sandbox.bubblewrap import Unavailable
 from graders.tests.fixture_lesson import JUDGED, make_course, met, scheduler_of, write_lesson
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 LESSON = "00_tiny"
 STUDENTS = (
     "right",

@@ -23,6 +23,9 @@ from graders.sandbox.process import Sandbox
 from graders.seam.remote import StudentProcess
 from graders.tests.fixture_lesson import make_course
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 LESSON = '''\
 """A lesson for the tests."""
 

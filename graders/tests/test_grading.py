@@ -31,6 +31,9 @@ from graders.sandbox.process import Sandbox, Unavailable
 from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 LESSON = "00_tiny"
 FIRST = "# %% [markdown]\n# ## 0.1"
 SHOWN = """# %% tags=["demonstration"]

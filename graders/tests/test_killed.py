@@ -29,6 +29,9 @@ from graders.sample import sample
 from graders.tests import servers
 from graders.tests.fixture_lesson import JUDGED, failed, make_course, met, scheduler_of
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 STUDENTS = ("perfect", "untouched", "all-wrong", "half-wrong", "noisy", "cut-short")
 FILES = (report.MARKS, report.CHECKS)
 _context = multiprocessing.get_context("forkserver")
