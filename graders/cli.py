@@ -159,6 +159,12 @@ def _grade(arguments: argparse.Namespace) -> int:
     forkserver.start_importing(root)
     from graders.classroom import grade
 
-    asked = arguments.lessons, arguments.students, arguments.expect
-    how = arguments.workers, arguments.sandboxed, arguments.yes
-    return grade.main(root, *asked, *how)
+    return grade.main(
+        root,
+        arguments.lessons,
+        arguments.students,
+        expect=arguments.expect,
+        workers=arguments.workers,
+        sandboxed=arguments.sandboxed,
+        agreed=arguments.yes,
+    )

@@ -151,7 +151,7 @@ def _unused_lines(lesson_run: LessonRun, trials: Sequence[Trial]) -> list[Proble
         for number, check in enumerate(checks):
             wrong = [t for t in _wrong(trials, exercise) if number < len(t.verdicts)]
             used = {t.verdicts[number].failed_at for t in wrong}
-            requirements = lesson_run.solutions[check.index].sheet.requirements
+            requirements = lesson_run.solutions[check.index].outcome.requirements
             for position, requirement in enumerate(requirements):
                 if position not in used:
                     verb = requirement.verb + (" (hidden)" if requirement.hidden else "")
@@ -174,7 +174,7 @@ def _hidden_alone(lesson_run: LessonRun, trials: Sequence[Trial]) -> list[Proble
     for exercise, cell in lesson_run.lesson.exercises.items():
         checks = lesson_run.checks_of(exercise)
         hidden = any(
-            r.hidden for c in checks for r in lesson_run.solutions[c.index].sheet.requirements
+            r.hidden for c in checks for r in lesson_run.solutions[c.index].outcome.requirements
         )
         rejected = [_rejections(t) for t in _wrong(trials, exercise)]
         if cell.answer_kind == "code" and hidden and not any(r and all(r) for r in rejected):
@@ -186,7 +186,7 @@ def _hidden_alone(lesson_run: LessonRun, trials: Sequence[Trial]) -> list[Proble
 
 def _rejections(trial: Trial) -> list[bool]:
     """For each check that failed, whether it was a hidden line that failed."""
-    return [v.sheet.failed.hidden for v in trial.verdicts if v.sheet.failed]
+    return [v.outcome.failed.hidden for v in trial.verdicts if v.outcome.failed]
 
 
 def _alike(trials: Sequence[Trial]) -> list[Problem]:

@@ -30,6 +30,9 @@ from graders.seam.remote import RemotePlace
 from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 CANARY = "the-canary-that-nobody-may-see"
 
 

@@ -180,13 +180,13 @@ def share_context() -> bool:
     return True
 
 
-def knows_flag(flag: str) -> bool:
-    """Whether XLA knows the flag of `FLAGS`; it ends a process that is started with another.
+def knows_flag(flag: str, value: Any) -> bool:
+    """Whether XLA knows the flag; it ends a process that is started with one that it does not.
 
     The flag is tried as an option of one compilation, which raises. That starts the backend.
     """
     try:
-        jax.jit(lambda: 0).lower().compile(compiler_options={flag: FLAGS[flag]})
+        jax.jit(lambda: 0).lower().compile(compiler_options={flag: value})
     except jax.errors.JaxRuntimeError:
         return False
     return True
