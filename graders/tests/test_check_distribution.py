@@ -109,7 +109,7 @@ def test_right_samples_stay_well_within_the_bound() -> None:
 def grid(shift: float, start: float = 0.0) -> Any:
     """A sampler of 1000 numbers that lie evenly on [0, 1], and so within 1/2000 of uniform.
 
-    The first quarter is squeezed to [start, 1/4], and all are shifted: the quartiles stay uniform's.
+    The first quarter is squeezed to [start, 1/4], which leaves the quartiles, and all are shifted.
     """
     even = (np.arange(1000) + 0.5) / 1000
     even = np.where(even < 0.25, start + even * (1 - 4 * start), even)
