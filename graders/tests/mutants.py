@@ -1,8 +1,9 @@
 """`make mutants`: do the tests notice? Small errors are put into graders/, one at a time.
 
-A sample is drawn. Each is run against the test files of its module, in a copy of the checkout: those with its name,
-and those that import it or, if none does, what imports it. What no test notices is printed with
-its file, line and change. Some of it changes nothing that can be seen; the rest lacks a test.
+A sample is drawn. Each is run against the test files of its module, in a copy of the checkout:
+those with its name, and those that import it or, if none does, what imports it. What no test
+notices is printed with its file, line and change. Some of it changes nothing that can be seen; the
+rest lacks a test.
 
 No library does this. cosmic-ray 8.7 has neither a sample nor a seed, one test command for all
 modules, and no edit that drops a call or a returned value; it edits the checkout itself. mutmut

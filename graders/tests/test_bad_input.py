@@ -145,7 +145,10 @@ BROKEN = {
     "an exception with too many": (chatters, "the code raised ValueError: word word"),
     "sys.exit": (raises(SystemExit(0)), "the answer stops the whole program"),
     "an exception of its own": (raises(Stop()), "the code raised Stop"),
-    "a name that is not there": (lambda x: y, "the code raised NameError: name 'y' is not"),
+    "a name that is not there": (
+        lambda x: y,  # pyright: ignore[reportUndefinedVariable]
+        "the code raised NameError: name 'y' is not",
+    ),
     "recursion": (lambda x: BROKEN["recursion"][0](x), "the function calls itself without end"),
     "assertion": (raises(AssertionError()), "the code raised AssertionError"),
     "half a character": (raises(ValueError("\ud800")), "the code raised ValueError: ?"),

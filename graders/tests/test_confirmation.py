@@ -16,7 +16,7 @@ from graders.grading.confirmation import Sizes
 from graders.grading.examiner import Examiner
 from graders.grading.results import WRONG, kind
 from graders.lesson.source import read_lesson
-from graders.probes.exports import contents
+from graders.probes.exports import Contents, contents
 from graders.probes.primitives import Program
 from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox
@@ -265,11 +265,11 @@ HIDDEN = '%0 = stablehlo.sine %x {n = "b loc("} %1 = stablehlo.add %0, %0 {o = "
 
 
 def test_places_are_left_out_and_nothing_can_be_hidden_in_one() -> None:
-    programs = [TEXT, TEXT.replace("jit(f)", "jit(g)"), HIDDEN]
-    found = [
-        contents(SimpleNamespace(exported=SimpleNamespace(mlir_module=lambda text=text: text)))
-        for text in programs
-    ]
+    def read(text: str) -> Contents:
+        program: Any = SimpleNamespace(exported=SimpleNamespace(mlir_module=lambda: text))
+        return contents(program)
+
+    found = [read(text) for text in (TEXT, TEXT.replace("jit(f)", "jit(g)"), HIDDEN)]
     assert found[0] == found[1]
     assert found[0].operations == {"sine": 1}
     assert found[2].operations == {"sine": 1, "add": 1}

@@ -19,6 +19,9 @@ X = np.arange(16, dtype=np.float32)
 AUTO = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 EXPLICIT = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
 SPLIT = P("data")
+LESS: Any = 0.0  # of another type than what comes back, or than what is asked for
+PAIR: Any = (0.0,)
+NO_KEY: Any = (3,)
 
 
 def mapped(f, in_specs=SPLIT, out_specs=SPLIT, mesh=AUTO):
@@ -39,7 +42,7 @@ RAISING: dict[str, tuple[Any, str]] = {
         "a Python `if`, `while`, `and` or `or` asks a whole array whether it is true",
     ),
     "carry": (
-        lambda x: jax.lax.scan(lambda c, v: (jnp.ones(3), c), 0.0, x),
+        lambda x: jax.lax.scan(lambda c, v: (jnp.ones(3), c), LESS, x),
         "the carry changes its type",
     ),
     "carry of a while loop": (
@@ -47,7 +50,7 @@ RAISING: dict[str, tuple[Any, str]] = {
         "the carry changes its type",
     ),
     "structure of the carry": (
-        lambda x: jax.lax.while_loop(lambda c: c[0] < 3, lambda c: [c[0] + 1.0], (0.0,)),
+        lambda x: jax.lax.while_loop(lambda c: c[0] < 3, lambda c: [c[0] + 1.0], PAIR),
         "the carry changes its type",
     ),
     "no pair": (lambda x: jax.lax.scan(lambda c, v: c + v, 0.0, x), "does not return a pair"),
@@ -118,7 +121,7 @@ RAISING: dict[str, tuple[Any, str]] = {
     ),
     "another mesh": (lambda x: on(AUTO, "model"), "names an axis that the mesh does not have"),
     "a key as a number": (lambda x: jax.random.key(0) + 1, "a key is used as a number"),
-    "no key": (lambda x: jax.random.normal((3,)), "not given a key as its first argument"),
+    "no key": (lambda x: jax.random.normal(NO_KEY), "not given a key as its first argument"),
     "a seed": (lambda x: jax.random.normal(0, (3,)), "given a number where it wants a key"),
     "keys": (
         lambda x: jax.random.normal(jax.random.split(jax.random.key(0)), (3,)),

@@ -421,7 +421,7 @@ def of_type(declared: Any) -> st.SearchStrategy:
         return st.lists(of_type(inner[0]), max_size=3)
     if origin is dict:
         return st.dictionaries(st.sampled_from(["sin", "while"]), st.integers(), max_size=2)
-    if dataclasses.is_dataclass(declared):
+    if isinstance(declared, type) and dataclasses.is_dataclass(declared):
         return st.builds(declared, **{n: of_type(t) for n, t in get_type_hints(declared).items()})
     return st.from_type(declared)
 
@@ -449,7 +449,7 @@ def test_forged_replies_are_a_failure_with_words(check: str, data: st.DataObject
 
 def test_what_a_probe_returns_is_of_the_type_that_it_declares() -> None:
     x = np.ones(3, np.float32)
-    options = {
+    options: dict[str, Any] = {
         "derivatives": {"argnum": 0, "tangent": x, "cotangent": x},
         "second_derivative": {"argnum": 0, "tangent": x, "cotangent": x},
         "draws": {"key": 0, "others": [x]},

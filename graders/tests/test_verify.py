@@ -345,7 +345,7 @@ def course(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def notebooks(course: Path) -> Callable[[str], Path]:
+def notebooks(course: Path) -> Callable[[Path], Path]:
     """Builds the lesson; gives the path of a notebook by its folder."""
     lessons = [read_lesson(course / "solutions" / "00_tiny")]
     for path, content in built(course, lessons).items():
