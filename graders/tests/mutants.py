@@ -39,6 +39,7 @@ KILLED, SURVIVES, OUT_OF_TIME = "killed", "survives", "out of time"
 MOST = 3  # test files for each module
 # Modules that run in a process of their own or by a call of IPython's: no import shows their tests.
 BY_NAME = {
+    "graders": ["test_face", "test_notebook"],
     "graders.__main__": ["test_cli"],
     "graders.diagnosis.errors": ["test_bad_input", "test_check_values"],
     "graders.notebook.events": ["test_notebook"],

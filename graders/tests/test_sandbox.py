@@ -346,7 +346,7 @@ def without_posix(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
 
 def test_without_linux_the_ways_out_are_named(without_posix: Callable) -> None:
     answer = without_posix("-c", ELSEWHERE)
-    assert (answer.returncode, answer.stderr) == (1, f"{bubblewrap.NEEDS_LINUX}\n")
+    assert (answer.returncode, answer.stderr) == (1, f"jax-course: {bubblewrap.NEEDS_LINUX}\n")
     for way_out in ("Linux", "container", "virtual machine", "--no-sandbox"):
         assert way_out in bubblewrap.NEEDS_LINUX
 
