@@ -1,9 +1,9 @@
 """`make mutants`: do the tests notice? Small errors are put into graders/, one at a time.
 
 A sample is drawn. Each is run against the test files of its module, in a copy of the checkout:
-those with its name, and those that import it or, if none does, what imports it. What no test
-notices is printed with its file, line and change. Some of it changes nothing that can be seen; the
-rest lacks a test.
+those with its name or in the table below, and those that import it or, if none does, what imports
+it. What no test notices is printed with its file, line, column and change. Some of it changes
+nothing that can be seen, some is noticed by other test files; the rest lacks a test.
 
 No library does this. cosmic-ray 8.7 has neither a sample nor a seed, one test command for all
 modules, and no edit that drops a call or a returned value; it edits the checkout itself. mutmut
@@ -35,19 +35,25 @@ import graders
 from graders.files import PACKAGE
 
 ROOT, TESTS = PACKAGE.parent, PACKAGE / "tests"
-KILLED, SURVIVES, OUT_OF_TIME = "killed", "survives", "out of time"
-MOST = 3  # test files for each module
-# Modules that run in a process of their own or by a call of IPython's: no import shows their tests.
-BY_NAME = {
+KILLED, SURVIVES, OUT_OF_TIME, NO_TEST = "killed", "survives", "out of time", "has no test"
+MOST = 4  # test files for each module
+# What no import shows: modules that run in a process of their own or are called by other programs,
+# and folders that are tested through what they are there for.
+ALSO = {
     "graders": ["test_face", "test_notebook"],
     "graders.__main__": ["test_cli"],
-    "graders.diagnosis.errors": ["test_bad_input", "test_check_values"],
-    "graders.notebook.events": ["test_notebook"],
-    "graders.nbgrading.exporter": ["test_feedback", "test_nbgrader"],
-    "graders.sandbox.confinement": ["test_sandbox"],
-    "graders.sandbox.zygote": ["test_sandbox"],
+    "graders.author": ["test_build", "test_verify"],
+    "graders.card": ["test_sheet", "test_card"],
+    "graders.diagnosis": ["test_check_values"],
+    "graders.diagnosis.errors": ["test_bad_input"],
+    "graders.grading": ["test_grading", "test_classroom"],
+    "graders.grading.record": ["test_pages_of_a_class"],
+    "graders.lesson": ["test_source", "test_lint"],
+    "graders.nbgrading": ["test_nbgrader"],
+    "graders.notebook": ["test_notebook"],
+    "graders.sandbox": ["test_sandbox"],
+    "graders.seam": ["test_seam"],
     "graders.seam.shell": ["test_grading"],
-    "graders.seam.student": ["test_seam", "test_sandbox"],
 }
 OTHER: dict[type, type] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
@@ -62,6 +68,7 @@ class Mutant:
 
     path: Path  # below the root
     line: int
+    column: int
     start: int
     end: int
     before: str
@@ -72,7 +79,7 @@ class Mutant:
 
     def __str__(self) -> str:
         texts = (" ".join(text.split())[:70] for text in (self.before, self.after))
-        return f"{self.path}:{self.line}: {' -> '.join(texts)}"
+        return f"{self.path}:{self.line}:{self.column}: {' -> '.join(texts)}"
 
 
 def mutants_of(path: Path, source: str) -> Iterator[Mutant]:
@@ -85,7 +92,8 @@ def mutants_of(path: Path, source: str) -> Iterator[Mutant]:
             start = starts[changed.lineno - 1] + changed.col_offset
             end = starts[(changed.end_lineno or 0) - 1] + (changed.end_col_offset or 0)
             before = source.encode()[start:end].decode()
-            yield Mutant(path, changed.lineno, start, end, before, after)
+            column = changed.col_offset + 1
+            yield Mutant(path, changed.lineno, column, start, end, before, after)
 
 
 def _walk(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
@@ -147,16 +155,16 @@ def imported(source: str) -> set[str]:
 
 
 def tests_of(module: str, imports: dict[str, set[str]]) -> list[str]:
-    """The test files of a module: first those with its name, then those that import least else.
+    """The test files of a module: by its name, by the table, then those that import least else.
 
     `imports` has what each module imports.
     """
-    last = module.rsplit(".", 1)[-1]
-    named = BY_NAME.get(module) or [f"test_{last}", f"test_check_{last}", f"test_diagnosis_{last}"]
+    folder, _, last = module.rpartition(".")
+    named = [f"test_{last}", f"test_check_{last}", f"test_diagnosis_{last}"]
+    named += [*ALSO.get(module, []), *ALSO.get(folder, [])]
     found = [name for one in named if (name := f"graders.tests.{one}") in imports]
-    if module not in BY_NAME:
-        found += sorted(_nearest(module, imports) - {*found}, key=lambda name: len(imports[name]))
-    return found[:MOST]
+    nearest = sorted(_nearest(module, imports), key=lambda name: len(imports[name]))
+    return list(dict.fromkeys([*found, *nearest]))[:MOST]
 
 
 def _nearest(module: str, imports: dict[str, set[str]]) -> set[str]:
@@ -265,14 +273,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         def tried(mutant: Mutant) -> None:
             files = [name for name in tests[mutant] if name in seconds]
             limit = 30 + 4 * sum(seconds[name] for name in files)
-            outcome = copies.run(files, limit, mutant) if files else SURVIVES
+            outcome = copies.run(files, limit, mutant) if files else NO_TEST
             found[outcome] += 1
             if outcome != KILLED:
-                print(f"{outcome}: {mutant}  ({', '.join(files) or 'no test'})", flush=True)
+                print(f"{outcome}: {mutant}  ({', '.join(files)})", flush=True)
 
         list(pool.map(timed, sorted({name for names in tests.values() for name in names})))
         list(pool.map(tried, drawn))
-    print(f"{found[KILLED]} killed, {found[SURVIVES]} survive, {found[OUT_OF_TIME]} out of time")
+    every = (KILLED, SURVIVES, OUT_OF_TIME, NO_TEST)
+    print(", ".join(f"{found[outcome]} {outcome}" for outcome in every))
 
 
 if __name__ == "__main__":
