@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graders.errors import CourseError
+from graders.nbgrading.quick_imports import without_grammars
 from graders.root import course_root
 
 # Each verb imports its part when it runs: a student needs no grading engine, a base installation
@@ -17,6 +18,7 @@ from graders.root import course_root
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns its exit status. What a user can mend is said in a sentence."""
+    without_grammars()
     arguments = _arguments(_parser(), argv)
     _prefer_own_programs()
     try:
