@@ -17,7 +17,7 @@ from graders.root import course_root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns its exit status. What a user can mend is said in a sentence."""
+    """Runs one verb; returns its exit status. What a user can fix is said in a sentence."""
     without_grammars()
     arguments = _arguments(_parser(), argv)
     _prefer_own_programs()
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run the answers with your own rights: for answers that you trust",
     )
     grade.add_argument(
-        "--yes", action="store_true", help="write marks that a mended check has changed, unasked"
+        "--yes", action="store_true", help="write marks that a changed check has changed, unasked"
     )
     grade.set_defaults(run=_grade)
     return parser

@@ -53,7 +53,7 @@ class Progress:
 
 
 def show(reports: Sequence[Report]) -> None:
-    """Prints the table, the totals, and below them every problem with its mend."""
+    """Prints the table, the totals, and below them every problem with its fix."""
     console = Console(width=None if Console().is_terminal else 110)
     for report in reports:
         for problem in sorted(report.problems):

@@ -71,7 +71,7 @@ class Workplace:
         """What was found; or why nothing was, where the grading itself broke down."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # nbformat mends what it warns of
+                warnings.simplefilter("ignore")  # nbformat fixes what it warns of
                 notebook = nbformat.read(submission.notebook, as_version=4)
             return self.examiner.examine(notebook.cells, self.processes, checks)
         except (KeyboardInterrupt, Unavailable):

@@ -79,8 +79,8 @@ def unknown_libraries(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
     if cell.kind == "markdown":
         return
     for name in sorted(cell.modules - THERE - known_libraries().keys()):
-        mend = "add it to the extra `lessons` of pyproject.toml, or do without it"
-        yield Finding(0, f"the cell imports {name!r}, which no package of the course brings", mend)
+        fix = "add it to the extra `lessons` of pyproject.toml, or do without it"
+        yield Finding(0, f"the cell imports {name!r}, which no package of the course brings", fix)
 
 
 def import_statements(lesson: Lesson) -> list[str]:
