@@ -39,7 +39,7 @@ def lint_lesson(lesson: Lesson) -> list[Problem]:
 
 
 def answer_names(lesson: Lesson) -> dict[str, str]:
-    """For each name that an exercise cell binds, the exercise; shared imports are nobody's."""
+    """For each name that an exercise cell binds, the exercise; shared imports belong to none."""
     given = {name for c in lesson.cells if c.is_given for name in imported_names(c.tree)}
     return {
         name: exercise for exercise, cell in lesson.exercises.items() for name in cell.binds - given

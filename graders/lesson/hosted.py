@@ -75,7 +75,7 @@ def libraries(lesson: Lesson) -> dict[str, str]:
 
 
 def unknown_libraries(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
-    """An import of which nobody knows the package: a hosted notebook could not install it."""
+    """An import from a package that is not declared: a hosted notebook could not install it."""
     if cell.kind == "markdown":
         return
     for name in sorted(cell.modules - THERE - known_libraries().keys()):
