@@ -15,9 +15,9 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from graders.author.build import read_and_lint
-from graders.lesson.cells import Lesson
 from graders.author.kernel_runs import run_notebook
 from graders.author.notebooks import source_notebook
+from graders.lesson.cells import Lesson
 
 ROOT = Path(__file__).parents[1]
 

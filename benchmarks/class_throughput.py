@@ -21,9 +21,9 @@ from pathlib import Path
 from statistics import mean
 
 from graders.author.build import build_sources
+from graders.grading.submissions import SUBMITTED
 from graders.lesson.source import Lesson
 from graders.sample.draft import Draft
-from graders.grading.submissions import SUBMITTED
 
 ROOT = Path(__file__).parents[1]
 LESSONS = [path.name for path in sorted((ROOT / "solutions").glob("0[0-7]_*"))]

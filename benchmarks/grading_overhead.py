@@ -20,11 +20,11 @@ from statistics import mean
 
 from class_throughput import LESSONS, ROOT, drawn
 
-from graders.lesson.source import read_lesson
-from graders.values.compiling import flags
 from graders.grading import worker
 from graders.grading.engine import Settings
+from graders.lesson.source import read_lesson
 from graders.sandbox.process import SandboxedProcess
+from graders.values.compiling import flags
 
 
 class Clock:
