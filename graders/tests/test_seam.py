@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import functools
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graders import CheckFailed
+from graders import CheckFailed, result_of, subject
 from graders.card import draw
 from graders.judging.judge import Evaluation, Verdict
 from graders.judging.lesson_run import run_lesson
@@ -104,6 +105,9 @@ check_collectives(answer, x, exactly={"all-reduce": 1})
     "run": """
 check_training(answer, jax.random.key(0), losses=lambda result: result["losses"])
 """,
+    "update": """
+check_donates(answer, {"w": np.ones((2, 3))}, np.ones(3))
+""",
     "guess": "check_answer(answer, lambda: (jnp.int8(1) + 1.5).dtype.name)",
 }
 
@@ -168,6 +172,16 @@ ANSWERS = {
     "right run": ("run", "answer = lambda key: {'losses': 1 / jnp.arange(1.0, 30)}"),
     "run uphill": ("run", "answer = lambda key: {'losses': jnp.arange(1.0, 30)}"),
     "run that diverges": ("run", "answer = lambda key: {'losses': 1 / jnp.arange(30.0)}"),
+    "right update": (
+        "update",
+        "answer = jax.jit(lambda p, x: {'w': p['w'] + x}, donate_argnums=0)",
+    ),
+    "update that is not compiled": ("update", "answer = lambda p, x: {'w': p['w'] + x}"),
+    "update that keeps": ("update", "answer = jax.jit(lambda p, x: {'w': p['w'] + x})"),
+    "update that donates in vain": (
+        "update",
+        "answer = jax.jit(lambda p, x: {'w': p['w'].sum() + x}, donate_argnums=0)",
+    ),
     "right guess": ("guess", "answer = 'float32'"),
     "wrong guess": ("guess", "answer = jnp.int8"),
     "no guess": ("guess", "answer = ..."),
@@ -207,6 +221,15 @@ def test_both_places_say_the_same(name: str, process: RemoteProcess) -> None:
     there = verdict(RemotePlace(process).branch(), answer, CHECKS_OF[check])
     assert words(here) == words(there)
     assert here.passed == name.startswith("right")
+
+
+def test_a_subject_has_a_name_for_cards_and_stays_what_it_is() -> None:
+    made = [subject(f) for f in (np.sin, np.float32, 3, functools.partial(np.sin))]
+    assert [one.name for one in made] == ["sin", "float32", "int", "partial"]
+    named = subject(np.sin, "wave")
+    assert (named.name, result_of(named).name) == ("wave", "wave")
+    assert subject(named, "other") is named
+    assert named.call(np.zeros(2)).value.data.tolist() == [0, 0]
 
 
 def test_a_branch_does_not_show_in_its_trunk(process: RemoteProcess) -> None:
@@ -398,7 +421,7 @@ def of_type(declared: Any) -> st.SearchStrategy:
         return st.lists(of_type(inner[0]), max_size=3)
     if origin is dict:
         return st.dictionaries(st.sampled_from(["sin", "while"]), st.integers(), max_size=2)
-    if dataclasses.is_dataclass(declared):
+    if isinstance(declared, type) and dataclasses.is_dataclass(declared):
         return st.builds(declared, **{n: of_type(t) for n, t in get_type_hints(declared).items()})
     return st.from_type(declared)
 
@@ -426,7 +449,7 @@ def test_forged_replies_are_a_failure_with_words(check: str, data: st.DataObject
 
 def test_what_a_probe_returns_is_of_the_type_that_it_declares() -> None:
     x = np.ones(3, np.float32)
-    options = {
+    options: dict[str, Any] = {
         "derivatives": {"argnum": 0, "tangent": x, "cotangent": x},
         "second_derivative": {"argnum": 0, "tangent": x, "cotangent": x},
         "draws": {"key": 0, "others": [x]},
