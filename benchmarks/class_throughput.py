@@ -6,17 +6,22 @@ Both grade the same submissions in one run on one machine: to each exercise the 
 another right one or a wrong one, as drawn from a fixed seed. `jax-course grade` grades all of them,
 and its time is that of the whole command: preparing each lesson with an empty cache of compiled
 programs, feedback pages and reports. nbgrader grades the first few of each lesson, one after the
-other, which takes as long for each one however many there are; its feedback is not counted.
+other, which takes as long for each one however many there are; its feedback is not counted. First
+it is printed which of the means to compile quickly have an effect on this JAX.
 """
 
 import argparse
 import os
+import platform
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
@@ -24,6 +29,7 @@ from graders.author.build import build_sources
 from graders.grading.submissions import SUBMITTED
 from graders.lesson.source import Lesson
 from graders.sample.draft import Draft
+from graders.values.jax_internals import speed_ups
 
 ROOT = Path(__file__).parents[1]
 LESSONS = [path.name for path in sorted((ROOT / "solutions").glob("0[0-7]_*"))]
@@ -71,6 +77,15 @@ def by_nbgrader(root: Path, lesson: Lesson, student: int) -> float:
     return seconds(root, "nbgrader", "autograde", *named)
 
 
+def print_speed_ups() -> None:
+    """In a process of its own, for it starts a backend and shares its contexts."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        found = alone.submit(speed_ups).result()
+    print(f"JAX {version('jax')}, Python {platform.python_version()}")
+    for name, has_effect in found.items():
+        print(f"  {name}: {'in effect' if has_effect else 'NO EFFECT on this JAX'}", flush=True)
+
+
 def course(place: Path) -> Path:
     """A course of its own, with no gradebook and no compiled programs."""
     root = place / "course"
@@ -86,6 +101,7 @@ def main() -> None:
     arguments.add_argument("--sample", type=int, default=2)
     arguments.add_argument("lessons", nargs="*", default=LESSONS, metavar="LESSON")
     asked = arguments.parse_args()
+    print_speed_ups()
     with tempfile.TemporaryDirectory() as folder:
         root = course(Path(folder))
         lessons = build_sources(root, asked.lessons)

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
-from class_throughput import LESSONS, ROOT, drawn
+from class_throughput import LESSONS, ROOT, drawn, print_speed_ups
 
 from graders.grading import worker
 from graders.grading.engine import Settings
@@ -59,7 +59,7 @@ def seconds(name: str, submissions: int, cache: Path) -> tuple[float, float]:
     lesson = read_lesson(ROOT / "solutions" / name)
     flags, limit = os.environ["XLA_FLAGS"], Settings(ROOT).seconds
     with worker.sandbox([lesson], cache, limit, flags) as sandbox, watched() as clock:
-        place = worker.prepared(lesson, cache, sandbox)
+        place = worker.prepared(lesson, cache, sandbox.processes)
         cells = [drawn(lesson, number).notebook.cells for number in range(submissions)]
         place.examiner.examine(cells[0], place.processes)  # oracles are compiled
         clock.seconds, begun = 0.0, time.perf_counter()
@@ -73,6 +73,7 @@ def main() -> None:
     arguments.add_argument("--submissions", type=int, default=4)
     arguments.add_argument("lessons", nargs="*", default=LESSONS, metavar="LESSON")
     asked = arguments.parse_args()
+    print_speed_ups()
     os.environ["XLA_FLAGS"] = flags()
     found = []
     print(f"{'lesson':18} {'ratio':>6}  seconds for a submission: all, in the student's process")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graders.errors import CourseError
+from graders.nbgrading.quick_imports import without_grammars
 from graders.root import course_root
 
 # Each verb imports its part when it runs: a student needs no grading engine, a base installation
@@ -16,7 +17,8 @@ from graders.root import course_root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns its exit status. What a user can mend is said in a sentence."""
+    """Runs one verb; returns its exit status. What a user can fix is said in a sentence."""
+    without_grammars()
     arguments = _arguments(_parser(), argv)
     _prefer_own_programs()
     try:
@@ -92,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(form="full", run=_verify)
 
+    mutate = verbs.add_parser("mutate", help="make wrong answers from right ones, and check them")
+    mutate.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
+    mutate.add_argument("--sample", type=int, default=0, help="so many mutants of each lesson")
+    mutate.add_argument("--seed", type=int, default=0, help="of the sample")
+    mutate.set_defaults(run=_mutate)
+
     sample = verbs.add_parser("sample-class", help="make submissions whose marks are known")
     sample.set_defaults(run=_sample_class)
 
@@ -109,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run the answers with your own rights: for answers that you trust",
     )
     grade.add_argument(
-        "--yes", action="store_true", help="write marks that a mended check has changed, unasked"
+        "--yes", action="store_true", help="write marks that a changed check has changed, unasked"
     )
     grade.set_defaults(run=_grade)
     return parser
@@ -144,6 +152,12 @@ def _verify(arguments: argparse.Namespace) -> int:
     from graders.author import verify
 
     return verify.main(arguments.lessons, arguments.form)
+
+
+def _mutate(arguments: argparse.Namespace) -> int:
+    from graders.author.mutation import run
+
+    return run.main(arguments.lessons, arguments.sample, arguments.seed)
 
 
 def _sample_class(arguments: argparse.Namespace) -> int:

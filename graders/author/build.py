@@ -42,7 +42,7 @@ def main(names: Sequence[str] = (), check: bool = False, root: Path | None = Non
         changes = stale(root) if check else [str(path) for path in build(root, names)]
     except SourceError as error:
         print(error, file=sys.stderr)
-        print(f"{len(error.problems)} to mend; nothing was written.", file=sys.stderr)
+        print(f"{len(error.problems)} to fix; nothing was written.", file=sys.stderr)
         return 1
     print("\n".join(changes) or "course/ is what solutions/ builds.")
     if changes and check:

@@ -75,7 +75,7 @@ def prove_untouched(lesson_run: LessonRun, released: Mapping[str, str]) -> list[
 def touched(lesson: Lesson, check: Cell, said: str) -> Problem:
     """What is to be said of a check that takes the untouched exercise for answered."""
     what = f"untouched, the check of {check.check} {said}, not {UNANSWERED.cause.diagnosis!r}"
-    return Problem(lesson.path / "lesson.py", check.line, what, "mend the check")
+    return Problem(lesson.path / "lesson.py", check.line, what, "fix the check")
 
 
 def prove_demonstrations(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
@@ -100,7 +100,7 @@ def _solution_problems(lesson_run: LessonRun) -> Iterator[Problem]:
             what = f"the solution fails its own check: {verdict.failure.diagnosis}"
             at = f" (expected {verdict.failure.expected}, got {verdict.failure.got})"
             path = lesson_run.lesson.path / "lesson.py"
-            yield Problem(path, cell.line, what + at, "mend the check or the solution")
+            yield Problem(path, cell.line, what + at, "fix the check or the solution")
 
 
 def _mutable(lesson_run: LessonRun, exercise: str) -> Any:
@@ -125,13 +125,13 @@ def _trial_problems(trial: Trial) -> Iterator[Problem]:
         failed = failures[0]
         what = f"a right answer is rejected: {failed.diagnosis}"
         numbers = f" (expected {failed.expected}, got {failed.got})"
-        yield _problem(entry, what + numbers, "mend the check")
+        yield _problem(entry, what + numbers, "fix the check")
     elif entry.kind == "wrong" and not failures:
         yield _problem(entry, "a wrong answer earns all its points", "sharpen the check")
     elif entry.kind == "wrong" and not _says(entry, failures):
         heard = "; ".join(failure.diagnosis for failure in failures)
         what = f"the diagnosis is {heard!r}, and not {entry.says!r}"
-        yield _problem(entry, what, "mend the diagnosis, or what the entry says")
+        yield _problem(entry, what, "fix the diagnosis, or what the entry says")
 
 
 def _says(entry: Entry, failures: Sequence[Any]) -> bool:
@@ -139,8 +139,8 @@ def _says(entry: Entry, failures: Sequence[Any]) -> bool:
     return any(says in failure.diagnosis.casefold() for failure in failures if failure.answered)
 
 
-def _problem(entry: Entry, what: str, mend: str) -> Problem:
-    return Problem(entry.path, entry.line, f"{entry.exercise}: {what}", mend)
+def _problem(entry: Entry, what: str, fix: str) -> Problem:
+    return Problem(entry.path, entry.line, f"{entry.exercise}: {what}", fix)
 
 
 def _unused_lines(lesson_run: LessonRun, trials: Sequence[Trial]) -> list[Problem]:

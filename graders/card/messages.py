@@ -40,7 +40,7 @@ UNBOUND = Finding(
     Cause(
         "not answered yet",
         "The cell above has not defined this name: run it, and if it stops with an error, "
-        "mend that first.",
+        "fix that first.",
     ),
     answered=False,
 )
@@ -49,7 +49,7 @@ STALE = Finding(
     Cause(
         "not answered yet",
         "The cell above was last run with a syntax error, so the name still holds an older "
-        "answer. Mend the error, run that cell, then run this one.",
+        "answer. Fix the error, run that cell, then run this one.",
     ),
     answered=False,
 )

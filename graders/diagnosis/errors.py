@@ -1,4 +1,4 @@
-"""What an exception in a student's code usually means."""
+"""From an exception in a student's code to the cause that the card shows."""
 
 from __future__ import annotations
 
@@ -6,77 +6,11 @@ import re
 from collections.abc import Callable
 
 from graders.card.failure import Cause
-from graders.diagnosis import transformations
+from graders.diagnosis.causes import BY_MESSAGE, BY_TYPE
 from graders.seam.protocol import Error
+from graders.values.jax_messages import says
 
 Reader = Callable[[Error], Cause | None]
-
-BY_TYPE = {
-    "TracerBoolConversionError": Cause(
-        "a Python `if` or `while` looks at a traced value: while JAX traces a function its "
-        "arguments have a shape and a dtype, but no value to decide by",
-        "Choose with `jnp.where` or `jax.lax.cond`, repeat with `jax.lax.while_loop`, or decide by "
-        "shapes.",
-    ),
-    "TracerArrayConversionError": Cause(
-        "a NumPy function was given a traced array: `np` needs the numbers, which are not there "
-        "while JAX traces",
-        "Use the function of the same name from `jnp`.",
-    ),
-    "NonConcreteBooleanIndexError": Cause(
-        "a boolean mask selects an unknown number of elements: the shape of the result would "
-        "depend on values, and under tracing shapes are fixed",
-        "Keep the shape: use the mask in `jnp.where(mask, x, 0)`, and divide by `mask.sum()` "
-        "where a mean is meant.",
-    ),
-    "TracerIntegerConversionError": Cause(
-        "a traced value is used as a Python integer: it needs a concrete value while it is traced",
-        "Index JAX arrays with it (`x[i]` of a `jnp` array), or take the number from a shape.",
-    ),
-    "ConcretizationTypeError": Cause(
-        "a value was asked for that needs a concrete value while it is traced: `int(...)`, "
-        "`float(...)`, `.item()`, or a size that depends on data",
-        "Stay with arrays from beginning to end, and take sizes from `x.shape`.",
-    ),
-    "UnexpectedTracerError": Cause(
-        "a tracer escaped from the function that made it: something kept an intermediate value",
-        "Return the value instead of storing it in a global, a list or an attribute.",
-    ),
-    "KeyReuseError": Cause(
-        "a random key was used twice",
-        "Split the key, and use each part once.",
-    ),
-    "RecursionError": Cause(
-        "the function calls itself without end",
-        "Look for the call that leads back to the function; give the recursion an end, or use a "
-        "loop.",
-    ),
-    "SystemExit": Cause(
-        "the answer stops the whole program: it calls `exit` or `sys.exit`",
-        "Return a value instead.",
-    ),
-    "ProcessEnded": Cause(
-        "the answer ended the process that it ran in",
-        "Remove calls such as `os._exit`, and memory use without bound.",
-    ),
-    "MemoryLimit": Cause(
-        "the answer used up the memory that it may have, or its process was killed",
-        "Look for an array or a list that grows without end; JAX keeps every intermediate value "
-        "that a derivative needs.",
-    ),
-    "Garbled": Cause(
-        "the process of the answer has sent something that cannot be read",
-        "Remove what writes to other files or pipes of the process; return values instead.",
-    ),
-    "OutputLimit": Cause(
-        "it prints without end",
-        "Look for a `print` in a loop that does not end.",
-    ),
-    "TimeLimit": Cause(
-        "the answer ran past its time limit",
-        "Look for a loop that does not end.",
-    ),
-}
 
 
 def by_type(error: Error) -> Cause | None:
@@ -84,161 +18,7 @@ def by_type(error: Error) -> Cause | None:
 
 
 def by_message(error: Error) -> Cause | None:
-    message = error.message.casefold()
-    known = (*BY_MESSAGE, *transformations.BY_MESSAGE)
-    return next((cause for part, cause in known if part.casefold() in message), None)
-
-
-BY_MESSAGE = [
-    (
-        "Slice entries must be static",
-        Cause(
-            "a slice whose ends depend on values: under tracing shapes are fixed, and so are "
-            "slices (`jax.jit(f)(...)` shows the error)",
-            "Keep the whole array and choose with a mask: `jnp.arange(n) < length`.",
-        ),
-    ),
-    (
-        "truth value of an array with more than one element is ambiguous",
-        Cause(
-            "a Python `if`, `while`, `and` or `or` asks a whole array whether it is true",
-            "Choose element by element with `jnp.where`; join conditions with `&` and `|`; or "
-            "reduce with `jnp.all` or `jnp.any`.",
-        ),
-    ),
-    (
-        "JAX arrays are immutable",
-        Cause(
-            "JAX arrays cannot be changed in place",
-            "Make a new array: `x = x.at[index].set(value)`, or `.add(value)`.",
-        ),
-    ),
-    (
-        "does not support item assignment",
-        Cause(
-            "JAX arrays cannot be changed in place",
-            "Make a new array: `x = x.at[index].set(value)`, or `.add(value)`.",
-        ),
-    ),
-    (
-        "Gradient only defined for scalar-output functions",
-        Cause(
-            "this asks for the gradient of a function that does not return a scalar",
-            "Reduce the result to one number (`.sum()` or `.mean()`), or ask for a Jacobian.",
-        ),
-    ),
-    (
-        "requires real- or complex-valued inputs",
-        Cause(
-            "this asks for the gradient by integers, which have no derivative",
-            "Differentiate by a float argument: look at `argnums`, and at the dtype of the input.",
-        ),
-    ),
-    (
-        "can't apply forward-mode differentiation (jvp) to a custom_vjp",
-        Cause(
-            "forward mode (`jax.jvp`, `jax.jacfwd`) goes through a custom_vjp, which has none",
-            "Use reverse mode (`jax.grad`, `jax.vjp`, `jax.jacrev`), or write a custom_jvp.",
-        ),
-    ),
-    (
-        "Reverse-mode differentiation does not work for lax.while_loop",
-        Cause(
-            "a loop without a fixed length cannot be differentiated in reverse",
-            "Use `jax.lax.scan`, or `fori_loop` with bounds that are Python numbers.",
-        ),
-    ),
-    (
-        "Shapes must be 1D sequences of concrete values",
-        Cause(
-            "a shape is made from a traced value: a size needs a concrete value while it is traced",
-            "Take sizes from `x.shape`, or make the argument static.",
-        ),
-    ),
-    (
-        "for argument to VJP function",
-        Cause(
-            "the pullback of `jax.vjp` is given a cotangent of another shape or dtype than the "
-            "value has",
-            "Look at what the function returns: the cotangent is of the same shape and dtype.",
-        ),
-    ),
-    (
-        "Non-hashable static arguments",
-        Cause(
-            "a static argument is an array or a list: JAX compiles once for each value of it, and "
-            "must be able to hash it",
-            "Make only numbers, strings, tuples and functions static; pass arrays as usual.",
-        ),
-    ),
-    (
-        "Array has been deleted",
-        Cause(
-            "an array is used after it was donated: its memory already holds a result",
-            "Use the result instead (`x = step(x)`), or leave `donate_argnums` out.",
-        ),
-    ),
-    (
-        "Buffer has been deleted or donated",
-        Cause(
-            "an array is used after it was donated: its memory already holds a result",
-            "Use the result instead (`x = step(x)`), or leave `donate_argnums` out.",
-        ),
-    ),
-    (
-        "custom vjp",
-        Cause(
-            "a custom_vjp is not put together as JAX expects",
-            "The forward rule returns `(output, residuals)`, the backward rule takes "
-            "`(residuals, cotangent)` and returns one value for each argument, as a tuple.",
-        ),
-    ),
-    (
-        "custom_vjp",
-        Cause(
-            "a custom_vjp is not put together as JAX expects",
-            "The forward rule returns `(output, residuals)`, the backward rule takes "
-            "`(residuals, cotangent)` and returns one value for each argument, as a tuple.",
-        ),
-    ),
-    (
-        "dot_general requires contracting dimensions",
-        Cause(
-            "a matrix product of shapes that do not fit",
-            "Write the two shapes side by side: the inner sizes must agree.",
-        ),
-    ),
-    (
-        "Incompatible shapes for broadcasting",
-        Cause(
-            "two shapes that do not broadcast against each other",
-            "Align the shapes from the right: each pair of sizes must be equal, or one of them 1; "
-            "insert axes with `x[:, None]`.",
-        ),
-    ),
-    (
-        "got incompatible shapes for broadcasting",
-        Cause(
-            "two shapes that do not broadcast against each other",
-            "Align the shapes from the right: each pair of sizes must be equal, or one of them 1; "
-            "insert axes with `x[:, None]`.",
-        ),
-    ),
-    (
-        "not a valid JAX type",
-        Cause(
-            "a JAX function was given something that is no array",
-            "Pass arrays (or pytrees of arrays); register a class of your own as a pytree.",
-        ),
-    ),
-    (
-        "is not callable",
-        Cause(
-            "something is called that is no function",
-            "Look at what each name holds: a value may have taken the name of a function.",
-        ),
-    ),
-]
+    return next((cause for name, cause in BY_MESSAGE.items() if says(error.message, name)), None)
 
 
 TORCH = {
@@ -276,7 +56,7 @@ def by_arity(error: Error) -> Cause | None:
 
 
 def in_a_callback(error: Error) -> Cause | None:
-    if "CpuCallback error" not in error.message:
+    if not says(error.message, "callback"):
         return None
     return Cause(
         f"a host callback raised {_last_line(error.message)}",

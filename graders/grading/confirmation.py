@@ -26,7 +26,7 @@ from graders.probes.primitives import Program, program
 from graders.seam.protocol import Request, Result, Step
 from graders.seam.remote import RemotePlace, RemoteSubject, StudentProcess, dumps
 from graders.seam.subject import LocalSubject, Subject
-from graders.values.jax_internals import COUNTS_ITSELF, DRAWS, LOOPS
+from graders.values.jax_internals import COUNT, COUNTS_ITSELF, DRAWS, LOOP, LOOPS, PRODUCT
 from graders.values.plain import Leaf, is_key, leaves
 
 STRUCTURAL = (program.__name__, collectives.__name__)
@@ -168,19 +168,19 @@ def _plausible(
     primitives: Mapping[str, int], equations: int, operations: Mapping[str, int]
 ) -> bool:
     loops = sum(primitives.get(name, 0) for name in LOOPS)
-    products, draws = primitives.get("dot_general", 0), _any(primitives, DRAWS)
-    if operations.get("dot_general", 0) > products:
+    products, draws = primitives.get(PRODUCT, 0), _any(primitives, DRAWS)
+    if operations.get(PRODUCT, 0) > products:
         return False
-    if bool(operations.get("dot_general")) != bool(products):
+    if bool(operations.get(PRODUCT)) != bool(products):
         return False
-    if loops and not operations.get("while"):
+    if loops and not operations.get(LOOP):
         return False
     if draws:
         return True
-    if operations.get("while") and not loops:
+    if operations.get(LOOP) and not loops:
         return False
-    counts = "iota" in primitives or _any(primitives, COUNTS_ITSELF)
-    if operations.get("iota") and not counts:
+    counts = COUNT in primitives or _any(primitives, COUNTS_ITSELF)
+    if operations.get(COUNT) and not counts:
         return False
     return sum(operations.values()) <= LARGEST * (equations + 2)
 

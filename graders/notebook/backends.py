@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from graders.values.jax_internals import BACKEND_FILE
+from graders.values.jax_messages import DEVICES
 
 AGAIN = "then restart the kernel and run the notebook from its first cell"
 SHUT_DOWN = (
@@ -23,7 +24,11 @@ def explained(error: BaseException | None) -> str:
     if _is_no_backend(error):
         return _absent("what JAX_PLATFORMS names")
     message = _message(error)
-    found = ((say, re.search(pattern, message, re.DOTALL)) for pattern, say in MEANINGS)
+    found = (
+        (say, re.search(pattern, message, re.DOTALL))
+        for name, say in MEANINGS.items()
+        for pattern in DEVICES[name]
+    )
     return next((say(match) for say, match in found if match), "")
 
 
@@ -84,14 +89,11 @@ def _full(match: re.Match[str]) -> str:
 
 
 # In this order: that a TPU is held is said within the sentence that it could not be started.
-MEANINGS: list[tuple[str, Callable[[re.Match[str]], str]]] = [
-    (r"TPU is already in use by process with pid (\d+)", _taken),
-    (r"libtpu.{0,80}already in use|libtpu_lockfile|libtpu multi-process lockfile", _taken),
-    (r"TPU initialization failed.*Device or resource busy", _taken),
-    (r"RESOURCE_EXHAUSTED|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation", _full),
-    (r"DNN library initialization failed|CUDNN_STATUS_(?:NOT_INITIALIZED|ALLOC_FAILED)", _full),
-    (r"CUBLAS_STATUS_(?:NOT_INITIALIZED|ALLOC_FAILED)|cusolver\w*Create.* failed", _full),
-    (r"no supported devices found for platform CUDA", _full),
-    (r"Unknown backend:? '?cpu\b|failed to find a local CPU device", _no_cpu),
-    (r"Unable to initialize backend '(\w+)'", _not_started),
-]
+MEANINGS: dict[str, Callable[[re.Match[str]], str]] = {
+    "held by a process": _taken,
+    "held": _taken,
+    "full": _full,
+    "no cpu": _no_cpu,
+    "not started": _not_started,
+}
+"""What each message of `DEVICES` means."""

@@ -7,6 +7,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import jax
@@ -93,10 +94,23 @@ def _message(error: BaseException) -> str:
 
 def _student_line(error: BaseException, ours: frozenset[str]) -> tuple[str, bool]:
     """The innermost line outside of libraries, and whether it is ours; ours is not shown."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename in ours:
+    frames = list(traceback.walk_tb(error.__traceback__))
+    for frame, number in reversed(frames):
+        file = _file_of(frame)
+        if file in ours:
             return "", True
-        if not frame.filename.startswith(TRUSTED):
-            line = linecache.getline(frame.filename, frame.lineno or 0)
-            return printable((line or frame.line or "").strip()[:LONGEST_LINE]), False
+        if not file.startswith(TRUSTED):
+            line = linecache.getline(file, number)
+            return printable(line.strip()[:LONGEST_LINE]), False
     return "", False
+
+
+def _file_of(frame: FrameType) -> str:
+    """Where the code of a frame was written.
+
+    A library's function that came over pickled by value, such as an optimizer's `update`, has lost
+    its file's name; its globals still have it.
+    """
+    file, home = frame.f_code.co_filename, dict.get(frame.f_globals, "__file__")
+    is_module = isinstance(home, str) and home.startswith(TRUSTED)
+    return str(home) if file.startswith("<") and is_module else file

@@ -198,8 +198,8 @@ def test_the_same_class_gives_the_same_bytes(course: Path) -> None:
 
 
 @pytest.fixture
-def mended(course: Path, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
-    """The check of the prediction is mended, and from now on everyone passes it.
+def fixed(course: Path, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
+    """The check of the prediction is changed, and from now on everyone passes it.
 
     What is examined by it is listed here.
     """
@@ -219,15 +219,15 @@ def mended(course: Path, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
     return asked
 
 
-def test_a_mended_check_alone_is_examined_again(course: Path, mended: list[Task]) -> None:
+def test_a_fixed_check_alone_is_examined_again(course: Path, fixed: list[Task]) -> None:
     rows = by_student(regraded(course))
-    assert {task.checks for task in mended} == {frozenset({"answer_check"})}
+    assert {task.checks for task in fixed} == {frozenset({"answer_check"})}
     assert rows["half-wrong"].scores == {"double_check": 0, "answer_check": 1}
     assert rows["Zoë Ångström"].scores["answer_check"] == 1
 
 
 def test_changed_marks_are_shown_before_they_are_written(
-    course: Path, mended: list[Task], graded: Graded
+    course: Path, fixed: list[Task], graded: Graded
 ) -> None:
     shown: list[Change] = []
     before = by_student(graded[2])
@@ -243,13 +243,13 @@ def test_changed_marks_are_shown_before_they_are_written(
         assert rows[name].status == HELD
         assert rows[name].scores == before[name].scores
         assert rows["right"].status == GRADED
-    count = len(mended)
+    count = len(fixed)
     rows = by_student(regraded(course))
-    assert len(mended) == count
+    assert len(fixed) == count
     assert rows[name].scores["answer_check"] == 1
 
 
-def test_a_mark_given_by_hand_is_kept(course: Path, mended: list[Task], graded: Graded) -> None:
+def test_a_mark_given_by_hand_is_kept(course: Path, fixed: list[Task], graded: Graded) -> None:
     row = next(r for r in graded[2] if r.status == GRADED and not r.scores["answer_check"])
     with Gradebook(f"sqlite:///{course / 'build/gradebook.db'}") as gradebook:
         mark: Any = gradebook.find_grade("double_check", LESSON, LESSON, row.student)

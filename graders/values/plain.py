@@ -13,9 +13,8 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
-from graders.values.jax_internals import is_weak
+from graders.values.jax_internals import Tracer, is_weak
 
 Origin: TypeAlias = Literal["jax", "numpy", "python"]
 Plain: TypeAlias = Any

@@ -1,0 +1,424 @@
+"""What this package relies on in JAX without a promise: after an upgrade, read what is red here."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import gc
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import Primitive
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+from packaging.version import Version
+
+from graders.files import PACKAGE
+from graders.material.jax_version import least
+from graders.tests.raising import RAISING
+from graders.values import jax_internals, jax_messages
+from graders.values.compiling import quick_compilation
+from graders.values.jax_messages import MESSAGES, Text
+
+X = jnp.arange(16.0)
+MESH = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+INSTALLED = Version(jax.__version__)
+
+# ---- one place ----
+
+MODULES = ("jax._src", "jax.extend", "jax.core", "jax.interpreters", "jax.config.read", "jaxlib")
+ATTRIBUTES = (
+    "_cache_size", "args_info", "aval", "canonicalize_dtype", "committed", "consts", "eqns",
+    "invars", "make_ir_context", "make_user_context", "memory_analysis", "outvars", "primitive",
+    "weak_type",
+)  # fmt: skip
+
+
+def unpromised(source: str) -> list[str]:
+    """What a module imports or reads that JAX does not promise."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES:
+            found.append(f"jax._src.{node.attr}")
+        elif isinstance(node, ast.Attribute):
+            found.append(ast.unparse(node))
+    return [name for name in found if f"{name}.".startswith(tuple(f"{m}." for m in MODULES))]
+
+
+def test_nothing_else_relies_on_what_is_not_promised() -> None:
+    found = {
+        str(path.relative_to(PACKAGE)): names
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if "tests" not in path.parts and (names := unpromised(path.read_text()))
+    }
+    assert set(found) == {"values/jax_internals.py"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import jax._src.core",
+        "from jax._src import mlir",
+        "from jax.extend.core import Jaxpr",
+        "from jax.core import Tracer",
+        "from jax import core",
+        "import jaxlib",
+        "x.aval.dtype",
+        "array.committed",
+        "jax.config.read('x')",
+        "jax._src.core.trace()",
+    ],
+)
+def test_what_is_not_promised_is_noticed(line: str) -> None:
+    assert unpromised(f"def f():\n    {line}")
+    assert not unpromised("from jax import numpy, random\nx.shape\nlines.extend(y)\nimport jax")
+
+
+# ---- texts of errors ----
+
+TEXTS = {text.part: (name, text) for name, texts in MESSAGES.items() for text in texts}
+
+
+def is_said(text: Text, version: Version) -> bool:
+    """Whether that JAX is known to say so."""
+    newest = version.base_version if text.last else "0"
+    return Version(text.first or "0") <= version and Version(newest) <= Version(text.last or "0")
+
+
+@pytest.mark.parametrize("part", TEXTS)
+def test_jax_says_so(part: str) -> None:
+    name, text = TEXTS[part]
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        RAISING[part](np.arange(16, dtype=np.float32))
+    assert jax_messages.says(str(raised.value), name)
+    if is_said(text, INSTALLED):
+        assert part.casefold() in str(raised.value).casefold()
+
+
+def test_each_text_is_raised() -> None:
+    assert list(RAISING) == list(TEXTS)
+
+
+def test_a_text_of_some_versions_is_asked_of_them_alone() -> None:
+    old, new = Text("a", last="0.10.2"), Text("b", first="0.12.0")
+    said = [(is_said(old, Version(v)), is_said(new, Version(v))) for v in ("0.10.2", "0.12.0.1")]
+    assert said == [(True, False), (False, True)]
+    assert is_said(Text("c"), Version("9"))
+
+
+def test_no_text_is_kept_that_only_older_versions_say_than_are_allowed() -> None:
+    assert [part for part, (_, text) in TEXTS.items() if not _is_current(text)] == []
+    assert not _is_current(Text("a", last="0.7.2"))
+
+
+def _is_current(text: Text) -> bool:
+    return Version(text.last or "99") >= Version(least())
+
+
+def test_the_place_where_jax_finds_no_platform() -> None:
+    """An assertion there without a message: by its file alone it is known."""
+    file = Path(jax.__file__).parents[1] / jax_internals.BACKEND_FILE
+    asserts = [
+        node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Assert)
+    ]
+    assert any(node.msg is None for node in asserts)
+
+
+# ---- caches ----
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list[str]]:
+    """The functions that XLA compiles meanwhile."""
+    seen: list[str] = []
+
+    def listener(event: str, seconds: float, fun_name: str = "", **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(fun_name)
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+
+
+def test_where_nothing_is_cached_inner_functions_are_traced_anew() -> None:
+    runs = []
+
+    @jax.jit
+    def inner(x):
+        runs.append("inner")
+        return x * 2
+
+    @jax.jit
+    def outer(x):
+        runs.append("outer")
+        return inner(x) + 1
+
+    traced = []
+    nothing = jax_internals.nothing_cached
+    for block in (contextlib.nullcontext, contextlib.nullcontext, nothing, nothing) * 2:
+        before = len(runs)
+        with block():
+            outer(X)
+        traced.append(runs[before:])
+    both = ["outer", "inner"]
+    assert traced == [both, [], both, both, [], [], both, both]
+
+
+def test_programs_of_checks_are_apart_from_the_students() -> None:
+    """Compiled once for the student and once for all checks, whoever comes first."""
+
+    @jax.jit
+    def students(x):
+        return x * 3
+
+    compiled = []
+    for block in (quick_compilation, contextlib.nullcontext, quick_compilation, quick_compilation):
+        for _ in range(2):
+            with compilations() as seen, block():
+                students(X)
+            compiled.append(len(seen))
+    assert compiled == [1, 0, 1, 0, 0, 0, 0, 0]
+
+
+def test_without_that_the_student_would_go_on_with_the_program_of_the_check(monkeypatch) -> None:
+    monkeypatch.setattr("graders.values.compiling.apart_from_the_student", contextlib.nullcontext)
+    students = jax.jit(lambda x: x * 5)
+    with quick_compilation():
+        students(X)
+    with compilations() as seen:
+        students(X)
+    assert seen == []
+
+
+# ---- jaxprs ----
+
+
+def primitives_of(f: Callable, *args: Any) -> dict[str, int]:
+    return jax_internals.primitives(jax.make_jaxpr(f)(*args))
+
+
+def known_primitives() -> set[str]:
+    return {one.name for one in gc.get_objects() if isinstance(one, Primitive)}
+
+
+@pytest.mark.parametrize("name", [*jax_internals.CALLS, *jax_internals.LOOPS])
+def test_jax_has_the_primitive(name: str) -> None:
+    assert name in known_primitives()
+
+
+@pytest.mark.parametrize("begins", [*jax_internals.DRAWS, *jax_internals.COUNTS_ITSELF])
+def test_jax_has_a_primitive_that_begins_so(begins: str) -> None:
+    assert any(name.startswith(begins) for name in known_primitives())
+
+
+def test_the_primitives_of_a_program() -> None:
+    """Those of inner programs too, and no calls."""
+
+    def f(x):
+        x = jax.jit(jnp.sin)(x)
+        x = jax.lax.cond(x[0] > 0, jnp.cos, jnp.tan, x)
+        return jax.lax.scan(lambda c, v: (c + jax.checkpoint(jnp.exp)(v), None), 0.0, x)
+
+    found = primitives_of(f, X)
+    assert found["scan"] == found["sin"] == found["cos"] == found["tan"] == found["exp"] == 1
+    assert "jit" not in found
+    assert "while" in primitives_of(lambda x: jax.lax.while_loop(lambda c: c < 3, jnp.sin, x), 1.0)
+
+
+def test_products_and_counts_have_one_name_in_both_languages() -> None:
+    for f, name in [
+        (lambda x: x @ x, jax_internals.PRODUCT),
+        (lambda x: jax.lax.iota(int, 3), jax_internals.COUNT),
+    ]:
+        assert primitives_of(f, X)[name] == 1
+        assert operations_of(f, X)[name] == 1
+
+
+def test_what_draws_begins_as_is_said() -> None:
+    for draw in (jax.random.normal, jax.random.split):
+        found = primitives_of(draw, jax.random.key(0))
+        assert any(name.startswith(jax_internals.DRAWS) for name in found), found
+
+
+def test_dtypes_constants_and_effects_of_a_program() -> None:
+    outer = np.arange(7.0, dtype=np.float32)
+    inner = jax.jit(lambda x: x + outer)
+
+    def f(x):
+        jax.debug.print("{}", x[0])
+        return inner(x).astype(jnp.bfloat16) > 2
+
+    closed = jax.make_jaxpr(f)(X[:7])
+    assert jax_internals.dtypes(closed) >= {"float32", "bfloat16", "bool"}
+    assert jax_internals.effects(closed) == ["DebugEffect"]
+    assert any(np.array_equal(const, outer) for const in jax_internals.constants(closed))
+    assert jax_internals.jaxpr_as_fun(closed)(X[:7])[0].dtype == bool
+
+
+# ---- programs ----
+
+
+def operations_of(f: Callable, *args: Any) -> dict[str, int]:
+    program = jax.export.export(jax.jit(f))(*args)
+    return jax_internals.operations(program.mlir_module())
+
+
+@pytest.mark.parametrize(
+    ("f", "operation"),
+    [
+        (jnp.sin, "sine"),
+        (lambda x: x + x, "add"),
+        (lambda x: jax.lax.scan(lambda c, v: (c + v, c), 0.0, x), jax_internals.LOOP),
+        (lambda x: jax.lax.while_loop(lambda c: c < 3, lambda c: c + 1, x[0]), jax_internals.LOOP),
+        (lambda x: jax.lax.fori_loop(0, 3, lambda i, c: c * 2, x), jax_internals.LOOP),
+        (lambda x: jax.random.normal(jax.random.key(0), (3,)), "call"),
+        (jnp.argmax, jax_internals.COUNT),
+        (jnp.argsort, jax_internals.COUNT),
+    ],
+)
+def test_the_operations_of_a_program_are_counted(f: Callable, operation: str) -> None:
+    assert operations_of(f, X)[operation] >= 1
+
+
+def test_the_lines_that_a_program_came_from_are_left_out() -> None:
+    one, other = lambda x: jnp.sin(x) + 1, lambda x: jnp.sin(x) + 1
+    modules = [jax.export.export(jax.jit(f))(X).mlir_module() for f in (one, other)]
+    assert "loc(" in modules[0]
+    first, second = map(jax_internals.without_locations, modules)
+    assert first == second
+    assert "loc" not in first
+
+
+COLLECTIVES: dict[str, Callable] = {
+    "all-reduce": lambda x: jax.lax.psum(x, "data"),
+    "all-gather": lambda x: jax.lax.all_gather(x, "data"),
+    "reduce-scatter": lambda x: jax.lax.psum_scatter(jnp.tile(x, 4), "data", tiled=True),
+    "collective-permute": lambda x: jax.lax.ppermute(x, "data", [(i, i ^ 1) for i in range(8)]),
+    "all-to-all": lambda x: jax.lax.all_to_all(jnp.tile(x, 8), "data", 0, 0, tiled=True),
+}
+
+
+@pytest.mark.parametrize("kind", jax_internals.COLLECTIVES)
+def test_each_kind_of_collective_is_found(kind: str) -> None:
+    f = COLLECTIVES[kind]
+    mapped = jax.shard_map(f, mesh=MESH, in_specs=P("data"), out_specs=P("data"), check_vma=False)
+    x = jax.device_put(X, NamedSharding(MESH, P("data")))
+    assert jax_internals.collectives_in(jax.jit(mapped).lower(x).compile()) == {kind: 1}
+
+
+def test_a_program_of_one_device_has_no_collectives() -> None:
+    assert jax_internals.collectives_in(jax.jit(jnp.sum).lower(X).compile()) == {}
+
+
+@pytest.mark.parametrize("donated", [(), (0,), (1,), (0, 1)])
+def test_donated_arguments_and_what_is_reused_of_them(donated: tuple[int, ...]) -> None:
+    def f(x, tree):
+        return x + 1, {name: array * 2 for name, array in tree.items()}
+
+    lowered = jax.jit(f, donate_argnums=donated).lower(X, {"a": X, "b": X[:8]})
+    assert jax_internals.donated_arguments(lowered) == [0 in donated, 1 in donated]
+    reused = sum((64, 96)[argument] for argument in donated)
+    assert jax_internals.reused_bytes(lowered.compile()) == reused
+
+
+# ---- arrays ----
+
+
+def test_committed_weak_and_canonical() -> None:
+    assert jax_internals.is_committed(jax.device_put(X, jax.devices()[1]))
+    assert not jax_internals.is_committed(jnp.ones(3))
+    assert jax_internals.is_weak(jnp.asarray(1.0))
+    assert not jax_internals.is_weak(X)
+    assert jax_internals.canonical_dtype(np.float64) == np.float32
+    with jax.enable_x64(True):
+        assert jax_internals.canonical_dtype(np.float64) == np.float64
+
+
+# ---- compiling quickly ----
+
+
+def in_a_new_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("flag", jax_internals.FLAGS)
+def test_a_flag_is_known_where_xla_takes_it(flag: str) -> None:
+    """XLA ends a process that is started with a flag that it does not know."""
+    code, value = "import jax; jax.jit(lambda x: x + 1)(1.0)", jax_internals.FLAGS[flag]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"XLA_FLAGS": f"--{flag}={str(value).lower()}", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+    )
+    assert jax_internals.knows_flag(flag, value) == (done.returncode == 0)
+
+
+def test_a_flag_that_nobody_knows() -> None:
+    assert not jax_internals.knows_flag("xla_no_such_flag", True)
+
+
+SPEED_UPS = "from graders.values import jax_internals; print(jax_internals.{})"
+
+
+def test_which_speed_ups_have_an_effect() -> None:
+    """All of them where the newest JAX is that Python 3.11 can run; one is gone since."""
+    found = ast.literal_eval(in_a_new_process(SPEED_UPS.format("speed_ups()")))
+    without = [name for name, has_effect in found.items() if not has_effect]
+    gone = ["--xla_cpu_use_fusion_emitters"] if Version("0.12") <= INSTALLED else []
+    assert without == gone
+
+
+def test_a_context_that_cannot_be_shared_is_reported() -> None:
+    code = "from jax._src.interpreters import mlir; del mlir.make_ir_context; "
+    assert in_a_new_process(code + SPEED_UPS.format("share_context()")) == "False"
+    assert in_a_new_process(SPEED_UPS.format("share_context()")) == "True"
+
+
+def test_a_context_that_is_not_shared_is_no_speed_up() -> None:
+    code = "from graders.values import jax_internals; jax_internals.share_context = lambda: True; "
+    found = ast.literal_eval(in_a_new_process(code + SPEED_UPS.format("speed_ups()")))
+    assert not found["one MLIR context"]
+
+
+def test_programs_are_less_optimised_where_that_is_set() -> None:
+    assert not jax_internals.is_less_optimised()
+    with quick_compilation():
+        assert jax_internals.is_less_optimised()
+
+
+# ---- checkers ----
+
+
+def test_the_checker_of_keys() -> None:
+    key = jax.random.key(0)
+    assert jax_internals.reuses_a_key(lambda k: [jax.random.normal(k) for _ in range(2)], key)
+    assert not jax_internals.reuses_a_key(lambda k: jax.random.normal(k), jax.random.key(0))
+
+
+def test_the_checker_of_leaks() -> None:
+    kept: list[Any] = []
+    assert jax_internals.leaks_a_tracer(lambda: jax.make_jaxpr(lambda x: kept.append(x) or x)(1.0))
+    assert not jax_internals.leaks_a_tracer(lambda: jax.make_jaxpr(jnp.sin)(1.0))
+
+
+def test_cpu_devices_are_there_as_asked_before_the_backend_starts() -> None:
+    code = "import jax; " + SPEED_UPS.format("ask_for_cpu_devices(3), len(jax.devices())")
+    assert in_a_new_process(code) == "None 3"
+    jax_internals.ask_for_cpu_devices(3)  # too late: nothing happens
+    assert len(jax.devices()) == 8
