@@ -25,6 +25,7 @@ from graders.lesson.source import read_lesson
 from graders.probes import PROBES, REPLIES
 from graders.probes.answer import value
 from graders.probes.exports import ExportedProgram, exported
+from graders.seam.observation import LONGEST_MESSAGE, error_facts
 from graders.seam.place import LocalPlace, Place, execute
 from graders.seam.protocol import Error, Request, Result, Step
 from graders.seam.remote import RemotePlace, RemoteProcess
@@ -230,6 +231,17 @@ def test_a_subject_has_a_name_for_cards_and_stays_what_it_is() -> None:
     assert (named.name, result_of(named).name) == ("wave", "wave")
     assert subject(named, "other") is named
     assert named.call(np.zeros(2)).value.data.tolist() == [0, 0]
+
+
+def test_a_long_message_is_cut_in_the_middle_and_no_other() -> None:
+    def message(length: int) -> str:
+        return error_facts(ValueError("a" * (length - 1) + "b")).message
+
+    assert message(LONGEST_MESSAGE) == "a" * (LONGEST_MESSAGE - 1) + "b"
+    cut = message(LONGEST_MESSAGE + 1)
+    assert len(cut) == LONGEST_MESSAGE + len(" ... ")
+    assert cut.split(" ... ")[1].endswith("ab")
+    assert len(message(10 * LONGEST_MESSAGE)) == len(cut)
 
 
 def test_a_branch_does_not_show_in_its_trunk(process: RemoteProcess) -> None:
