@@ -113,8 +113,8 @@ RAISING: dict[str, Callable[[Any], Any]] = {
     "for argument to VJP function": lambda x: jax.vjp(jnp.sum, x)[1](x),
     "carry input and carry output must have": lambda x: jax.lax.scan(
         lambda c, v: (jnp.ones(3), c),
-        0.0,
-        x,  # pyright: ignore[reportArgumentType]
+        0.0,  # pyright: ignore[reportArgumentType]
+        x,
     ),
     "scan body output must be a pair": lambda x: jax.lax.scan(lambda c, v: c + v, 0.0, x),
     "cond_fun must return a boolean scalar": lambda x: jax.lax.while_loop(
