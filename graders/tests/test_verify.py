@@ -450,7 +450,7 @@ def test_what_breaks_down_is_a_problem_of_its_lesson(course: Path) -> None:
     assert problem.what.startswith("verifying broke down: ")
     assert "Traceback (most recent call last)" in problem.what
     assert "by_hand() missing 1 required positional argument: 'y'" in problem.what
-    assert problem.mend == "mend graders or the check"
+    assert problem.fix == "fix graders or the check"
     assert broken.seconds == 0
 
 
