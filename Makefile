@@ -11,27 +11,22 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 READY := $(VENV)/ready
+ISSUE_FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all newest oldest grade build verify lock image clean
+.PHONY: help lab test test-all test-unsandboxed static newest oldest grade build verify lock image clean
 
 help:  ## Say what can be made
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 lab: $(READY)  ## Open JupyterLab on your copy of the lessons (work/)
 	@$(BIN)/jax-course lab $(ARGS)
 
-test: $(READY)  ## Run every test, as CI does
-	$(BIN)/ruff check
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/jax-course build --check
+test: static  ## Run every test, as CI does
 	$(BIN)/jax-course verify --short
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
-test-all: $(READY)  ## Run the long form of every test
-	$(BIN)/ruff check
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/jax-course build --check
+test-all: static  ## Run the long form of every test
 	$(BIN)/jax-course verify --long
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "long or not long"
 
@@ -51,6 +46,20 @@ newest oldest:
 	@$(BIN)/python -m uv pip list --python $(BIN)/python
 	@failed=0; $(BIN)/jax-course verify || failed=1; \
 		$(BIN)/pytest -n $(JOBS) --dist loadfile || failed=1; exit $$failed
+
+test-unsandboxed: static  ## Run the tests that need no sandbox: all that macOS can run
+	$(BIN)/jax-course verify --short
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "not long and not sandbox"
+
+static: $(READY)  ## Check style, types, layers, dependencies, workflows and generated files
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(ISSUE_FORMS)
+	$(BIN)/jax-course build --check
 
 grade: $(READY)  ## Make a sample class, grade it, compare with its known marks
 	$(BIN)/jax-course sample-class
@@ -74,7 +83,7 @@ image:  ## Build the Docker image without Docker and go through it (BASE=, CA=, 
 	@$(PYTHON) .ci/image.py
 
 clean:  ## Remove .venv and what was built (work/ with your answers stays)
-	rm -rf $(VENV) .venv-newest .venv-oldest build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-oldest build .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The folder VENV holds an environment, in which nothing is installed yet if it was not there.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graders.errors import CourseError
+from graders.nbgrading.quick_imports import without_grammars
 from graders.root import course_root
 
 # Each verb imports its part when it runs: a student needs no grading engine, a base installation
@@ -16,7 +17,8 @@ from graders.root import course_root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns its exit status. What a user can mend is said in a sentence."""
+    """Runs one verb; returns its exit status. What a user can fix is said in a sentence."""
+    without_grammars()
     arguments = _arguments(_parser(), argv)
     _prefer_own_programs()
     try:
@@ -109,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         help="run the answers with your own rights: for answers that you trust",
     )
     grade.add_argument(
-        "--yes", action="store_true", help="write marks that a mended check has changed, unasked"
+        "--yes", action="store_true", help="write marks that a changed check has changed, unasked"
     )
     grade.set_defaults(run=_grade)
     return parser
@@ -159,6 +161,12 @@ def _grade(arguments: argparse.Namespace) -> int:
     forkserver.start_importing(root)
     from graders.classroom import grade
 
-    asked = arguments.lessons, arguments.students, arguments.expect
-    how = arguments.workers, arguments.sandboxed, arguments.yes
-    return grade.main(root, *asked, *how)
+    return grade.main(
+        root,
+        arguments.lessons,
+        arguments.students,
+        expect=arguments.expect,
+        workers=arguments.workers,
+        sandboxed=arguments.sandboxed,
+        agreed=arguments.yes,
+    )

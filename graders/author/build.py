@@ -1,4 +1,7 @@
-"""Builds course/ from solutions/: deterministic, complete, and nothing at all on any problem."""
+"""Builds course/ from solutions/: deterministic, complete, and nothing at all on any problem.
+
+The table of checks and docs/checks.md are built with it.
+"""
 
 import json
 import shutil
@@ -14,6 +17,7 @@ from nbgrader.preprocessors import SaveCells
 from graders.author.catalogue import catalogue
 from graders.author.lint import lint_lesson
 from graders.author.notebooks import notebook_bytes, source_notebook
+from graders.author.reference import reference
 from graders.files import write_atomically
 from graders.lesson.cells import Lesson
 from graders.lesson.problems import Problem
@@ -24,6 +28,9 @@ from graders.root import course_root
 
 SOURCE, RELEASE = Path("build/source"), Path("course")
 CATALOGUE = Path("graders/notebook") / progress.CATALOGUE
+REFERENCE = Path("docs/checks.md")
+# Of what is not course/, the files that are committed, each with what it is built from.
+ORIGINS = {CATALOGUE: "solutions/", REFERENCE: "graders/"}
 
 Files = dict[Path, bytes]  # by path below the course's root
 
@@ -35,11 +42,11 @@ def main(names: Sequence[str] = (), check: bool = False, root: Path | None = Non
         changes = stale(root) if check else [str(path) for path in build(root, names)]
     except SourceError as error:
         print(error, file=sys.stderr)
-        print(f"{len(error.problems)} to mend; nothing was written.", file=sys.stderr)
+        print(f"{len(error.problems)} to fix; nothing was written.", file=sys.stderr)
         return 1
     print("\n".join(changes) or "course/ is what solutions/ builds.")
     if changes and check:
-        print("course/ is stale. Mend: run `jax-course build` and commit what it writes.")
+        print("These are stale: run `jax-course build` and commit what it writes.")
     return int(check and bool(changes))
 
 
@@ -79,8 +86,8 @@ def _raise_any(problems: Sequence[Problem]) -> None:
 def build(root: Path, names: Iterable[str] = ()) -> list[Path]:
     """Writes what the named lessons give, or all; returns the committed files that have changed.
 
-    Those are course/ and the table of checks. Without names, lessons that have gone from solutions/
-    go from build/source/ and course/. Other files stay.
+    Those are course/, the table of checks and docs/checks.md. Without names, lessons that have gone
+    from solutions/ go from build/source/ and course/. Other files stay.
 
     Raises:
         SourceError: the sources have problems; nothing has been written.
@@ -118,7 +125,7 @@ def write_sources(root: Path, lessons: Sequence[Lesson]) -> None:
 
 
 def stale(root: Path) -> list[str]:
-    """How course/ differs from what the sources build, one sentence each; nothing is written."""
+    """How committed files differ from what is built, one sentence each; nothing is written."""
     files = {p: c for p, c in built(root, read_and_lint(root)).items() if _is_committed(p)}
     missing = [f"{path} is missing" for path in files if not (root / path).exists()]
     other = [
@@ -131,17 +138,18 @@ def stale(root: Path) -> list[str]:
 
 
 def _is_committed(path: Path) -> bool:
-    return path.is_relative_to(RELEASE) or path == CATALOGUE
+    return path.is_relative_to(RELEASE) or path in ORIGINS
 
 
 def _origin(path: Path) -> str:
-    return "solutions/" if path == CATALOGUE else f"solutions/{path.parent.name}"
+    return ORIGINS.get(path, f"solutions/{path.parent.name}")
 
 
 def built(root: Path, lessons: Iterable[Lesson]) -> Files:
     """The files that the lessons give, made in a temporary folder.
 
-    They are those of build/source/ and course/, and the table of all checks in course/.
+    They are those of build/source/ and course/, the table of all checks in course/, and the
+    reference of checks, which is the same for any lessons.
     """
     with tempfile.TemporaryDirectory(prefix="jax-course-") as temporary:
         workplace = Path(temporary).resolve()
@@ -150,7 +158,9 @@ def built(root: Path, lessons: Iterable[Lesson]) -> Files:
             _release(root, workplace, lesson.name)
         released = (workplace / RELEASE).glob("*/*.ipynb")
         write_atomically(workplace / CATALOGUE, catalogue(released, _listed(root)))
-        folders = [workplace / SOURCE, workplace / RELEASE, workplace / CATALOGUE.parent]
+        write_atomically(workplace / REFERENCE, reference())
+        above = (SOURCE, RELEASE, CATALOGUE.parent, REFERENCE.parent)
+        folders = [workplace / folder for folder in above]
         paths = sorted(p for folder in folders for p in folder.rglob("*") if p.is_file())
         return {path.relative_to(workplace): path.read_bytes() for path in paths}
 

@@ -60,12 +60,12 @@ def hidden_lines(cell: Cell) -> set[int]:
 def _other_statements(cell: Cell) -> Iterator[Finding]:
     for node in cell.tree.body:
         if isinstance(node, ast.Assert):
-            mend = "say it with a check, such as check_values or check_answer"
-            yield Finding(node.lineno, "a raw assert cannot judge an answer from afar", mend)
+            fix = "say it with a check, such as check_values or check_answer"
+            yield Finding(node.lineno, "a raw assert cannot judge an answer from afar", fix)
         elif not isinstance(node, _DATA) and not is_check_statement(node):
             what = f"a check cell runs straight on: no {_described(node)} here"
-            mend = "keep definitions, plain data and calls of check_*, one after the other"
-            yield Finding(node.lineno, what, mend)
+            fix = "keep definitions, plain data and calls of check_*, one after the other"
+            yield Finding(node.lineno, what, fix)
 
 
 def _described(node: ast.stmt) -> str:
@@ -86,8 +86,8 @@ def _calls_elsewhere(cell: Cell) -> Iterator[Finding]:
 def _bound_answers(cell: Cell, answers: Mapping[str, str]) -> Iterator[Finding]:
     for node in cell.tree.body:
         for name in sorted(_names_bound_by(node) & answers.keys()):
-            mend = "give it a name that no exercise cell binds"
-            yield Finding(node.lineno, f"the check cell overwrites the student's {name!r}", mend)
+            fix = "give it a name that no exercise cell binds"
+            yield Finding(node.lineno, f"the check cell overwrites the student's {name!r}", fix)
 
 
 def _misused_answers(cell: Cell, answers: Mapping[str, str]) -> Iterator[Finding]:
@@ -99,20 +99,20 @@ def _misused_answers(cell: Cell, answers: Mapping[str, str]) -> Iterator[Finding
             yield Finding(line, what, "let the check supply its own, so that marks stay apart")
         elif read.name in answers.keys() | handles and id(read.node) not in handed_over:
             what = f"the student's {read.name!r} is more than a direct argument of a check"
-            mend = "hand it to check_*, result_of or through as it is"
-            yield Finding(line, what, mend)
+            fix = "hand it to check_*, result_of or through as it is"
+            yield Finding(line, what, fix)
 
 
 def _nothing_judged(cell: Cell, answers: Mapping[str, str]) -> Iterator[Finding]:
     hidden = hidden_lines(cell)
     visible = [s for s in cell.tree.body if is_check_statement(s) and s.lineno not in hidden]
     if not visible:
-        mend = "put a call of check_* above the hidden tests"
-        yield Finding(0, f"the check of {cell.check!r} shows the student no check", mend)
+        fix = "put a call of check_* above the hidden tests"
+        yield Finding(0, f"the check of {cell.check!r} shows the student no check", fix)
     reads = {answers.get(r.name) for s in cell.tree.body for r in _reads_of(s)}
     if cell.check not in reads:
-        mend = f"hand {cell.check} to a check"
-        yield Finding(0, f"the check of {cell.check!r} never looks at the answer", mend)
+        fix = f"hand {cell.check} to a check"
+        yield Finding(0, f"the check of {cell.check!r} never looks at the answer", fix)
 
 
 def _reads_of(statement: ast.stmt) -> list[Read]:

@@ -94,7 +94,7 @@ def _noisy(lesson: Lesson, notebook: NotebookNode) -> Iterator[Problem]:
         for output in shown.outputs:
             if output.get("name") == "stderr" and "raises-exception" not in cell.tags:
                 what = f"the cell writes to stderr: {output.text[:120]!r}"
-                yield Problem(_source(lesson), cell.line, what, "mend the warning's cause")
+                yield Problem(_source(lesson), cell.line, what, "fix the warning's cause")
 
 
 def _matched(lesson: Lesson, notebook: NotebookNode) -> Iterator[tuple[Cell, NotebookNode]]:

@@ -31,7 +31,7 @@ def lint_lesson(lesson: Lesson) -> list[Problem]:
     )
     path = lesson.path / "lesson.py"
     return sorted(
-        Problem(path, cell.line_in_file(found.line), found.what, found.mend)
+        Problem(path, cell.line_in_file(found.line), found.what, found.fix)
         for rule in rules
         for cell in lesson.cells
         for found in rule(cell, lesson)
@@ -39,7 +39,7 @@ def lint_lesson(lesson: Lesson) -> list[Problem]:
 
 
 def answer_names(lesson: Lesson) -> dict[str, str]:
-    """For each name that an exercise cell binds, the exercise; shared imports are nobody's."""
+    """For each name that an exercise cell binds, the exercise; shared imports belong to none."""
     given = {name for c in lesson.cells if c.is_given for name in imported_names(c.tree)}
     return {
         name: exercise for exercise, cell in lesson.exercises.items() for name in cell.binds - given
@@ -54,9 +54,9 @@ def _prose_of_exercise(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
     if not re.search(r"^##+ ", text, re.MULTILINE):
         yield Finding(0, f"exercise {cell.exercise!r} has no heading", "write `## ...` above it")
     if not _EFFORT.search(text):
-        mend = "write `**Exercise** · 5 minutes · difficulty 2 of 5` above it"
+        fix = "write `**Exercise** · 5 minutes · difficulty 2 of 5` above it"
         what = f"exercise {cell.exercise!r} does not say its minutes and difficulty"
-        yield Finding(0, what, mend)
+        yield Finding(0, what, fix)
 
 
 def _text_above(cell: Cell, lesson: Lesson) -> list[str]:
@@ -73,13 +73,13 @@ def _text_above(cell: Cell, lesson: Lesson) -> list[str]:
 def _hints(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
     if cell.exercise and cell.answer_kind == "code":
         if cell.exercise not in {c.hints for c in lesson.cells}:
-            mend = f'add a cell `# %% [markdown] hints="{cell.exercise}"` below it'
-            yield Finding(0, f"exercise {cell.exercise!r} has no hints", mend)
+            fix = f'add a cell `# %% [markdown] hints="{cell.exercise}"` below it'
+            yield Finding(0, f"exercise {cell.exercise!r} has no hints", fix)
     elif cell.hints:
         counts = [cell.source.count(f"<{tag}>") for tag in ("details", "/details", "summary")]
         if len(set(counts)) > 1 or counts[0] not in (2, 3):
-            mend = "write two or three <details><summary>Hint 1: ...</summary> ... </details>"
-            yield Finding(0, f"the hints of {cell.hints!r} are not two or three details", mend)
+            fix = "write two or three <details><summary>Hint 1: ...</summary> ... </details>"
+            yield Finding(0, f"the hints of {cell.hints!r} are not two or three details", fix)
 
 
 def _check(cell: Cell, lesson: Lesson, answers: Mapping[str, str]) -> Iterator[Finding]:
@@ -92,13 +92,13 @@ def _given(cell: Cell, lesson: Lesson, answers: Mapping[str, str]) -> Iterator[F
     if not cell.is_given:
         return
     for name in sorted(cell.binds & answers.keys()):
-        mend = "use another name here"
-        yield Finding(0, f"a given cell overwrites {name!r}, which the student writes", mend)
+        fix = "use another name here"
+        yield Finding(0, f"a given cell overwrites {name!r}, which the student writes", fix)
     for read in cell.reads:
         if read.name in answers and "raises-exception" not in cell.tags:
             what = f"a given cell reads {read.name!r}, which the student has not written yet"
-            mend = 'use a function of your own, or tag the cell tags=["raises-exception"]'
-            yield Finding(read.node.lineno, what, mend)
+            fix = 'use a function of your own, or tag the cell tags=["raises-exception"]'
+            yield Finding(read.node.lineno, what, fix)
 
 
 def _exercise(cell: Cell, lesson: Lesson, answers: Mapping[str, str]) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ def prove_untouched(lesson_run: LessonRun, released: Mapping[str, str]) -> list[
 def touched(lesson: Lesson, check: Cell, said: str) -> Problem:
     """What is to be said of a check that takes the untouched exercise for answered."""
     what = f"untouched, the check of {check.check} {said}, not {UNANSWERED.cause.diagnosis!r}"
-    return Problem(lesson.path / "lesson.py", check.line, what, "mend the check")
+    return Problem(lesson.path / "lesson.py", check.line, what, "fix the check")
 
 
 def prove_demonstrations(lesson: Lesson, advance: Callable[[], None]) -> list[Problem]:
@@ -100,7 +100,7 @@ def _solution_problems(lesson_run: LessonRun) -> Iterator[Problem]:
             what = f"the solution fails its own check: {verdict.failure.diagnosis}"
             at = f" (expected {verdict.failure.expected}, got {verdict.failure.got})"
             path = lesson_run.lesson.path / "lesson.py"
-            yield Problem(path, cell.line, what + at, "mend the check or the solution")
+            yield Problem(path, cell.line, what + at, "fix the check or the solution")
 
 
 def _mutable(lesson_run: LessonRun, exercise: str) -> Any:
@@ -125,13 +125,13 @@ def _trial_problems(trial: Trial) -> Iterator[Problem]:
         failed = failures[0]
         what = f"a right answer is rejected: {failed.diagnosis}"
         numbers = f" (expected {failed.expected}, got {failed.got})"
-        yield _problem(entry, what + numbers, "mend the check")
+        yield _problem(entry, what + numbers, "fix the check")
     elif entry.kind == "wrong" and not failures:
         yield _problem(entry, "a wrong answer earns all its points", "sharpen the check")
     elif entry.kind == "wrong" and not _says(entry, failures):
         heard = "; ".join(failure.diagnosis for failure in failures)
         what = f"the diagnosis is {heard!r}, and not {entry.says!r}"
-        yield _problem(entry, what, "mend the diagnosis, or what the entry says")
+        yield _problem(entry, what, "fix the diagnosis, or what the entry says")
 
 
 def _says(entry: Entry, failures: Sequence[Any]) -> bool:
@@ -139,8 +139,8 @@ def _says(entry: Entry, failures: Sequence[Any]) -> bool:
     return any(says in failure.diagnosis.casefold() for failure in failures if failure.answered)
 
 
-def _problem(entry: Entry, what: str, mend: str) -> Problem:
-    return Problem(entry.path, entry.line, f"{entry.exercise}: {what}", mend)
+def _problem(entry: Entry, what: str, fix: str) -> Problem:
+    return Problem(entry.path, entry.line, f"{entry.exercise}: {what}", fix)
 
 
 def _unused_lines(lesson_run: LessonRun, trials: Sequence[Trial]) -> list[Problem]:
@@ -151,7 +151,7 @@ def _unused_lines(lesson_run: LessonRun, trials: Sequence[Trial]) -> list[Proble
         for number, check in enumerate(checks):
             wrong = [t for t in _wrong(trials, exercise) if number < len(t.verdicts)]
             used = {t.verdicts[number].failed_at for t in wrong}
-            requirements = lesson_run.solutions[check.index].sheet.requirements
+            requirements = lesson_run.solutions[check.index].outcome.requirements
             for position, requirement in enumerate(requirements):
                 if position not in used:
                     verb = requirement.verb + (" (hidden)" if requirement.hidden else "")
@@ -174,7 +174,7 @@ def _hidden_alone(lesson_run: LessonRun, trials: Sequence[Trial]) -> list[Proble
     for exercise, cell in lesson_run.lesson.exercises.items():
         checks = lesson_run.checks_of(exercise)
         hidden = any(
-            r.hidden for c in checks for r in lesson_run.solutions[c.index].sheet.requirements
+            r.hidden for c in checks for r in lesson_run.solutions[c.index].outcome.requirements
         )
         rejected = [_rejections(t) for t in _wrong(trials, exercise)]
         if cell.answer_kind == "code" and hidden and not any(r and all(r) for r in rejected):
@@ -186,7 +186,7 @@ def _hidden_alone(lesson_run: LessonRun, trials: Sequence[Trial]) -> list[Proble
 
 def _rejections(trial: Trial) -> list[bool]:
     """For each check that failed, whether it was a hidden line that failed."""
-    return [v.sheet.failed.hidden for v in trial.verdicts if v.sheet.failed]
+    return [v.outcome.failed.hidden for v in trial.verdicts if v.outcome.failed]
 
 
 def _alike(trials: Sequence[Trial]) -> list[Problem]:

@@ -42,7 +42,7 @@ def _differing(
     if here == there:
         return []
     what = f"{exercise}: here {here}, in a second process {there}"
-    return [Problem(path, line, what, "mend the seam")]
+    return [Problem(path, line, what, "fix the seam")]
 
 
 def sample(lesson: Lesson) -> list[Entry]:

@@ -140,7 +140,7 @@ def _outcome(name: str, root: Path, future: Future) -> tuple[list[Problem], floa
     except Exception as error:
         lines = "".join(traceback.format_exception(error))
         at = root / "solutions" / name / "lesson.py"
-        return [Problem(at, 1, f"verifying broke down: {lines}", "mend graders or the check")], 0.0
+        return [Problem(at, 1, f"verifying broke down: {lines}", "fix graders or the check")], 0.0
 
 
 def _steps(lesson: Lesson, form: Form) -> int:

@@ -17,7 +17,7 @@ COLUMNS = ("exercises", "predictions", "points", "wrong", "right", "words")
 class Progress:
     """A bar for each lesson, which `advance` moves by one step.
 
-    Where nobody watches, there is a line for each lesson that has come to its end instead.
+    Where the output is not a terminal, a line is printed for each lesson that is done.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -53,7 +53,7 @@ class Progress:
 
 
 def show(reports: Sequence[Report]) -> None:
-    """Prints the table, the totals, and below them every problem with its mend."""
+    """Prints the table, the totals, and below them every problem with its fix."""
     console = Console(width=None if Console().is_terminal else 110)
     for report in reports:
         for problem in sorted(report.problems):

@@ -1,11 +1,11 @@
-"""The card under a check cell, as HTML and as plain text; it draws a sheet and knows no check."""
+"""The card under a check cell, as HTML and as plain text, drawn from an outcome."""
 
 from __future__ import annotations
 
 from html import escape
 
-from graders.card import messages
-from graders.card.sheet import Requirement, Sheet
+from graders.card import messages, picture
+from graders.card.outcome import Outcome, Requirement
 
 MARKS = {"met": "✓", "failed": "✗", "unanswered": "○", "open": "·"}
 SPOKEN = {"met": "passed", "failed": "failed", "unanswered": "not answered yet", "open": "open"}
@@ -18,11 +18,11 @@ COLOURS = {
 FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:14px;line-height:1.45"
 
 
-def text(sheet: Sheet, standing: str = "") -> str:
+def text(outcome: Outcome, standing: str = "") -> str:
     """The card in plain text; `standing` says how far the student has come."""
-    lines = [sheet.exercise, *(_text_line(r) for r in sheet.requirements)]
-    lines += [f"  {label}: {words}" for label, words in _facts(sheet)]
-    return "\n".join([*lines, *(f"  {foot}" for foot in (_foot(sheet), standing) if foot)])
+    lines = [outcome.exercise, *(_text_line(r) for r in outcome.requirements)]
+    lines += [f"  {label}: {words}" for label, words in _facts(outcome)]
+    return "\n".join([*lines, *(f"  {foot}" for foot in (_foot(outcome), standing) if foot)])
 
 
 def _text_line(requirement: Requirement) -> str:
@@ -30,26 +30,26 @@ def _text_line(requirement: Requirement) -> str:
     return f" {MARKS[requirement.state]} {requirement.words}{behind.get(requirement.state, '')}"
 
 
-def html(sheet: Sheet, standing: str = "") -> str:
+def html(outcome: Outcome, standing: str = "") -> str:
     """The card in HTML: no script, colours that stand on light and dark pages."""
-    state = sheet.failed.state if sheet.failed else "met"
-    items = "".join(_html_line(requirement) for requirement in sheet.requirements)
+    state = outcome.failed.state if outcome.failed else "met"
+    items = "".join(_html_line(requirement) for requirement in outcome.requirements)
     return (
         f'<div role="status" style="{FONT};border-left:4px solid {COLOURS[state]};'
         'padding:6px 12px;margin:4px 0;max-width:52em">'
-        f"<strong><code>{escape(sheet.exercise)}</code></strong> "
-        f'<span style="opacity:.75">{escape(_summary(sheet))}</span>'
+        f"<strong><code>{escape(outcome.exercise)}</code></strong> "
+        f'<span style="opacity:.75">{escape(_summary(outcome))}</span>'
         f'<ul role="list" style="list-style:none;margin:4px 0;padding:0">{items}</ul>'
-        f"{_html_facts(sheet)}{_picture(sheet)}{_html_foot(_foot(sheet))}"
+        f"{_html_facts(outcome)}{_picture(outcome)}{_html_foot(_foot(outcome))}"
         f"{_html_foot(standing)}</div>"
     )
 
 
-def _summary(sheet: Sheet) -> str:
-    if sheet.failed and sheet.failed.state == "unanswered":
+def _summary(outcome: Outcome) -> str:
+    if outcome.failed and outcome.failed.state == "unanswered":
         return messages.UNANSWERED.cause.diagnosis
-    met = sum(requirement.state == "met" for requirement in sheet.requirements)
-    return messages.score_line(met, len(sheet.requirements))
+    met = sum(requirement.state == "met" for requirement in outcome.requirements)
+    return messages.score_line(met, len(outcome.requirements))
 
 
 def _html_line(requirement: Requirement) -> str:
@@ -64,11 +64,11 @@ def _html_line(requirement: Requirement) -> str:
     )
 
 
-def _html_facts(sheet: Sheet) -> str:
+def _html_facts(outcome: Outcome) -> str:
     rows = "".join(
         f'<dt style="font-weight:600;opacity:.75">{escape(label)}</dt>'
         f'<dd style="margin:0;overflow-wrap:anywhere">{_words(label, words)}</dd>'
-        for label, words in _facts(sheet)
+        for label, words in _facts(outcome)
     )
     grid = "display:grid;grid-template-columns:max-content 1fr;gap:2px 12px;margin:6px 0 0"
     return f'<dl style="{grid}">{rows}</dl>' if rows else ""
@@ -82,17 +82,17 @@ def _words(label: str, words: str) -> str:
     return "".join(coded) if len(parts) % 2 else escape(words)
 
 
-def _facts(sheet: Sheet) -> list[tuple[str, str]]:
-    if sheet.failed and sheet.finding:
-        return messages.rows(sheet.finding, sheet.failed.hidden)
-    return [("Why", sheet.reason)] if sheet.reason else []
+def _facts(outcome: Outcome) -> list[tuple[str, str]]:
+    if outcome.failed and outcome.finding:
+        return messages.rows(outcome.finding, outcome.failed.hidden)
+    return [("Why", outcome.reason)] if outcome.reason else []
 
 
-def _foot(sheet: Sheet) -> str:
+def _foot(outcome: Outcome) -> str:
     """What a card says below a green list that held no hidden test."""
-    judged = [r for r in sheet.requirements if r.verb != "check_answer"]
+    judged = [r for r in outcome.requirements if r.verb != "check_answer"]
     visible_alone = judged and not any(requirement.hidden for requirement in judged)
-    return messages.MORE_TO_COME if visible_alone and not sheet.failed else ""
+    return messages.MORE_TO_COME if visible_alone and not outcome.failed else ""
 
 
 def _html_foot(words: str) -> str:
@@ -100,6 +100,6 @@ def _html_foot(words: str) -> str:
     return f'<div style="{style}">{escape(words)}</div>' if words else ""
 
 
-def _picture(sheet: Sheet) -> str:
-    shown = sheet.finding and sheet.failed and not sheet.failed.hidden
-    return sheet.finding.picture if shown and sheet.finding else ""
+def _picture(outcome: Outcome) -> str:
+    shown = outcome.finding and outcome.failed and not outcome.failed.hidden
+    return picture.svg(outcome.finding.picture) if shown and outcome.finding else ""

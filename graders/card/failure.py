@@ -15,13 +15,13 @@ class Cause:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with an answer, and at which input; every field is text for a person."""
+    """What is wrong with an answer, and at which input; the texts are for a person."""
 
     cause: Cause
     expected: str = ""
     got: str = ""
     at: str = ""
-    picture: str = ""
+    picture: tuple[tuple[bool, ...], ...] = ()  # of a matrix, which elements are wrong
     answered: bool = True
     error: str = ""  # the type of the exception that the answer raised, if it raised one
 

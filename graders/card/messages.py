@@ -40,7 +40,7 @@ UNBOUND = Finding(
     Cause(
         "not answered yet",
         "The cell above has not defined this name: run it, and if it stops with an error, "
-        "mend that first.",
+        "fix that first.",
     ),
     answered=False,
 )
@@ -49,10 +49,17 @@ STALE = Finding(
     Cause(
         "not answered yet",
         "The cell above was last run with a syntax error, so the name still holds an older "
-        "answer. Mend the error, run that cell, then run this one.",
+        "answer. Fix the error, run that cell, then run this one.",
     ),
     answered=False,
 )
+
+HIDDEN = Cause(
+    "The answer fails on inputs that are not shown: other sizes, other values, or an edge case "
+    "such as an empty array, size one, large numbers or ties.",
+    "Try your function on such inputs yourself.",
+)
+"""All that a student is shown of a hidden test that failed."""
 
 BEHIND = "not yet checked"
 CONFIRMED = "is the same program where none of your code has run"
@@ -87,13 +94,7 @@ def of_hidden(finding: Finding) -> Finding:
 def rows(finding: Finding, hidden: bool = False) -> list[tuple[str, str]]:
     """The labelled facts of a failure in the order in which a card shows them."""
     if hidden and finding.answered:
-        return [
-            (
-                "Hidden test",
-                "The answer fails on inputs that are not shown: other sizes, other values, "
-                "or an edge case such as an empty array, size one, large numbers or ties.",
-            )
-        ]
+        return [("Hidden test", HIDDEN.diagnosis)]
     facts = [
         ("Expected", finding.expected),
         ("Got", finding.got),

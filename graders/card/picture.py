@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 CELL, LARGEST = 12, 24
 
+Wrong = tuple[tuple[bool, ...], ...]
+"""Which elements of a matrix are wrong, row by row; () where a picture says no more."""
 
-def differences(got: np.ndarray, expected: np.ndarray) -> str:
-    """An SVG that marks each wrong element of a matrix; "" where a picture says no more.
 
-    Both arrays have the same shape. Only matrices from 3 by 3 to 24 by 24 are drawn, and only
-    where some elements are right and some are wrong.
+def worth_drawing(wrong: np.ndarray) -> Wrong:
+    """`wrong` as plain rows, if a picture of it says more than words.
+
+    Only matrices from 3 by 3 to 24 by 24 are drawn, and only where some elements are right and some
+    are wrong.
     """
-    if got.ndim != 2 or min(got.shape) < 3 or max(got.shape) > LARGEST:
-        return ""
-    with np.errstate(all="ignore"):
-        wrong = ~np.isclose(got, expected, rtol=1e-3, atol=1e-6, equal_nan=True)
+    if wrong.ndim != 2 or min(wrong.shape) < 3 or max(wrong.shape) > LARGEST:
+        return ()
     if not wrong.any() or wrong.all():
+        return ()
+    return tuple(tuple(map(bool, row)) for row in wrong)
+
+
+def svg(wrong: Sequence[Sequence[bool]]) -> str:
+    """An SVG that marks each wrong element of a matrix; "" for none."""
+    if not wrong:
         return ""
-    return _grid(wrong)
-
-
-def _grid(wrong: np.ndarray) -> str:
-    rows, columns = wrong.shape
-    words = f"{int(wrong.sum())} of {wrong.size} elements are wrong; they are the filled squares."
-    squares = "".join(_square(i, j, wrong[i, j]) for i in range(rows) for j in range(columns))
+    rows, columns = len(wrong), len(wrong[0])
+    count = sum(map(sum, wrong))
+    words = f"{count} of {rows * columns} elements are wrong; they are the filled squares."
+    squares = "".join(
+        _square(i, j, bad) for i, row in enumerate(wrong) for j, bad in enumerate(row)
+    )
     return (
         f'<figure style="margin:8px 0 0"><svg role="img" aria-label="{words}" '
         f'width="{columns * CELL + 1}" height="{rows * CELL + 1}">{squares}</svg>'

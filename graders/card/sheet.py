@@ -10,43 +10,29 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from graders.card import messages
 from graders.card.failure import CheckFailed, Finding
+from graders.card.outcome import Outcome, Requirement, State
 from graders.lesson.regions import HIDDEN, RegionError
 
 
 @dataclass
-class Requirement:
-    """One call of a check in a check cell."""
-
-    verb: str
-    exercise: str
-    hidden: bool = False
-    about: str = ""
-    state: str = "open"  # then "met", "failed" or "unanswered"
-
-    @property
-    def words(self) -> str:
-        return messages.requirement(self.verb, self.about, self.hidden)
-
-
-@dataclass
 class Sheet:
-    """The requirements of one cell; `show` is called with the sheet when there is news."""
+    """The requirements of one cell; `show` is called with the outcome when there is one."""
 
     requirements: list[Requirement]
-    show: Callable[[Sheet], None] = lambda sheet: None
+    show: Callable[[Outcome], None] = lambda outcome: None
     finding: Finding | None = None
     reason: str = ""  # why a right answer is right
-    position: int = 0
+    position: int = 0  # of the requirement that comes next
     memory: dict[int, Any] = field(default_factory=dict)  # of `remembered`, by position
 
     @classmethod
-    def of(cls, source: str, show: Callable[[Sheet], None] = lambda sheet: None) -> Sheet:
+    def of(cls, source: str, show: Callable[[Outcome], None] = lambda outcome: None) -> Sheet:
         return cls(requirements_in(source), show)
 
     def remembered(self, function: Callable[[], Any]) -> Any:
@@ -64,32 +50,41 @@ class Sheet:
         return self.requirements[0].exercise if self.requirements else ""
 
     @property
-    def failed(self) -> Requirement | None:
-        return next((r for r in self.requirements if r.state in ("failed", "unanswered")), None)
+    def is_complete(self) -> bool:
+        """Whether the cell has nothing left to check."""
+        return self.position == len(self.requirements)
 
-    def begin(self, verb: str, exercise: str, about: str = "") -> Requirement:
-        """The next requirement; one that the source did not announce is added."""
-        if self.position == len(self.requirements):
+    @property
+    def outcome(self) -> Outcome:
+        """How far the answer has come."""
+        return Outcome(self.exercise, tuple(self.requirements), self.finding, self.reason)
+
+    def begin(self, verb: str, exercise: str, about: str = "") -> None:
+        """The next requirement is under way; one that the source did not announce is added."""
+        if self.is_complete:
             self.requirements.append(Requirement(verb, exercise, about=about))
         self.position += 1
-        return self.requirements[self.position - 1]
 
-    def meet(self, requirement: Requirement, reason: str = "") -> None:
-        """Notes that the requirement is met; shows the sheet if it was the last."""
-        requirement.state, self.reason = "met", reason
-        if self.position == len(self.requirements):
-            self.show(self)
+    def meet(self, reason: str = "") -> None:
+        """Notes that the requirement is met; shows the outcome if it was the last."""
+        self.reason = reason
+        self._set("met")
+        if self.is_complete:
+            self.show(self.outcome)
 
-    def fail(self, requirement: Requirement, finding: Finding) -> CheckFailed:
-        """Shows the sheet and gives the exception to raise."""
-        requirement.state = "failed" if finding.answered else "unanswered"
-        words = messages.one_line(requirement.exercise, finding)
-        if requirement.hidden and finding.answered:
-            words = messages.hidden_line(requirement.exercise, requirement.words)
-            finding = messages.of_hidden(finding)
-        self.finding = finding
-        self.show(self)
-        return CheckFailed(requirement.exercise, requirement.words, finding, words)
+    def fail(self, finding: Finding) -> CheckFailed:
+        """Shows the outcome and gives the exception to raise."""
+        failed = self._set("failed" if finding.answered else "unanswered")
+        hides = failed.hidden and finding.answered
+        self.finding = messages.of_hidden(finding) if hides else finding
+        self.show(self.outcome)
+        return CheckFailed(failed.exercise, failed.words, self.finding, self.outcome.words)
+
+    def _set(self, state: State) -> Requirement:
+        """The requirement that is under way, in its new state."""
+        index = self.position - 1
+        self.requirements[index] = replace(self.requirements[index], state=state)
+        return self.requirements[index]
 
 
 _current: Sheet | None = None

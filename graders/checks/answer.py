@@ -72,7 +72,7 @@ def _cause(given: Any, wanted: Any, mistakes: Mapping[Any, str]) -> Cause:
 
 
 def _in_quotes(wanted: Any) -> str:
-    """What the right answer looks like to whoever puts it in quotation marks."""
+    """The right answer as a string that a student may have put in quotation marks."""
     if isinstance(wanted, float) and wanted.is_integer():
         return str(int(wanted))
     if isinstance(wanted, tuple):

@@ -212,10 +212,12 @@ class Trial:
         wanted = dict(leaves(plain(expected(*as_numpy(self.args)))))
         for path, leaf in leaves(got):
             found, want = (np.asarray(x.data, np.float64) for x in (leaf, wanted[path]))
-            if found.shape != want.shape or not np.allclose(found, want, rtol=1e-4, atol=1e-5):
+            same_shape = found.shape == want.shape
+            right = np.isclose(found, want, rtol=1e-4, atol=1e-5) if same_shape else None
+            if right is None or not right.all():
                 prefix = f"{path}: " if path else ""
                 texts = prefix + describe.array(want), prefix + describe.array(found)
-                reject(diagnosis.of_arrays(found, want), *texts, at(self.answer, self.args))
+                reject(diagnosis.of_arrays(found, want, right), *texts, at(self.answer, self.args))
 
     def _reject(self, cause: Cause, slope: float, got: float) -> None:
         reject(

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec
 
 from graders.card import messages, sheet
 from graders.card.failure import Cause, Finding, Rejected
+from graders.card.picture import Wrong
 from graders.diagnosis import errors
 from graders.probes.calls import parameters
 from graders.seam.protocol import Error, Result, T
@@ -32,21 +33,21 @@ def check(
     @functools.wraps(judge)
     def checked(answer: Any, *args: P.args, **kwargs: P.kwargs) -> None:
         page, answer = sheet.current(), subject(answer)
-        requirement = page.begin(judge.__name__, answer.name, str(kwargs.get("about", "")))
+        page.begin(judge.__name__, answer.name, str(kwargs.get("about", "")))
         try:
             with exact_products(), quick_compilation():  # for oracles that are written with JAX
                 reason = judge(answer, *args, **kwargs)
         except Rejected as rejected:
-            failure = page.fail(requirement, rejected.finding)
+            failure = page.fail(rejected.finding)
         else:
-            return page.meet(requirement, reason or "")
+            return page.meet(reason or "")
         raise failure
 
     return checked
 
 
 def reject(
-    cause: Cause, expected: str = "", got: str = "", at: str = "", picture: str = ""
+    cause: Cause, expected: str = "", got: str = "", at: str = "", picture: Wrong = ()
 ) -> NoReturn:
     raise Rejected(Finding(cause, expected, got, at, picture))
 

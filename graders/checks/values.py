@@ -156,7 +156,7 @@ class Judgement:
                     continue
                 meant, found = _as_array(wanted), leaf.data
                 if found.shape == meant.shape:
-                    right = bool(self._right(found, meant).all())
+                    right = self._right(found, meant)
                     pair = diagnosis.Pair(as_numpy(args), _wide(meant), _wide(found), right)
                     pairs.append(pair)
         return pairs
@@ -171,7 +171,7 @@ class Judgement:
             prefix + describe.array(wanted) + _element(wanted, place),
             prefix + describe.array(got) + _element(got, place),
             at(self.answer, args),
-            picture.differences(_wide(got), _wide(wanted)) if got.shape == wanted.shape else "",
+            picture.worth_drawing(~self._right(got, wanted)) if got.shape == wanted.shape else (),
         )
 
     def _place(self, got: np.ndarray, wanted: np.ndarray) -> tuple[int, ...] | None:

@@ -148,6 +148,12 @@ BY_MESSAGE = {
         "a JAX function was given something that is no array",
         "Pass arrays (or pytrees of arrays); register a class of your own as a pytree.",
     ),
+    "pytree metadata": Cause(
+        "two pytrees of one class differ in their metadata, which their `tree_flatten` returns "
+        "beside the children",
+        "Let equal trees have equal metadata: strings, numbers and tuples compare by value. A "
+        "lambda or a `functools.partial` that is made anew equals no other.",
+    ),
     "not callable": Cause(
         "something is called that is no function",
         "Look at what each name holds: a value may have taken the name of a function.",

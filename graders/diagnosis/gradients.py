@@ -76,12 +76,15 @@ def second() -> Cause:
     )
 
 
-def of_arrays(got: np.ndarray, expected: np.ndarray) -> Cause:
-    """The cause of a wrong gradient array, beside the gradient that is meant."""
-    if got.shape != expected.shape:
+def of_arrays(got: np.ndarray, expected: np.ndarray, right: np.ndarray | None = None) -> Cause:
+    """The cause of a wrong gradient array, beside the expected one.
+
+    `right` says which elements the check accepts, where both have one shape.
+    """
+    if right is None:
         return shape.shape(got.shape, expected.shape)
     if np.isnan(got).any():
         return cause_of(float("nan"), 0.0)
     if not got.any():
         return cause_of(0.0, 1.0)
-    return values.cause_of([values.Pair((), expected, got, right=False)])
+    return values.cause_of([values.Pair((), expected, got, right)])

@@ -1,4 +1,4 @@
-"""Makes HTML harmless that a student could have written: cards, and the Markdown of hints."""
+"""Makes the HTML of hints harmless: it is made of Markdown that another tool has rendered."""
 
 import re
 from functools import lru_cache

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 from nbgrader import utils
 
+from graders.card import draw
+from graders.card.outcome import MIME, Outcome
 from graders.feedback.cleaning import clean
 
 MOST_CHARACTERS = 4_000  # of an answer, or of what it printed
@@ -124,10 +127,23 @@ def _comment(cell: NotebookNode) -> str:
 def _judged(cell: NotebookNode) -> Judged:
     marks = cell.metadata.nbgrader
     outputs = cell.get("outputs", ())
-    cards = [str(o.data["text/html"]) for o in outputs if "text/html" in o.get("data", {})]
-    card = cards[-1] if cards and len(cards[-1]) <= MOST_OF_A_CARD else ""
+    found = [o.data[MIME] for o in outputs if MIME in o.get("data", {})]
+    card = _card(found[-1]) if found else Markup()
     line = "" if card else _cut("\n".join(_errors(outputs)[-1:]))
-    return Judged(float(marks["score"] or 0), float(marks["points"]), clean(card), line)
+    return Judged(float(marks["score"] or 0), float(marks["points"]), card, line)
+
+
+def _card(data: Any) -> Markup:
+    """The card of an outcome; none where the data, which a student could have written, are not one.
+
+    All of its text is escaped by what draws it.
+    """
+    try:
+        outcome = msgspec.convert(data, Outcome)
+    except msgspec.ValidationError:
+        return Markup()
+    html = draw.html(outcome.for_the_student())
+    return Markup(html if len(html) <= MOST_OF_A_CARD else "")
 
 
 def _printed(cell: NotebookNode) -> str:

@@ -14,14 +14,15 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from graders.card import draw
-from graders.card.failure import CheckFailed
+from graders.card.failure import Cause, Finding
+from graders.card.outcome import Outcome
+from graders.card.sheet import Sheet
 from graders.diagnosis.confirmation import UNCONFIRMED
 from graders.errors import CourseError
 from graders.grading import plan
 from graders.grading.confirmation import Claim, ClaimedPlace, Confirmer, Processes, References
 from graders.grading.plan import Step
-from graders.judging.judge import Evaluation, Verdict
+from graders.judging.judge import Evaluation
 from graders.judging.lesson_run import LessonRun, run_lesson
 from graders.lesson.cells import Cell, Lesson
 from graders.lesson.regions import HIDDEN
@@ -31,32 +32,18 @@ from graders.seam.protocol import Error
 from graders.seam.subject import Subject, Unanswered
 
 MOST_SECONDS = 1200.0  # for a submission whose processes end one after the other
-
-
-# Why an answer has failed a check. Where the grading itself breaks down there is no outcome.
-NOT_ANSWERED, WRONG, STUDENT_ERROR = "not answered", "wrong", "student error"
-TIMEOUT, OUT_OF_MEMORY = "timeout", "out of memory"
-_LIMITS = {
-    protocol.OUT_OF_TIME.type: TIMEOUT,
-    protocol.OUT_OF_MEMORY.type: OUT_OF_MEMORY,
-}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one check says of an answer."""
-
-    passed: bool
-    words: str = ""  # of the failure, in one line
-    hidden: bool = False  # whether it was a hidden test that failed
-    html: str = ""  # the card
-    text: str = ""
-    kind: str = ""  # of the failure: one of the five above
+OUT_OF_TIME = Finding(
+    Cause(
+        "the submission ran past its time limit",
+        "Look for cells that run long or end the process, the ones above this exercise too.",
+    ),
+    error=protocol.OUT_OF_TIME.type,
+)
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a cell of the student's printed, and the error that it ended with."""
+    """What the cell of an exercise printed, and the error that it ended with."""
 
     printed: str = ""
     error: str = ""
@@ -64,10 +51,10 @@ class Said:
 
 @dataclass
 class Examination:
-    """All that was found out about a submission; indices are those of the restored notebook."""
+    """All that was found out about a submission, by the names that nbgrader gives its cells."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # by check
-    said: dict[int, Said] = field(default_factory=dict)  # by the cell's index
+    said: dict[str, Said] = field(default_factory=dict)  # by exercise
 
 
 class Broken(CourseError):
@@ -141,9 +128,10 @@ class _Walk:
         """What has no verdict by now gets none of its points."""
         for step in self.steps:
             if step.check and not self._is_judged(step.check):
-                words = f"{step.check.check}: the submission ran past its time limit"
-                outcome = Outcome(passed=False, words=words, kind=TIMEOUT)
-                self.found.outcomes[str(step.check.grade_id)] = outcome
+                page = Sheet.of(step.check.source)
+                page.begin("", str(step.check.check))
+                page.fail(OUT_OF_TIME)
+                self.found.outcomes[str(step.check.grade_id)] = page.outcome
 
     def _is_judged(self, check: Cell) -> bool:
         return check.index in self.judged and self.judged[check.index].is_over
@@ -172,8 +160,8 @@ class _Walk:
                 self._judge(step.check, place)
         else:
             error = place.run(step.source, f"<{self.lesson.name} {step.exercise or step.index}>")
-            if step.index > self.reached:
-                self.found.said[step.index] = Said(place.printed, _line(error))
+            if step.exercise and step.index > self.reached:
+                self.found.said[step.exercise] = Said(place.printed, _line(error))
             if error and "MemoryError" in error.bases:
                 place.process.end(protocol.OUT_OF_MEMORY)  # its names may hold all there is
             if place.process.over:
@@ -201,18 +189,8 @@ class _Walk:
         claims += place.taken()
         if verdict.passed and evaluation.is_over and not self.confirmer.hold(claims, place):
             verdict = evaluation.reject(UNCONFIRMED)
-        self._note(check, verdict)
-
-    def _note(self, check: Cell, verdict: Verdict) -> None:
-        failure, page = verdict.failure, verdict.sheet
-        self.found.outcomes[str(check.grade_id)] = Outcome(
-            passed=failure is None,
-            words=str(failure or ""),
-            hidden=bool(page.failed and page.failed.hidden),
-            html=draw.html(page),
-            text=draw.text(page),
-            kind=_kind(failure),
-        )
+        if evaluation.is_over:
+            self.found.outcomes[str(check.grade_id)] = verdict.outcome
 
 
 class _Place(ClaimedPlace):
@@ -240,14 +218,6 @@ def _only(source: str, hidden: bool) -> str:
     numbers = HIDDEN.line_numbers(source)
     lines = enumerate(source.split("\n"), 1)
     return "\n".join(line if (number in numbers) == hidden else "" for number, line in lines)
-
-
-def _kind(failure: CheckFailed | None) -> str:
-    if failure is None:
-        return ""
-    if failure.error:
-        return _LIMITS.get(failure.error, STUDENT_ERROR)
-    return WRONG if failure.answered else NOT_ANSWERED
 
 
 def _line(error: Error | None) -> str:

@@ -12,8 +12,7 @@ from graders.sandbox.bubblewrap import MATPLOTLIB
 METHOD = "forkserver"
 CAN_FORK = METHOD in get_all_start_methods()
 CONTEXT: Any = get_context(METHOD if CAN_FORK else "spawn")
-# The last two are for the lessons, most of which use them.
-CONTEXT.set_forkserver_preload(["graders.grading.worker", "matplotlib.pyplot", "scipy.stats"])
+CONTEXT.set_forkserver_preload(["graders.grading.preload"])
 
 COMPILED = Path("build/compiled")  # below the course's root: compiled programs, known fonts
 

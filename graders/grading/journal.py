@@ -14,13 +14,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from graders.files import digest
-from graders.grading.examiner import Examination, Outcome, Said
+from graders.grading.examiner import Examination
 from graders.lesson.cells import Lesson
 
 PATH = Path("build/reports/journal.jsonl")
+
+Key = tuple[str, str]
+"""A student and a lesson."""
 
 
 @dataclass(frozen=True)
@@ -41,51 +45,85 @@ class Entry:
         return {name for name, now in checks.items() if self.checks.get(name) != now}
 
 
+@dataclass(frozen=True)
+class Status:
+    """What became of a submission when it was last graded: a status of `results`, and a reason."""
+
+    status: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the gradebook was given: the digests of a notebook, and of an entry."""
+
+    notebook: str
+    entry: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the journal: news of one submission, of whichever kind."""
+
+    student: str
+    lesson: str
+    entry: Entry | None = None
+    recorded: Recorded | None = None
+    status: Status | None = None
+
+
 class Journal:
-    """The last entry of each submission: those of earlier runs, and those that are added."""
+    """The last news of each kind of each submission: of earlier runs, and those that are added."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries: dict[tuple[str, str], Entry] = {}
-        self._recorded: dict[tuple[str, str], str] = {}
+        self.entries: dict[Key, Entry] = {}
+        self.recorded: dict[Key, Recorded] = {}
+        self.statuses: dict[Key, Status] = {}
         for line in _lines(path):
-            with suppress(TypeError, KeyError, AttributeError):  # of another version
-                self._take(line)
+            self._take(line)
         path.parent.mkdir(parents=True, exist_ok=True)
 
-    def _take(self, line: dict[str, Any]) -> None:
-        key = line["student"], line["lesson"]
-        if "recorded" in line:
-            self._recorded[key] = line["recorded"]
-        else:
-            self.entries[key] = _entry(line)
+    def _take(self, line: Line) -> None:
+        key = line.student, line.lesson
+        if line.entry:
+            self.entries[key] = line.entry
+        if line.recorded:
+            self.recorded[key] = line.recorded
+        if line.status:
+            self.statuses[key] = line.status
 
-    def known(self, student: str, lesson: str, notebook: str) -> Entry | None:
+    def known(self, key: Key, notebook: str) -> Entry | None:
         """What was found of this very notebook, by whichever checks."""
-        entry = self.entries.get((student, lesson))
+        entry = self.entries.get(key)
         return entry if entry and entry.notebook == notebook else None
 
-    def add(self, student: str, lesson: str, entry: Entry) -> None:
+    def add(self, key: Key, entry: Entry) -> None:
         """Writes it down; when this returns, it is on disk."""
-        self.entries[student, lesson] = entry
-        self._write({"student": student, "lesson": lesson} | asdict(entry))
+        self._write(Line(*key, entry=entry))
 
-    def is_recorded(self, student: str, lesson: str) -> bool:
+    def is_recorded(self, key: Key) -> bool:
         """Whether the gradebook has been given the last entry."""
-        entry = self.entries.get((student, lesson))
-        return entry is not None and self._recorded.get((student, lesson)) == entry.digest
+        entry, recorded = self.entries.get(key), self.recorded.get(key)
+        return entry is not None and recorded is not None and entry.digest == recorded.entry
 
-    def note_recorded(self, student: str, lesson: str) -> None:
+    def note_recorded(self, key: Key) -> None:
         """Writes down that the gradebook has been given the last entry."""
-        now = self.entries[student, lesson].digest
-        self._recorded[student, lesson] = now
-        self._write({"student": student, "lesson": lesson, "recorded": now})
+        entry = self.entries[key]
+        self._write(Line(*key, recorded=Recorded(entry.notebook, entry.digest)))
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def note(self, key: Key, status: str, reason: str = "") -> None:
+        """Writes down what became of the submission, if that is news."""
+        if self.statuses.get(key) != Status(status, reason):
+            self._write(Line(*key, status=Status(status, reason)))
+
+    def _write(self, line: Line) -> None:
+        self._take(line)
+        news = {name: value for name, value in asdict(line).items() if value is not None}
         with self.path.open("a", encoding="utf-8") as file:
             if file.tell() and not _ends_with_newline(self.path):
                 file.write("\n")
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(json.dumps(news, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -120,21 +158,15 @@ def code_digest(package: Path) -> bytes:
     return digest(*(part.encode() if isinstance(part, str) else part for part in parts)).encode()
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path) -> Iterator[Line]:
+    """The lines that can be read; others were cut short, or are of another version."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return
     for line in text.split("\n"):
-        with suppress(ValueError):  # a line that was cut short
-            yield json.loads(line)
-
-
-def _entry(line: dict[str, Any]) -> Entry:
-    found = line["found"]
-    outcomes = {name: Outcome(**one) for name, one in found["outcomes"].items()}
-    said = {int(index): Said(**one) for index, one in found["said"].items()}
-    return Entry(line["notebook"], line["checks"], Examination(outcomes, said))
+        with suppress(msgspec.DecodeError):
+            yield msgspec.json.decode(line, type=Line)
 
 
 def _ends_with_newline(path: Path) -> bool:

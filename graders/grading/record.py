@@ -17,7 +17,9 @@ from nbgrader.converters import Autograde
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets.config import Config
 
-from graders.grading.examiner import Examination, Outcome, Said
+from graders.card import draw
+from graders.card.outcome import MIME, Outcome
+from graders.grading.examiner import Examination, Said
 from graders.nbgrading import plugins as plugins
 from graders.nbgrading.steps import run_step
 
@@ -43,24 +45,25 @@ def _of(found: Examination) -> type[NbGraderPreprocessor]:
             self, cell: NotebookNode, resources: Any, index: int
         ) -> tuple[NotebookNode, Any]:
             if cell.cell_type == "code":
-                cell.outputs = list(_outputs(cell, index, found))
+                cell.outputs = list(_outputs(cell, found))
             return cell, resources
 
     return Recorded
 
 
-def _outputs(cell: NotebookNode, index: int, found: Examination) -> Iterator[NotebookNode]:
+def _outputs(cell: NotebookNode, found: Examination) -> Iterator[NotebookNode]:
+    name = plugins.grade_id(cell)
     if utils.is_grade(cell):
-        yield from _of_check(found.outcomes[cell.metadata.nbgrader.grade_id])
-    elif index in found.said:
-        yield from _of_cell(found.said[index])
+        yield from _of_check(found.outcomes[name])
+    elif name in found.said:
+        yield from _of_cell(found.said[name])
 
 
 def _of_check(outcome: Outcome) -> Iterator[NotebookNode]:
-    if outcome.hidden:
-        yield _display({plugins.HIDDEN_MARK: ""})
-    if outcome.html:
-        yield _display({"text/html": outcome.html, "text/plain": outcome.text})
+    """The outcome as data, for the feedback page, and as a card, for Formgrader."""
+    shown = outcome.for_the_student()
+    card = {"text/html": draw.html(shown), "text/plain": draw.text(shown)}
+    yield _output("display_data", data={MIME: shown.as_json()} | card, metadata={})
     if not outcome.passed:
         yield _error("CheckFailed", outcome.words, f"CheckFailed: {outcome.words}")
 
@@ -71,10 +74,6 @@ def _of_cell(said: Said) -> Iterator[NotebookNode]:
     if said.error:
         name, _, message = said.error.partition(": ")
         yield _error(name, message, said.error)
-
-
-def _display(data: dict[str, str]) -> NotebookNode:
-    return _output("display_data", data=data, metadata={})
 
 
 def _error(name: str, message: str, line: str) -> NotebookNode:

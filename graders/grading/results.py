@@ -1,12 +1,28 @@
-"""What grading found: a row for each submission, kept from run to run."""
+"""What grading found: a row for each submission, and why an answer has failed a check."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
-RESULTS = Path("build/reports/results.json")
+from graders.card.outcome import Outcome
+from graders.seam import protocol
+
 GRADED, HELD, UNREADABLE, FAILED = "graded", "held", "unreadable", "infrastructure error"
+
+# Why an answer has failed a check. Where the grading itself breaks down there is no outcome.
+NOT_ANSWERED, WRONG, STUDENT_ERROR = "not answered", "wrong", "student error"
+TIMEOUT, OUT_OF_MEMORY = "timeout", "out of memory"
+_LIMITS = {
+    protocol.OUT_OF_TIME.type: TIMEOUT,
+    protocol.OUT_OF_MEMORY.type: OUT_OF_MEMORY,
+}
+
+
+def kind(outcome: Outcome) -> str:
+    """Why the answer has failed, one of the five above; "" where it has not."""
+    if not outcome.failed or not outcome.finding:
+        return ""
+    if error := outcome.finding.error:
+        return _LIMITS.get(error, STUDENT_ERROR)
+    return WRONG if outcome.finding.answered else NOT_ANSWERED
 
 
 @dataclass(frozen=True)
@@ -16,12 +32,11 @@ class Row:
     student: str
     lesson: str
     # "graded"; "held": changed marks wait to be agreed to, these are the old ones; "unreadable":
-    # nothing to grade; "infrastructure error": the grading broke down, which is no zero.
+    # nothing to grade; "infrastructure error": the grading broke down, which is not a zero.
     status: str
     scores: dict[str, float] = field(default_factory=dict)  # by check
     points: dict[str, float] = field(default_factory=dict)  # by check
     reason: str = ""
-    notebook: str = ""  # the digest of what was handed in
     kinds: dict[str, str] = field(default_factory=dict)  # why a check was failed, by check
 
     @property
@@ -31,7 +46,7 @@ class Row:
 
     @property
     def total(self) -> float | None:
-        """The points earned; None where nothing could be graded: that is not a zero."""
+        """The points earned; None where nothing could be graded, which is not a zero."""
         return sum(self.scores.values()) if self.status in (GRADED, HELD) else None
 
     @property
@@ -49,24 +64,3 @@ class Change:
     check: str
     before: float
     after: float
-
-
-def keep(root: Path, rows: Iterable[Row], present: Iterable[tuple[str, str]]) -> list[Row]:
-    """Adds `rows` to those of earlier runs whose submissions are still there; gives them all."""
-    merged = {row.key: row for row in kept(root)} | {row.key: row for row in rows}
-    merged = {key: merged[key] for key in sorted(set(present) & merged.keys())}
-    path = root / RESULTS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp")
-    text = json.dumps([asdict(row) for row in merged.values()], indent=1, ensure_ascii=False)
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
-    return list(merged.values())
-
-
-def kept(root: Path) -> list[Row]:
-    """The rows of earlier runs."""
-    try:
-        return [Row(**row) for row in json.loads((root / RESULTS).read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
-        return []

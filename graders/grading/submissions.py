@@ -28,6 +28,11 @@ class Submission:
     folder: Path
 
     @property
+    def key(self) -> tuple[str, str]:
+        """What it is known by."""
+        return self.student, self.lesson
+
+    @property
     def notebook(self) -> Path:
         """Where the notebook has to lie."""
         return self.folder / f"{self.lesson}.ipynb"

@@ -29,7 +29,7 @@ IN_EVERY = ("import graders.seam.student", "import IPython", "import scipy.linal
 
 
 class NoSandbox:
-    """Processes with the rights of whoever grades."""
+    """Processes with the rights of the account that grades."""
 
     def new_process(self) -> RemoteProcess:
         """A process for one submission."""
@@ -46,7 +46,7 @@ def fill(cache: Path) -> None:
     settings = {
         "jax_platforms": "cpu",
         LESS_OPTIMISED: True,
-        # Nobody reads a traceback here, and to take JAX's frames out of it takes long.
+        # No traceback is read here, and filtering JAX's frames out of one takes long.
         "jax_traceback_filtering": "off",
         "jax_compilation_cache_dir": str(cache),
         "jax_persistent_cache_min_compile_time_secs": 0,
@@ -71,7 +71,7 @@ class Workplace:
         """What was found; or why nothing was, where the grading itself broke down."""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # nbformat mends what it warns of
+                warnings.simplefilter("ignore")  # nbformat fixes what it warns of
                 notebook = nbformat.read(submission.notebook, as_version=4)
             return self.examiner.examine(notebook.cells, self.processes, checks)
         except (KeyboardInterrupt, Unavailable):

@@ -8,14 +8,15 @@ from typing import Any
 
 from graders.card import messages, sheet
 from graders.card.failure import Cause, CheckFailed, Finding
+from graders.card.outcome import Outcome
 from graders.seam.place import Place, execute
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of one check cell: its sheet, and the failure where there is one."""
+    """The outcome of one check cell, and the failure where there is one."""
 
-    sheet: sheet.Sheet
+    outcome: Outcome
     failure: CheckFailed | None = None
 
     @property
@@ -25,7 +26,7 @@ class Verdict:
     @property
     def failed_at(self) -> int | None:
         """The position of the requirement that rejected the answer."""
-        return None if self.passed else self.sheet.position - 1
+        return None if self.passed else self.outcome.requirements.index(self.outcome.failed)
 
 
 class Evaluation:
@@ -60,7 +61,7 @@ class Evaluation:
     @property
     def is_over(self) -> bool:
         """Whether the verdict stands: nothing of the cell is left to run."""
-        return self.failure is not None or self.sheet.position == len(self.sheet.requirements)
+        return self.failure is not None or self.sheet.is_complete
 
     def go_on(self, part: str) -> Verdict:
         """The verdict after this part of the cell too; after a failure nothing more runs.
@@ -73,10 +74,10 @@ class Evaluation:
                     execute(part, self.filename, self.bound)
                 except CheckFailed as failure:
                     self.failure = failure
-        return Verdict(self.sheet, self.failure)
+        return Verdict(self.sheet.outcome, self.failure)
 
     def reject(self, cause: Cause) -> Verdict:
         """The verdict on an answer that meets all that the cell asks, refused for `cause`."""
-        requirement = self.sheet.begin(messages.CONFIRMED, self.sheet.exercise)
-        self.failure = self.sheet.fail(requirement, Finding(cause))
-        return Verdict(self.sheet, self.failure)
+        self.sheet.begin(messages.CONFIRMED, self.sheet.exercise)
+        self.failure = self.sheet.fail(Finding(cause))
+        return Verdict(self.sheet.outcome, self.failure)

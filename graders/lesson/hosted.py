@@ -75,12 +75,12 @@ def libraries(lesson: Lesson) -> dict[str, str]:
 
 
 def unknown_libraries(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
-    """An import of which nobody knows the package: a hosted notebook could not install it."""
+    """An import from a package that is not declared: a hosted notebook could not install it."""
     if cell.kind == "markdown":
         return
     for name in sorted(cell.modules - THERE - known_libraries().keys()):
-        mend = "add it to the extra `lessons` of pyproject.toml, or do without it"
-        yield Finding(0, f"the cell imports {name!r}, which no package of the course brings", mend)
+        fix = "add it to the extra `lessons` of pyproject.toml, or do without it"
+        yield Finding(0, f"the cell imports {name!r}, which no package of the course brings", fix)
 
 
 def import_statements(lesson: Lesson) -> list[str]:

@@ -33,8 +33,8 @@ def usable_keys(cell: RawCell, role: str | None, problems: list[Finding]) -> dic
 def _unusable(cell: RawCell, allowed: set[str]) -> Iterator[Finding]:
     for key, value in cell.keys.items():
         if key not in allowed:
-            mend = f"keys for this marker are {', '.join(sorted(allowed))}"
-            yield Finding(cell.line, f"{key}={value!r} does not belong in this marker", mend)
+            fix = f"keys for this marker are {', '.join(sorted(allowed))}"
+            yield Finding(cell.line, f"{key}={value!r} does not belong in this marker", fix)
         elif not _VALUES[key][0](value):
             meant = _VALUES[key][1]
             yield Finding(cell.line, f"{key}={value!r} is not {meant}", f"make it {meant}")

@@ -30,8 +30,8 @@ def read_percent(path: Path, problems: list[Finding]) -> list[RawCell]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        mend = f"{path.name} is a UTF-8 file in the percent format"
-        problems.append(Finding(1, f"the file cannot be read ({error})", mend))
+        fix = f"{path.name} is a UTF-8 file in the percent format"
+        problems.append(Finding(1, f"the file cannot be read ({error})", fix))
         return []
     preamble, body, skipped = _split_preamble(text)
     if _has_code(preamble):
@@ -71,11 +71,11 @@ def _raw(cell: Any, line: int, problems: list[Finding]) -> RawCell:
     keys = {key: value for key, value in cell.metadata.items() if key not in _JUPYTEXT_KEYS}
     garbled = keys.pop("incorrectly_encoded_metadata", None) or keys.pop("title", None)
     if garbled:
-        mend = 'write key="text" or key=number, spaces between keys and none around `=`'
-        problems.append(Finding(line, f"the marker cannot be read at `{garbled}`", mend))
+        fix = 'write key="text" or key=number, spaces between keys and none around `=`'
+        problems.append(Finding(line, f"the marker cannot be read at `{garbled}`", fix))
     if cell.cell_type not in ("markdown", "code"):
-        mend = "use `# %%` for code and `# %% [markdown]` for text"
-        problems.append(Finding(line, f"lessons have no {cell.cell_type} cells", mend))
+        fix = "use `# %%` for code and `# %% [markdown]` for text"
+        problems.append(Finding(line, f"lessons have no {cell.cell_type} cells", fix))
     source = cell.source.lstrip("\n")
     skipped = len(cell.source) - len(source)
     return RawCell(cell.cell_type, source.rstrip("\n"), line, skipped, keys)

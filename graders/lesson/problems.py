@@ -1,4 +1,4 @@
-"""What is wrong in a source file, said so that the author can mend it."""
+"""What is wrong in a source file, said so that the author can fix it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,28 +9,28 @@ from graders.errors import CourseError
 
 
 class Finding(NamedTuple):
-    """Something wrong at a line of a file or of a cell, and how to mend it."""
+    """Something wrong at a line of a file or of a cell, and how to fix it."""
 
     line: int
     what: str
-    mend: str
+    fix: str
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """Something wrong in a source file, and how to mend it."""
+    """Something wrong in a source file, and how to fix it."""
 
     path: Path
     line: int
     what: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.what}. Mend: {self.mend}."
+        return f"{self.path}:{self.line}: {self.what}. Fix: {self.fix}."
 
 
 class SourceError(CourseError):
-    """A lesson cannot be built; `problems` lists everything that has to be mended."""
+    """A lesson cannot be built; `problems` lists everything that has to be fixed."""
 
     def __init__(self, problems: Iterable[Problem]):
         self.problems = sorted(problems)

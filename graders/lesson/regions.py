@@ -60,8 +60,8 @@ class Region:
 
     def _refuse(self, wrong: object, line: int, what: str) -> None:
         if wrong:
-            mend = f"open it with ### {self.begin} and close it with ### {self.end}"
-            raise RegionError(Finding(line, what, mend))
+            fix = f"open it with ### {self.begin} and close it with ### {self.end}"
+            raise RegionError(Finding(line, what, fix))
 
 
 SOLUTION = Region("solution", "BEGIN SOLUTION", "END SOLUTION")

@@ -20,8 +20,8 @@ def lesson_folders(root: Path, names: Iterable[str] = ()) -> list[Path]:
     """The folders of the named lessons, or of all; an unknown name is a SourceError."""
     solutions, names = Path(root) / "solutions", list(names)
     known = {p.name: p for p in sorted(solutions.glob("*")) if FOLDER.fullmatch(p.name)}
-    mend = f"name one of the lessons that are there: {', '.join(known) or 'none yet'}"
-    unknown = [Problem(solutions, 1, f"no lesson {n!r}", mend) for n in names if n not in known]
+    fix = f"name one of the lessons that are there: {', '.join(known) or 'none yet'}"
+    unknown = [Problem(solutions, 1, f"no lesson {n!r}", fix) for n in names if n not in known]
     if unknown:
         raise SourceError(unknown)
     return [known[name] for name in names] or list(known.values())

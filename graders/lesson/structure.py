@@ -34,8 +34,8 @@ def in_cell(cell: Cell) -> Iterator[Finding]:
 def between_cells(cells: Sequence[Cell]) -> Iterator[Finding]:
     """What is wrong between the cells of a lesson; lines count within the file."""
     if cells and not (cells[0].kind == "markdown" and cells[0].source.startswith("# ")):
-        mend = "begin with a markdown cell `# # Title`"
-        yield Finding(cells[0].line, "the first cell holds no title", mend)
+        fix = "begin with a markdown cell `# # Title`"
+        yield Finding(cells[0].line, "the first cell holds no title", fix)
     yield from _duplicates(cells)
     yield from _references(cells)
     yield from _unchecked(cells)
@@ -44,11 +44,11 @@ def between_cells(cells: Sequence[Cell]) -> Iterator[Finding]:
 def in_entry(entry: Entry, exercises: Sequence[str]) -> Iterator[Finding]:
     """What is wrong with an answer in wrong.py or right.py; lines count within its cell."""
     if entry.exercise not in exercises:
-        mend = f"name one of the lesson's exercises: {', '.join(exercises) or 'none'}"
-        yield Finding(0, f"{entry.kind}={entry.exercise!r} names no exercise of the lesson", mend)
+        fix = f"name one of the lesson's exercises: {', '.join(exercises) or 'none'}"
+        yield Finding(0, f"{entry.kind}={entry.exercise!r} names no exercise of the lesson", fix)
     if entry.kind == "wrong" and not entry.says:
-        mend = 'add says="part of the diagnosis"'
-        yield Finding(0, "the wrong answer does not say its diagnosis", mend)
+        fix = 'add says="part of the diagnosis"'
+        yield Finding(0, "the wrong answer does not say its diagnosis", fix)
     if syntax := syntax_problem(entry.source):
         yield syntax
     elif entry.exercise in exercises and entry.exercise not in bound_names(parse(entry.source)):
@@ -63,8 +63,8 @@ def _misplaced_regions(cell: Cell) -> Iterator[Finding]:
     homes = ((SOLUTION, cell.exercise, 'exercise="NAME"'), (HIDDEN, cell.check, 'check="NAME"'))
     for region, home, marker in homes:
         if not home and (line := region.first_line(cell.source)):
-            mend = f"put {marker} into the marker of its cell, or take the region away"
-            yield Finding(line, f"a {region.name} region stands in a cell without {marker}", mend)
+            fix = f"put {marker} into the marker of its cell, or take the region away"
+            yield Finding(line, f"a {region.name} region stands in a cell without {marker}", fix)
 
 
 def _unbalanced(source: str) -> Iterator[Finding]:
@@ -76,8 +76,8 @@ def _unbalanced(source: str) -> Iterator[Finding]:
 
 def _in_exercise(cell: Cell, name: str, unreadable: bool) -> Iterator[Finding]:
     if not unreadable and name not in cell.binds:
-        mend = f"define {name} in the cell, or name the exercise for what the cell defines"
-        yield Finding(0, f"the cell of exercise {name!r} does not bind that name", mend)
+        fix = f"define {name} in the cell, or name the exercise for what the cell defines"
+        yield Finding(0, f"the cell of exercise {name!r} does not bind that name", fix)
     try:
         released = without_region(cell.source, SOLUTION, stub="raise NotImplementedError()")
     except RegionError as error:
@@ -85,9 +85,9 @@ def _in_exercise(cell: Cell, name: str, unreadable: bool) -> Iterator[Finding]:
         return
     regions = SOLUTION.count(cell.source)
     if regions != 1:
-        mend = "enclose all that the student writes in ### BEGIN SOLUTION and ### END SOLUTION"
+        fix = "enclose all that the student writes in ### BEGIN SOLUTION and ### END SOLUTION"
         what = f"the cell of exercise {name!r} has {regions or 'no'} solution regions, not one"
-        yield Finding(0, what, mend)
+        yield Finding(0, what, fix)
     elif not unreadable:
         yield from _region_fits(cell, name, released)
 
@@ -119,9 +119,9 @@ def _duplicates(cells: Sequence[Cell]) -> Iterator[Finding]:
     for cell in cells:
         taken = ids.get(cell.id) or ids.get(cell.grade_id or "")
         if taken:
-            mend = 'rename one (a second check of an exercise says part="word")'
+            fix = 'rename one (a second check of an exercise says part="word")'
             what = f"{_described(cell)} has the name of {_described(taken)} at line {taken.line}"
-            yield Finding(cell.line, what, mend)
+            yield Finding(cell.line, what, fix)
         if len(cell.id) > _CELL_ID_LENGTH:
             yield Finding(cell.line, f"the name {cell.id!r} is too long", "choose a shorter one")
         ids |= {cell.id: cell, cell.grade_id or cell.id: cell}
@@ -140,16 +140,16 @@ def _references(cells: Sequence[Cell]) -> Iterator[Finding]:
         name = cell.check or cell.hints
         what = "a check" if cell.check else "a hints cell"
         if name and name not in places:
-            mend = f"name one of the lesson's exercises: {', '.join(places) or 'none'}"
-            yield Finding(cell.line, f"{what} names {name!r}, which is no exercise", mend)
+            fix = f"name one of the lesson's exercises: {', '.join(places) or 'none'}"
+            yield Finding(cell.line, f"{what} names {name!r}, which is no exercise", fix)
         elif name and places[name] > cell.index:
-            mend = "move it below the exercise"
-            yield Finding(cell.line, f"{what} stands above its exercise {name!r}", mend)
+            fix = "move it below the exercise"
+            yield Finding(cell.line, f"{what} stands above its exercise {name!r}", fix)
 
 
 def _unchecked(cells: Sequence[Cell]) -> Iterator[Finding]:
     checked = {cell.check for cell in cells}
     for cell in cells:
         if cell.exercise and cell.exercise not in checked:
-            mend = f'add a cell `# %% check="{cell.exercise}" points=1`'
-            yield Finding(cell.line, f"exercise {cell.exercise!r} has no check", mend)
+            fix = f'add a cell `# %% check="{cell.exercise}" points=1`'
+            yield Finding(cell.line, f"exercise {cell.exercise!r} has no check", fix)

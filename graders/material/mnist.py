@@ -22,7 +22,7 @@ from graders.files import PACKAGE, cache_folder, replacing
 
 DISTRIBUTION = "jax-course"
 FILE = "mnist.npz"
-SECONDS = 30  # without a word from the repository
+SECONDS = 30  # without a reply from the repository
 FETCH = "jax-course fetch"
 REPLACE = f"Delete it, then fetch it again: {FETCH}"
 SHAPES = {

@@ -15,6 +15,7 @@ from nbgrader import preprocessors, utils
 from nbgrader.api import Gradebook
 from nbgrader.nbgraderformat import MetadataValidator
 
+from graders.card.outcome import MIME
 from graders.lesson.names import bound_names
 from graders.lesson.python import parse
 from graders.lesson.regions import HIDDEN, SOLUTION, RegionError, without_region
@@ -24,7 +25,6 @@ SCHEMA_VERSION: int = MetadataValidator.schema_version
 # An output of this type stands in a graded cell where its hidden tests began.
 HIDDEN_MARK = "application/x-jax-course-hidden-tests"
 MOST_CHARACTERS = 100_000  # of one output in a submission
-_CARD_BEGINS = '<div role="status"'  # what graders.card writes; it keeps hidden inputs to itself
 _HIDDEN_FAILED = (
     "A hidden test failed: your answer is tried on other sizes, other values and edge cases "
     "than the ones shown."
@@ -282,12 +282,8 @@ def _shown(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
             hidden = True
         elif output.output_type == "error":
             yield _error(output, hidden)
-        elif not hidden or _is_card(output):
+        elif not hidden or MIME in output.get("data", {}):
             yield output
-
-
-def _is_card(output: NotebookNode) -> bool:
-    return str(output.get("data", {}).get("text/html", "")).startswith(_CARD_BEGINS)
 
 
 def _error(output: NotebookNode, hidden: bool) -> NotebookNode:

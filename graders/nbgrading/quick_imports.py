@@ -1,4 +1,4 @@
-"""Leaves out what takes seconds to import and is used by nobody here."""
+"""Leaves out a module that takes seconds to import and is not used here."""
 
 import sys
 

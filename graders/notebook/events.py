@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from graders.card import draw, sheet
+from graders.card.outcome import MIME, Outcome
 from graders.notebook import backends, progress
 from graders.seam.protocol import Error
 from graders.seam.subject import Unanswered
@@ -80,13 +81,14 @@ def _namespace() -> dict[str, Any]:
     return shell.user_ns if shell is not None else {}
 
 
-def display(page: sheet.Sheet, check: progress.Check | None = None) -> None:
-    """Shows the card of `page` in the notebook, and keeps account of a check of the course."""
+def display(outcome: Outcome, check: progress.Check | None = None) -> None:
+    """Shows the card in the notebook, and keeps account of a check of the course."""
     from IPython.display import display as show
 
     standing = ""
     if check is not None and progress.is_enabled():
-        progress.current().note(check, met=page.failed is None)
+        progress.current().note(check, met=outcome.passed)
         standing = progress.line(check.lesson)
-    html, text = draw.html(page, standing), draw.text(page, standing)
-    show({"text/html": html, "text/plain": text}, raw=True)
+    html, text = draw.html(outcome, standing), draw.text(outcome, standing)
+    data = outcome.for_the_student().as_json()
+    show({MIME: data, "text/html": html, "text/plain": text}, raw=True)

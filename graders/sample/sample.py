@@ -16,7 +16,7 @@ from graders.sample import habits
 from graders.sample.draft import Draft
 
 KNOWN = Path("build/sample-marks.json")
-PREFIX = "sample-"  # of the students' names: nobody else's submissions are touched
+PREFIX = "sample-"  # of the students' names: other submissions are left alone
 
 Habit = Callable[[Draft], None]
 

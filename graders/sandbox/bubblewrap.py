@@ -80,7 +80,7 @@ def command(
 
 
 def _rights() -> list[str]:
-    """Nobody, in namespaces of their own, ended when the process that started it ends."""
+    """The user nobody, in namespaces of their own, ended when the process that started it ends."""
     alone = ("--unshare-user", "--unshare-all", "--die-with-parent", "--new-session")
     return [*alone, "--uid", NOBODY, "--gid", NOBODY]
 

@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from graders.card.failure import Cause, Finding
+from graders.card.outcome import Outcome, Requirement
+
 LESSON = '''\
 """A lesson for the tests."""
 
@@ -148,3 +151,14 @@ def scheduler_of(results: Callable[..., Iterable[Any]]) -> type:
             pass
 
     return Made
+
+
+def met(exercise: str) -> Outcome:
+    """A right answer's outcome."""
+    return Outcome(exercise, (Requirement("check_values", exercise, state="met"),))
+
+
+def failed(exercise: str, diagnosis: str) -> Outcome:
+    """A wrong answer's outcome."""
+    requirement = Requirement("check_values", exercise, state="failed")
+    return Outcome(exercise, (requirement,), Finding(Cause(diagnosis, "Try again.")))

@@ -24,8 +24,8 @@ from graders.author.proofs import prove_some
 from graders.author.two_places import sample
 from graders.judging.lesson_run import run_lesson, try_entry
 from graders.lesson.source import Lesson, lesson_folders, read_lesson
-from graders.seam import observation
 from graders.seam.place import LocalPlace
+from graders.values import compiling
 
 COURSE = Path(__file__).parents[2]
 EXACT = (lax.Precision.HIGHEST, lax.Precision.HIGHEST)
@@ -33,7 +33,7 @@ EXACT = (lax.Precision.HIGHEST, lax.Precision.HIGHEST)
 
 def round_products() -> None:
     """From now on the CPU's products and convolutions round what a TPU's would."""
-    observation.EXACT = frozenset()
+    compiling.EXACT = frozenset()
     for primitive in (lax.dot_general_p, lax.conv_general_dilated_p):
         lowering = partial(_lower, primitive, _present(primitive))
         mlir.register_lowering(primitive, lowering, platform="cpu")

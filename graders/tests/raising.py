@@ -34,6 +34,21 @@ def assigns(x):
     return x
 
 
+@jax.tree_util.register_pytree_node_class
+class Labelled:
+    """A pytree of one number, with `label` as its metadata."""
+
+    def __init__(self, label):
+        self.label = label
+
+    def tree_flatten(self):
+        return (0.0,), self.label
+
+    @classmethod
+    def tree_unflatten(cls, label, children):
+        return cls(label)
+
+
 def with_rules(forward, backward):
     f = jax.custom_vjp(lambda x: x * 2)
     f.defvjp(forward, backward)
@@ -73,6 +88,8 @@ RAISING: dict[str, Callable[[Any], Any]] = {
     "is not a valid JAX type": lambda x: jax.grad(lambda x: x)("text"),
     "is not a valid JAX array type": lambda x: jnp.asarray(object()),
     "Error interpreting argument to": lambda x: jnp.sin("text"),
+    "Mismatch custom node data": lambda x: jax.tree.map(jnp.add, Labelled(object), Labelled(int)),
+    "different pytree metadata": lambda x: jax.tree.map(jnp.add, Labelled(object), Labelled(int)),
     "is not callable": lambda x: jnp.asarray(x)(0),
     "Non-hashable static arguments": lambda x: jax.jit(lambda x: x, static_argnums=0)(
         jnp.asarray(x)

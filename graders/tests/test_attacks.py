@@ -15,6 +15,9 @@ from graders.grading.results import GRADED, Row
 from graders.tests.attacks.arena import ATTACKS, HONEST, Arena, Canaries, student_of
 from graders.tests.attacks.corpus import Attack
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 PAGES = "the feedback page"
 FAMILIES = {
     "gaining points": 15,
@@ -54,7 +57,7 @@ def graded(
         place.mkdir()
         arena = Arena(place, canaries.port, str(canaries.letter_box), request.param)
         arena.prepare()
-        rows = grade.grade(Settings(arena.root, workers=2, seconds=20))
+        rows, _ = grade.grade(Settings(arena.root, workers=2, seconds=20))
         yield Graded(arena, {row.student: row for row in rows})
 
 

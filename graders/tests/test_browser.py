@@ -17,6 +17,9 @@ from playwright.sync_api import Locator, Page, expect
 from graders.tests.browser import CARDS, Person, card, cards
 from graders.tests.servers import ROOT, copy_of_the_course, environment, run, served
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 LESSON = "00_start"
 WRONG = ["def rescale(x):", "return x / x.max()"]  # as the lesson asks for at first
 RIGHT = [

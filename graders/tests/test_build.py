@@ -14,6 +14,7 @@ from graders.nbgrading.plugins import blank_for
 from graders.tests.fixture_lesson import LESSON, make_course, write_lesson
 
 NOTEBOOK = Path("course/00_tiny/00_tiny.ipynb")
+REFERENCE = Path("docs/checks.md")
 CATALOGUE = Path("graders/notebook/catalogue.json")
 
 
@@ -32,7 +33,7 @@ def released(root: Path) -> NotebookNode:
 
 
 def test_building_twice_changes_nothing(course: Path) -> None:
-    assert build(course) == [NOTEBOOK, CATALOGUE]
+    assert build(course) == [NOTEBOOK, REFERENCE, CATALOGUE]
     before = snapshot(course)
     assert build(course) == []
     assert snapshot(course) == before
@@ -143,12 +144,14 @@ def test_stale_names_each_difference_and_writes_nothing(course: Path) -> None:
     (course / "course/00_tiny/answers.txt").write_text("untracked")
     (course / "course/09_old").mkdir()
     (course / CATALOGUE).write_text("{}")
+    (course / REFERENCE).write_text("edited by hand")
     before = snapshot(course)
     assert stale(course) == [
         "course/00_tiny/00_tiny.ipynb is not what solutions/00_tiny builds",
         "course/00_tiny/answers.txt is built by no lesson",
         "course/01_more/01_more.ipynb is missing",
         "course/09_old is built by no lesson",
+        "docs/checks.md is not what graders/ builds",
         "graders/notebook/catalogue.json is not what solutions/ builds",
     ]
     assert snapshot(course) == before
@@ -177,7 +180,7 @@ def test_the_command_says_what_it_did(course: Path, capsys: pytest.CaptureFixtur
     assert main(check=True, root=course) == 1
     assert "is missing" in capsys.readouterr().out
     assert main(root=course) == 0
-    assert capsys.readouterr().out == f"{NOTEBOOK}\n{CATALOGUE}\n"
+    assert capsys.readouterr().out == f"{NOTEBOOK}\n{REFERENCE}\n{CATALOGUE}\n"
     assert main(check=True, root=course) == 0
     write_lesson(course, lesson=LESSON.replace(" points=2", ""))
     assert main(root=course) == 1

@@ -13,6 +13,7 @@ import pytest
 
 from graders.card import draw, picture
 from graders.card.failure import Cause, Finding
+from graders.card.outcome import Outcome
 from graders.card.sheet import Sheet
 
 CELL = """
@@ -31,14 +32,16 @@ FINDING = Finding(
 )
 
 
-def page(met: int, finding: Finding | None = None, cell: str = CELL, reason: str = "") -> Sheet:
-    """A sheet with so many requirements met, and the next one failed where there is a finding."""
+def page(met: int, finding: Finding | None = None, cell: str = CELL, reason: str = "") -> Outcome:
+    """So many requirements are met, and the next one failed where there is a finding."""
     sheet = Sheet.of(cell)
     for _ in range(met):
-        sheet.meet(sheet.begin("", ""), reason)
+        sheet.begin("", "")
+        sheet.meet(reason)
     if finding:
-        sheet.fail(sheet.begin("", ""), finding)
-    return sheet
+        sheet.begin("", "")
+        sheet.fail(finding)
+    return sheet.outcome
 
 
 def seen(html: str) -> str:
@@ -146,13 +149,14 @@ def test_an_odd_backtick_is_left_as_it_is() -> None:
 def test_a_picture_is_shown_for_a_matrix_that_is_wrong_in_places() -> None:
     right = np.eye(4)
     wrong = right + np.diag([5, 0, 0, 5])
-    drawn = picture.differences(wrong, right)
+    cells = picture.worth_drawing(wrong != right)
+    drawn = picture.svg(cells)
     root = ElementTree.fromstring(drawn)
     filled = [square for square in root.iter("rect") if square.get("fill") != "none"]
     assert len(filled) == 2
     assert "2 of 16 elements are wrong" in "".join(root.itertext())
-    assert drawn in draw.html(page(0, Finding(FINDING.cause, picture=drawn)))
-    assert drawn not in draw.html(page(2, Finding(FINDING.cause, picture=drawn)))
+    assert drawn in draw.html(page(0, Finding(FINDING.cause, picture=cells)))
+    assert drawn not in draw.html(page(2, Finding(FINDING.cause, picture=cells)))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +171,8 @@ def test_a_picture_is_shown_for_a_matrix_that_is_wrong_in_places() -> None:
     ids=["right", "all wrong", "small", "large", "vector"],
 )
 def test_where_a_picture_says_no_more_there_is_none(got: np.ndarray, right: np.ndarray) -> None:
-    assert picture.differences(got, right) == ""
+    assert picture.worth_drawing(got != right) == ()
+    assert picture.svg(()) == ""
 
 
 def luminance(colour: str) -> float:

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from graders import check_values, integers, sweep
+from graders import CheckFailed, check_values, integers, sweep
+from graders.card import draw
+from graders.card.sheet import Sheet, turned_to
 from graders.seam.place import execute
 from graders.tests.failing import failure
 
@@ -225,3 +227,17 @@ def test_oracles_get_floats_as_float64(scalar: Any) -> None:
         return (np.square(x + 1e-6) - np.square(x)) / 1e-6
 
     check_values(jax.grad(lambda x: x.astype(jnp.float32) ** 2), difference, [(scalar,)], rtol=1e-2)
+
+
+def test_the_card_has_one_tolerance_for_what_is_wrong() -> None:
+    """An element off by little, and one off by much, are both wrong wherever they are counted."""
+
+    def answer(x: jax.Array) -> jax.Array:
+        return x.at[0, 0].mul(1.0005).at[3, 3].add(7.0)
+
+    failed = failure(check_values, answer, lambda x: x, [(np.ones((4, 4), np.float32),)])
+    assert failed.diagnosis == "right except at (0, 0), (3, 3)"
+    page = Sheet([])
+    with turned_to(page), pytest.raises(CheckFailed):
+        check_values(answer, lambda x: x, [(np.ones((4, 4), np.float32),)])
+    assert "2 of 16 elements are wrong" in draw.html(page.outcome)

@@ -75,12 +75,12 @@ def test_reset_takes_one_lesson(course, monkeypatch):
         ("verify", "author.verify", ([], "full")),
         ("verify 01_arrays 02_grad --long", "author.verify", (["01_arrays", "02_grad"], "long")),
         ("sample-class", "sample.sample", ("root",)),
-        ("grade --expect", "classroom.grade", ("root", [], [], True, None, True, False)),
+        ("grade --expect", "classroom.grade", ("root", [], [], {"expect": True})),
         ("grade --workers 3 --no-sandbox", "classroom.grade",
-         ("root", [], [], False, 3, False, False)),
+         ("root", [], [], {"workers": 3, "sandboxed": False})),
         ("grade 02_grad --student a --student b", "classroom.grade",
-         ("root", ["02_grad"], ["a", "b"], False, None, True, False)),
-        ("grade --yes", "classroom.grade", ("root", [], [], False, None, True, True)),
+         ("root", ["02_grad"], ["a", "b"], {})),
+        ("grade --yes", "classroom.grade", ("root", [], [], {"agreed": True})),
     ],
 )  # fmt: skip
 def test_a_verb_hands_on_what_was_asked(course, monkeypatch, line, module, handed):
@@ -88,10 +88,15 @@ def test_a_verb_hands_on_what_was_asked(course, monkeypatch, line, module, hande
     part = importlib.import_module(f"graders.{module}")
     parameters = inspect.signature(part.main)
     asked = []
-    monkeypatch.setattr(part, "main", lambda *given: asked.append(given) or 3)
+    monkeypatch.setattr(part, "main", lambda *given, **named: asked.append((given, named)) or 3)
     assert cli.main(line.split()) == 3
-    assert asked == [tuple(course if value == "root" else value for value in handed)]
-    parameters.bind(*asked[0])
+    *places, names = handed if isinstance(handed[-1], dict) else (*handed, {})
+    [(given, named)] = asked
+    assert given == tuple(course if value == "root" else value for value in places)
+    bound = parameters.bind(*given, **named)
+    defaults = {name: p.default for name, p in parameters.parameters.items() if name in named}
+    assert {name: value for name, value in named.items() if value != defaults[name]} == names
+    assert bound
 
 
 def test_fetch_says_where_the_file_is(monkeypatch, capsys):
@@ -158,6 +163,26 @@ def test_no_course_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(root, "PACKAGE", tmp_path / "graders")
     with pytest.raises(NoCourse, match=r"no lessons in .*Go to the folder that you downloaded"):
         course_root(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "cli.main(['--help'])",
+        "cli.main(['reset', '02_grad'])",
+        "runpy.run_module('graders.lab.health', run_name='__main__')",
+    ],
+    ids=["help", "reset", "health"],
+)
+def test_what_needs_no_jax_imports_none(course, verb):
+    code = f"""
+import contextlib, runpy, sys
+from graders import cli
+with contextlib.suppress(SystemExit):
+    {verb}
+print({{"jax", "numpy"}} & sys.modules.keys())
+"""
+    assert run("-c", code, cwd=course).stdout.splitlines()[-1] == "set()"
 
 
 def test_python_m_graders_is_the_command(course):

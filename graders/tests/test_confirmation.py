@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from graders.author.build import build_sources
+from graders.card.outcome import Outcome
 from graders.diagnosis.confirmation import UNCONFIRMED
 from graders.grading.confirmation import Sizes
-from graders.grading.examiner import WRONG, Examiner, Outcome
+from graders.grading.examiner import Examiner
+from graders.grading.results import WRONG, kind
 from graders.lesson.source import read_lesson
 from graders.probes.exports import contents
 from graders.probes.primitives import Program
@@ -20,6 +22,9 @@ from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox
 from graders.seam.remote import StudentProcess
 from graders.tests.fixture_lesson import make_course
+
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
 
 LESSON = '''\
 """A lesson for the tests."""
@@ -220,7 +225,7 @@ def test_without_the_forgery_the_answer_is_rejected(examine: Examine, name: str)
 def test_a_forged_claim_earns_nothing(examine: Examine, name: str) -> None:
     exercise, source, (probe, value) = FORGERIES[name]
     outcome = examine(**{exercise: source + patch(probe, value)})[f"{exercise}_check"]
-    assert outcome.kind == WRONG
+    assert kind(outcome) == WRONG
     assert UNCONFIRMED.diagnosis in outcome.words
 
 

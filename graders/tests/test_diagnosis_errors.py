@@ -33,6 +33,7 @@ SAYS = {
     "unequal shapes": "two shapes that do not broadcast against each other",
     "returned no array": "a function that JAX traces returns something that is no array",
     "no array": "a JAX function was given something that is no array",
+    "pytree metadata": "two pytrees of one class differ in their metadata",
     "not callable": "something is called that is no function",
     "static argument": "a static argument is an array or a list",
     "donated": "an array is used after it was donated",

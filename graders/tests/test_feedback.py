@@ -13,12 +13,13 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from graders.author.build import RELEASE, built
+from graders.card.outcome import MIME
 from graders.feedback.page import MOST_CHARACTERS, lesson_page, student_page
 from graders.lesson.source import read_lesson
-from graders.tests.fixture_lesson import make_course
+from graders.tests.fixture_lesson import failed, make_course
 
 LESSON = "00_tiny"
-CARD = '<div role="status">double: an axis was summed away</div>'
+CARD = failed("double", "an axis was summed away").as_json()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_a_failed_exercise_has_its_card_its_hints_and_its_answer(given: Notebook
     notebook = graded(given)
     cell(notebook, "double").source = "def double(x):\n    return x @ x"
     cell(notebook, "double").outputs = [new_output("stream", text="hello")]
-    cell(notebook, "double_check").outputs = [new_output("display_data", {"text/html": CARD})]
+    cell(notebook, "double_check").outputs = [new_output("display_data", {MIME: CARD})]
     page = read(notebook, given)
     assert text(page, "h1") == "0 · Tiny"
     assert "an axis was summed away" in text(page, "#double .card")

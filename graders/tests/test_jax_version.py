@@ -39,7 +39,9 @@ def test_an_old_one_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch)
     assert raised.value._render_traceback_() == [f"OldJax: {raised.value}"]
 
 
-@pytest.mark.parametrize("version", ["0.10", "0.10.0", "0.10.10", "0.12.0.1", "1.0", "0.10.0.dev20260301+abc"])
+@pytest.mark.parametrize(
+    "version", ["0.10", "0.10.0", "0.10.10", "0.12.0.1", "1.0", "0.10.0.dev20260301+abc"]
+)
 def test_a_new_one_passes(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     installed(monkeypatch, version, ["jax>=0.10"])
     refuse_old()

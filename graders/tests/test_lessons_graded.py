@@ -22,6 +22,9 @@ from graders.sample.draft import Draft
 from graders.seam.place import LocalPlace
 from graders.values import compiling
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 LESSONS = [path.name for path in sorted((course_root() / "solutions").glob("[0-9]*"))]
 
 

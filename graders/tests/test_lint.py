@@ -16,7 +16,7 @@ TEXT = "# **Prediction** What is `2 + 2`?"
 
 def findings(tmp_path: Path, lesson: str) -> list[str]:
     problems = lint_lesson(read_lesson(write_lesson(tmp_path, lesson=lesson)))
-    return [f"{p.line}: {p.what} / {p.mend}" for p in problems]
+    return [f"{p.line}: {p.what} / {p.fix}" for p in problems]
 
 
 def test_the_tiny_lesson_keeps_every_rule(tmp_path: Path) -> None:

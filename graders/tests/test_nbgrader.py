@@ -26,10 +26,11 @@ from nbgrader.nbgraderformat.v3 import MetadataValidatorV3
 from nbgrader.utils import determine_grade
 
 from graders.author.build import build
+from graders.card.outcome import MIME
 from graders.feedback.cleaning import clean
 from graders.nbgrading import plugins as plugins
 from graders.nbgrading.steps import quick_steps
-from graders.tests.fixture_lesson import make_course
+from graders.tests.fixture_lesson import make_course, met
 
 LESSON = "00_tiny"
 RIGHT = "def double(x):\n    return x + x"
@@ -298,14 +299,14 @@ def feedback_of(*outputs: NotebookNode) -> str:
 def test_hidden_output_is_dropped_and_a_card_stays() -> None:
     mark = new_output("display_data", data={plugins.HIDDEN_MARK: ""})
     printed = new_output("stream", text="x is secret")
-    card = new_output("display_data", data={"text/html": '<div role="status">card</div>'})
+    card = new_output("display_data", data={MIME: met("double").as_json()})
     forged = new_output("display_data", data={"text/html": "<b>secret</b>"})
     failed = error("CheckFailed", "f: a hidden test failed")
     assert "secret" in str(graded(printed))
     text = feedback_of(new_output("stream", text="seen"), mark, printed, forged, card, failed)
     assert "secret" not in text
     assert "seen" in text
-    assert "card</div>" in text
+    assert MIME in text
     assert "CheckFailed: f: a hidden test failed" in text
 
 

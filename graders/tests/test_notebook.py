@@ -20,7 +20,7 @@ GIVEN = """
 import jax, jax.numpy as jnp, numpy as np
 from graders import check_answer, check_pure, check_shape, check_values
 from graders import result_of
-from graders.notebook import connect_if_running
+from graders.notebook.events import connect_if_running
 connect_if_running()
 """
 CHECK = """
@@ -218,7 +218,7 @@ def test_a_check_of_the_course_says_how_far_one_has_come(
     check = progress.Check("00_tiny", "double_check", "double", 2)
     kept = progress.Progress(tmp_path / "progress.json")
     monkeypatch.setattr(progress, "catalogue", lambda: {progress.digest(CHECK): check})
-    monkeypatch.setattr(progress, "kept", lambda: kept)
+    monkeypatch.setattr(progress, "current", lambda: kept)
     notebook.run("def double(x):\n    return 2 * x")
     assert "00_tiny: 2 of 2 points. The course: 2 of 2." in notebook.run(CHECK).card
     notebook.run("def double(x):\n    return x")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,7 +95,7 @@ def lock_holds_nothing_else(root: Path) -> Iterator[str]:
 
 
 def lock_is_plain(root: Path) -> Iterator[str]:
-    """Pins alone, one version for each Python, no torch; a header without a path, a host or an option."""
+    """Pins alone, one for each Python, no torch; a header without a path, a host or an option."""
     lines = (root / "requirements.lock").read_text().splitlines()
     header = [line for line in lines if line.startswith("#")]
     if [line.split()[-1] for line in header] != ["command:", "lock"]:
@@ -302,6 +303,60 @@ def test_a_broken_copy_is_noticed(tmp_path, claim, change):
     assert old in text
     (tmp_path / file).write_text(text.replace(old, new))
     assert said in "\n".join(claim(tmp_path))
+
+
+# ---- the wheel ----
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> frozenset[str]:
+    """The files of the wheel that is built from what git would give to others."""
+    return built_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def built_wheel(folder: Path) -> frozenset[str]:
+    copy = folder / "course"
+    copy.mkdir()
+    for name in ["LICENSE", "README.md", "pyproject.toml"]:
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "graders", copy / "graders", ignore=WITHOUT)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder]
+    said(sys.executable, "-m", "pip", "wheel", *options, copy, cwd=folder)
+    [built] = folder.glob("*.whl")
+    return frozenset(zipfile.ZipFile(built).namelist())
+
+
+WITHOUT = shutil.ignore_patterns("__pycache__")
+
+
+def of_the_package(*patterns: str) -> set[str]:
+    """The files of graders/ that match, without its tests."""
+    paths = (path for pattern in patterns for path in (ROOT / "graders").rglob(pattern))
+    names = {path.relative_to(ROOT).as_posix() for path in paths if path.is_file()}
+    return {name for name in names if not re.search("/(tests|__pycache__)/", name)}
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel):
+    everything = of_the_package("*")
+    assert {name for name in wheel if ".dist-info/" not in name} == everything
+    assert "graders/py.typed" in everything
+    assert {Path(name).suffix for name in everything} == {".py", ".typed", ".j2", ".json"}
+
+
+def test_the_wheel_holds_no_tests_and_no_attacks(wheel):
+    assert not [name for name in wheel if "tests" in name or "attack" in name]
+
+
+def test_the_wheel_holds_what_is_read_at_run_time(wheel):
+    """Templates of feedback, settings of JupyterLab, and the table of checks."""
+    data = of_the_package("*.j2", "*.json")
+    assert "graders/notebook/catalogue.json" in data
+    assert "graders/lab/jupyter/exchange/labconfig/page_config.json" in data
+    assert "graders/feedback/templates/lesson.html.j2" in data
+    assert data <= wheel
+
+
+# ---- an environment of its own ----
 
 
 def said(*command: object, cwd: Path) -> str:

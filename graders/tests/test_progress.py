@@ -18,10 +18,10 @@ F, F_VALUES, G = CATALOGUE.values()
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Progress:
-    progress = Progress(tmp_path / "new" / "progress.json")
+    made = Progress(tmp_path / "new" / "progress.json")
     monkeypatch.setattr(progress, "catalogue", lambda: CATALOGUE)
-    monkeypatch.setattr(progress, "kept", lambda: progress)
-    return progress
+    monkeypatch.setattr(progress, "current", lambda: made)
+    return made
 
 
 def test_the_catalogue_of_the_course_names_its_checks() -> None:

@@ -26,6 +26,9 @@ from graders.seam.protocol import Error
 from graders.seam.remote import RemotePlace
 from graders.tests.machines import refuse_namespaces
 
+# On Linux alone: all of these run answers in bubblewrap's sandbox.
+pytestmark = pytest.mark.sandbox
+
 CANARY = "the-canary-that-nobody-may-see"
 
 

@@ -195,9 +195,9 @@ def verdict(place: Place, answer: str, check: str) -> Verdict:
 
 def words(found: Verdict) -> list[Any]:
     """Everything that a verdict says."""
-    states = [requirement.state for requirement in found.sheet.requirements]
+    states = [requirement.state for requirement in found.outcome.requirements]
     said = {} if found.failure is None else dict(vars(found.failure), line=str(found.failure))
-    return [states, said, draw.text(found.sheet), draw.html(found.sheet)]
+    return [states, said, draw.text(found.outcome), draw.html(found.outcome)]
 
 
 @pytest.mark.parametrize("name", ANSWERS)

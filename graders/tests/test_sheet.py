@@ -9,7 +9,8 @@ import pytest
 from graders import CheckFailed, check_shape, check_values
 from graders.card import messages, sheet
 from graders.card.failure import Cause, Finding
-from graders.card.sheet import Requirement, Sheet, requirements_in
+from graders.card.outcome import Outcome, Requirement
+from graders.card.sheet import Sheet, requirements_in
 
 CELL = """\
 def by_hand(x):
@@ -72,7 +73,7 @@ def test_a_requirement_in_words() -> None:
 def test_every_check_has_words(verb: str) -> None:
     import graders
 
-    checks = {name for name in vars(graders) if name.startswith("check_")}
+    checks = {name for name in graders.__all__ if name.startswith("check_")}
     assert f"check_{verb}" in checks
     assert checks == messages.REQUIREMENTS.keys()
 
@@ -81,8 +82,8 @@ def shown_by(cell: str, f: object) -> tuple[list[str], CheckFailed | None]:
     """The states each time that the sheet was shown, and what was raised."""
     shown: list[str] = []
 
-    def show(page: Sheet) -> None:
-        shown.append(" ".join(requirement.state for requirement in page.requirements))
+    def show(outcome: Outcome) -> None:
+        shown.append(" ".join(requirement.state for requirement in outcome.requirements))
 
     with sheet.turned_to(Sheet.of(cell, show)):
         try:
@@ -148,8 +149,10 @@ def test_a_check_outside_a_cell_has_a_sheet_of_its_own() -> None:
 
 def test_requirements_that_the_source_did_not_announce_are_added() -> None:
     page = Sheet.of("for f in functions:\n    check_shape(f, x, returns='3')")
-    page.meet(page.begin("check_shape", "f"))
-    page.meet(page.begin("check_shape", "g", "ties"))
+    page.begin("check_shape", "f")
+    page.meet()
+    page.begin("check_shape", "g", "ties")
+    page.meet()
     assert [(r.exercise, r.about, r.state) for r in page.requirements] == [
         ("f", "", "met"),
         ("g", "ties", "met"),
@@ -159,6 +162,7 @@ def test_requirements_that_the_source_did_not_announce_are_added() -> None:
 def test_the_line_of_a_failure_is_one_line() -> None:
     page = Sheet([])
     finding = Finding(Cause("two\nlines\n\nhere", "Try."))
-    failed = page.fail(page.begin("check_shape", "f"), finding)
+    page.begin("check_shape", "f")
+    failed = page.fail(finding)
     assert str(failed) == "f: two lines here"
     assert failed._render_traceback_() == ["CheckFailed: f: two lines here"]

@@ -15,7 +15,7 @@ from graders.tests.fixture_lesson import LESSON, RIGHT, WRONG, write_lesson
 def problems_of(folder: Path) -> list[str]:
     with pytest.raises(SourceError) as caught:
         read_lesson(folder)
-    return [f"{p.path.name}:{p.line}: {p.what} / {p.mend}" for p in caught.value.problems]
+    return [f"{p.path.name}:{p.line}: {p.what} / {p.fix}" for p in caught.value.problems]
 
 
 def test_a_lesson_is_read_whole(tmp_path: Path) -> None:
@@ -201,5 +201,5 @@ def test_no_text_makes_the_reader_fail(text: str, tmp_path_factory: pytest.TempP
         read_lesson(folder)
     except SourceError as error:
         problems = error.problems
-    assert all(p.line > 0 and p.what and p.mend for p in problems)
+    assert all(p.line > 0 and p.what and p.fix for p in problems)
     assert isinstance(read_percent(folder / "lesson.py", []), list)

@@ -162,12 +162,12 @@ BROKEN: dict[str, tuple[tuple[str, str, str], str, str]] = {
     "a wrong answer that passes": (
         another("never", "return x * 2"),
         ADDED,
-        "double: a wrong answer earns all its points. Mend: sharpen the check",
+        "double: a wrong answer earns all its points. Fix: sharpen the check",
     ),
     "a wrong answer with another diagnosis": (
         another("the sign is flipped", "return x + 1"),
         ADDED,
-        "and not 'the sign is flipped'. Mend: mend the diagnosis, or what the entry says",
+        "and not 'the sign is flipped'. Fix: fix the diagnosis, or what the entry says",
     ),
     "a wrong answer that is none": (
         another("not answered yet", "raise NotImplementedError"),
@@ -448,6 +448,6 @@ def test_main_says_whether_everything_is_proved(
     lesson = read_and_lint(course, [])[0]
     reports.append(Report(lesson.name, census(lesson)))
     assert verify.main() == 0
-    reports[0].problems.append(Problem(lesson.path, 3, "it is broken", "mend it"))
+    reports[0].problems.append(Problem(lesson.path, 3, "it is broken", "fix it"))
     assert verify.main() == 1
-    assert ":3: it is broken. Mend: mend it." in capsys.readouterr().out
+    assert ":3: it is broken. Fix: fix it." in capsys.readouterr().out

@@ -60,5 +60,5 @@ def flags() -> str:
     """
     jax.config.update("jax_platforms", "cpu")
     given = os.environ.get("XLA_FLAGS", "")
-    known = [f"--{name}={str(value).lower()}" for name, value in FLAGS.items() if knows_flag(name)]
-    return " ".join([given, *known]).strip()
+    known = [(name, value) for name, value in FLAGS.items() if knows_flag(name, value)]
+    return " ".join([given, *(f"--{name}={str(value).lower()}" for name, value in known)]).strip()

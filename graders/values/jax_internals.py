@@ -218,13 +218,13 @@ def share_context() -> bool:
         return False
 
 
-def knows_flag(flag: str) -> bool:
-    """Whether XLA knows the flag of `FLAGS`; it ends a process that is started with another.
+def knows_flag(flag: str, value: Any) -> bool:
+    """Whether XLA knows the flag; it ends a process that is started with one that it does not.
 
     The flag is tried as an option of one compilation, which raises. That starts the backend.
     """
     try:
-        jax.jit(lambda: 0).lower().compile(compiler_options={flag: FLAGS[flag]})
+        jax.jit(lambda: 0).lower().compile(compiler_options={flag: value})
     except jax.errors.JaxRuntimeError:
         return False
     return True
@@ -240,7 +240,7 @@ def speed_ups() -> dict[str, bool]:
     return {
         LESS_OPTIMISED: LESS_OPTIMISED in jax.config.values,
         "one MLIR context": all(context is contexts[0] for context in contexts),
-        **{f"--{flag}": knows_flag(flag) for flag in FLAGS},
+        **{f"--{flag}": knows_flag(flag, value) for flag, value in FLAGS.items()},
     }
 
 

@@ -46,6 +46,10 @@ MESSAGES: dict[str, tuple[Text, ...]] = {
     "no array": _texts(
         "is not a valid JAX type", "is not a valid JAX array type", "Error interpreting argument to"
     ),
+    "pytree metadata": (
+        Text("Mismatch custom node data", last="0.10.0"),
+        Text("different pytree metadata", first="0.10.2"),
+    ),
     "not callable": _texts("is not callable"),  # Python's own
     # ---- jit ----
     "static argument": _texts("Non-hashable static arguments"),

@@ -86,8 +86,8 @@ def gelu(x):
 
 # %% wrong="gelu" says="a NumPy function was given a traced array"
 def gelu(x):
-    z = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-    return 0.5 * x * (1 + np.tanh(z))
+    z, half = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3), 0.5 * x
+    return half + half * np.tanh(z)
 
 # %% wrong="gelu" says="float32 where float16 is meant"
 def gelu(x):

@@ -315,7 +315,7 @@ class Layer:
     def tree_unflatten(cls, activation, children):
         return cls(*children, activation)
 
-# %% wrong="Layer" says="different pytree metadata"
+# %% wrong="Layer" says="two pytrees of one class differ in their metadata"
 from functools import partial
 
 

@@ -526,7 +526,7 @@ def linear_recurrence(a, b):
     factors = jnp.cumprod(a, axis=0)
     return factors * jnp.cumsum(b / factors, axis=0)
 
-# %% wrong="linear_recurrence" says="the program has 1539 equations, where 400 would do"
+# %% wrong="linear_recurrence" says="equations, where 400 would do"
 def linear_recurrence(a, b):
     states, h = [], jnp.zeros_like(b[0])
     for t in range(len(b)):
