@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import nbformat
@@ -382,7 +382,7 @@ def test_the_gradebook_of_quick_steps_is_nbgraders_own(
             same = gradebook.engine is again.engine
             gradebook.add_student("ada")
             assert [student.id for student in again.students] == ["ada"]
-        with sqlite3.connect(tmp_path / name) as database:
+        with closing(sqlite3.connect(tmp_path / name)) as database:
             version = database.execute("select version_num from alembic_version").fetchall()
             made = database.execute("select sql from sqlite_master order by name").fetchall()
         return [str(same), str(version), str(made)]

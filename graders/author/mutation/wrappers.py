@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
+from graders.values.jax_internals import Tracer
 from graders.values.plain import is_key
 
 
