@@ -94,3 +94,22 @@ def test_pytrees_keep_their_structure() -> None:
     assert [jax.tree.structure(case) for case in cases] == [
         jax.tree.structure((({"w": 0}, [0, (0, 0)]),))
     ] * 2
+
+
+def test_planted_cases_have_the_sizes_of_the_first() -> None:
+    plain = sweep("n m", integers("n", 0, 3), 0.5, count=2, seed=4)
+    cases = sweep("n m", integers("n", 0, 3), 0.5, count=2, seed=4, planted=True)
+    assert jax.tree.all(jax.tree.map(np.array_equal, cases[:2], plain))
+    again, small, large, tied = cases[2:]
+    assert all(shapes([case]) == shapes(plain[:1]) for case in cases[2:])
+    assert not np.array_equal(again[0], cases[0][0])
+    assert np.abs(small[0]).max() < 0.01
+    assert np.abs(large[0]).max() > 10
+    assert (tied[0] == 0).any()
+    assert len(np.unique(tied[0])) < tied[0].size
+    assert all(case[2] == 0.5 and case[1].dtype == np.int32 for case in cases)
+
+
+def test_what_is_not_normal_is_planted_once() -> None:
+    assert len(sweep(integers("n", 0, 3), uniform("n"), count=2, planted=True)) == 3
+    assert len(sweep({"w": "n"}, count=2, planted=True)) == 6

@@ -195,9 +195,13 @@ check_values(unit_rows, one_row_at_a_time, sweep("rows features", count=2, scale
 check_pure(unit_rows, np.ones((4, 3)))
 ### BEGIN HIDDEN TESTS
 check_values(unit_rows, one_row_at_a_time,
-             [(np.array([[3e-8, 4e-8], [0.0, 0.0]]),), (np.zeros((3, 3)),), (np.array([[-0.5]]),)],
+             [(np.array([[3e-8, 4e-8], [0.0, 0.0]]),), (np.zeros((3, 3)),), (np.array([[-0.5]]),),
+              (np.array([[1.0, -1.0], [-2.0, -1.0], [3e-17, 4e-17]]),)]
+             + sweep("rows features", count=2, seed=7, planted=True),
              mistakes={"lengths below a bound are replaced by the bound":
-                       lambda x: x / np.maximum(np.sqrt((x**2).sum(1, keepdims=True)), 1e-6)})
+                       lambda x: x / np.maximum(np.sqrt((x**2).sum(1, keepdims=True)), 1e-6),
+                       "a row whose sum is 0 is taken for a row of zeros":
+                       lambda x: np.where(x.sum(1, keepdims=True) == 0, x, one_row_at_a_time(x))})
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -424,7 +428,8 @@ check_values(gelu, gelu_in_float64,
 check_pure(gelu, jnp.ones(4, jnp.bfloat16))
 ### BEGIN HIDDEN TESTS
 check_dtype(gelu, jnp.ones(4, jnp.float16), returns="float16")
-check_values(gelu, gelu_in_float64, sweep("features", count=2, seed=7, scale=20.0))
+check_values(gelu, gelu_in_float64,
+             sweep("features", count=2, seed=7, scale=20.0, planted=True))
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -539,7 +544,9 @@ def counts_in_bfloat16(labels, predictions, classes):
 many_labels = np.random.default_rng(7).integers(0, 20, (2, 500), dtype=np.uint8)
 check_values(confusion, one_example_at_a_time,
              [(np.zeros(301, np.int32), np.zeros(301, np.int32), 1),
-              (np.int32([]), np.int32([]), 2), (many_labels[0], many_labels[1], 20)],
+              (np.int32([]), np.int32([]), 2), (many_labels[0], many_labels[1], 20),
+              (many_labels[0], many_labels[1], 25), (np.int8([11, 0]), np.int8([11, 3]), 12),
+              (np.int16([199, 3]), np.int16([198, 3]), 200)],
              mistakes={"bfloat16 counts to 256, and not to 257": counts_in_bfloat16})
 ### END HIDDEN TESTS
 
@@ -661,10 +668,13 @@ def only_minus_one_unknown(table, ids):
     return row_by_row(table, np.where(ids < -1, ids + len(table), ids))
 
 check_values(embed, row_by_row,
-             sweep("5 features", integers("20", -7, 9), count=2, seed=7)
-             + [(np.ones((1, 1)), np.int32([1, 0, -1]))],
+             sweep("5 features", integers("20", -7, 9), count=2, seed=7, planted=True)
+             + [(np.ones((1, 1)), np.int32([1, 0, -1])),
+                (np.arange(16.0).reshape(8, 2), np.int32([7, 5, 8, 0]))],
              mistakes={"-1 is taken for unknown, and other negative ids count from the end":
-                       only_minus_one_unknown})
+                       only_minus_one_unknown,
+                       "every table is taken to have five rows":
+                       lambda table, ids: row_by_row(table[:5], ids)})
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -851,11 +861,14 @@ check_values(distances, pair_by_pair, [(points_near_200[:4], points_near_200[4:]
              about="points far from the origin")
 check_pure(distances, np.ones((4, 2)), np.zeros((3, 2)))
 check_primitives(distances, np.ones((4, 2)), np.ones((3, 2)),
-                 same_size_for=[(np.ones((9, 2)), np.ones((8, 2)))])
+                 same_size_for=[(np.ones((9, 2)), np.ones((8, 2))),
+                                (np.ones((4, 7)), np.ones((3, 7)))])
 ### BEGIN HIDDEN TESTS
 check_values(distances, pair_by_pair,
              [(np.eye(3), np.eye(3)), (np.ones((1, 1)), np.zeros((1, 1))),
-              (np.zeros((0, 3)), np.eye(3))],
+              (np.zeros((0, 3)), np.eye(3)),
+              (np.array([[1000.0, 0.0], [-1000.0, 0.0]]), np.array([[1000.0, 0.125], [0.0, 0.0]]))]
+             + sweep("n features", "m features", count=2, seed=7, planted=True),
              mistakes={"a small number is added under the root":
                        lambda x, y: np.sqrt(((x[:, None] - y[None]) ** 2).sum(-1) + 1e-6)})
 ### END HIDDEN TESTS
@@ -946,9 +959,8 @@ check_pure(attention_scores, queries_16, keys_16)
 check_primitives(attention_scores, queries_16, keys_16, requires=("dot_general",))
 ### BEGIN HIDDEN TESTS
 check_values(attention_scores, head_by_head,
-             sweep("1 query 3 5", "1 key 3 5", count=1, seed=7)
-             + sweep("2 1 1 7", "2 4 1 7", count=1, seed=8),
-             rtol=1e-2, atol=1e-2)
+             sweep("1 query 3 5", "1 key 3 5", count=1, seed=7, planted=True)
+             + sweep("2 1 1 7", "2 4 1 7", count=1, seed=8))
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1106,6 +1118,10 @@ def divided_by_nothing(x, lengths):
 def multiplied_by_mask(x, lengths):
     return np.sum(x * (np.arange(x.shape[1]) < lengths[:, None]), axis=1) / lengths
 
+def divided_by_nonzeros(x, lengths):
+    return np.array([sum(row[:int(n)]) / max(np.count_nonzero(row[:int(n)]), 1)
+                     for row, n in zip(x, lengths)])
+
 def operation_by_operation(mean, x, lengths):
     with jax.disable_jit():
         return mean(x, lengths)
@@ -1126,7 +1142,11 @@ check_pure(masked_mean, np.ones((3, 4)), np.int32([1, 4, 2]))
 check_values(through(operation_by_operation, masked_mean), sentence_by_sentence,
              [(np.array([[1.0, np.inf, np.nan], [3.0, 4.0, -np.inf], [9.0, 9.0, 9.0]]),
                np.int32([1, 2, 0])),
-              (np.array([[7.0]]), np.int32([1]))])
+              (np.array([[7.0]]), np.int32([1])),
+              (np.array([[2.0, 0.0, 5.0], [0.0, 0.0, 2.0]]), np.int32([2, 3]))]
+             + sweep("batch 6", integers("batch", 1, 7), count=2, seed=7, planted=True),
+             mistakes={"the sum is divided by the count of the numbers that are not zero":
+                       divided_by_nonzeros})
 ### END HIDDEN TESTS
 
 # %% [markdown]

@@ -388,3 +388,20 @@ def seconds_per_call(f, x, clock=time.perf_counter):
     start = clock()
     wait(f(x))
     return clock() - start
+
+# %% wrong="unit_rows" says="a row whose sum is 0 is taken for a row of zeros"
+def unit_rows(x):
+    norm = jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True))
+    empty = x.sum(axis=1, keepdims=True) == 0
+    return jnp.where(empty, x, x / jnp.where(empty, 1.0, norm))
+
+# %% wrong="embed" says="every table is taken to have five rows"
+def embed(table, ids):
+    known = (ids >= 0) & (ids < 5)
+    rows = jnp.take(table, ids, axis=0, mode="fill", fill_value=0)
+    return jnp.where(known[:, None], rows, 0)
+
+# %% wrong="masked_mean" says="the sum is divided by the count of the numbers that are not zero"
+def masked_mean(x, lengths):
+    inside = jnp.where(jnp.arange(x.shape[1]) < lengths[:, None], x, 0)
+    return inside.sum(axis=1) / jnp.maximum(jnp.count_nonzero(inside, axis=1), 1)
