@@ -245,7 +245,8 @@ def speed_ups() -> dict[str, bool]:
 
 def _context_of(number: int) -> Any:
     """The MLIR context in which a program is lowered that no other call lowers."""
-    return jax.jit(lambda x: x + number).lower(1.0).compiler_ir().context
+    module: Any = jax.jit(lambda x: x + number).lower(1.0).compiler_ir()
+    return module.context
 
 
 # ---- checkers ----
