@@ -269,6 +269,20 @@ def test_dtypes_constants_and_effects_of_a_program() -> None:
     assert jax_internals.jaxpr_as_fun(closed)(X[:7])[0].dtype == bool
 
 
+def test_the_text_of_a_program_is_the_same_for_two_traces() -> None:
+    """The functions are kept, or the second might come to lie where the first one was."""
+    kept = []
+
+    def f(x):
+        kept.append(lambda a: a)
+        return jax.pure_callback(kept[-1], x, x)
+
+    closed = [jax.make_jaxpr(lambda x: f(x))(X) for _ in range(2)]
+    assert len(kept) == 2
+    assert str(closed[0]) != str(closed[1])
+    assert jax_internals.text_of(closed[0]) == jax_internals.text_of(closed[1])
+
+
 # ---- programs ----
 
 

@@ -93,6 +93,14 @@ def constants(closed: ClosedJaxpr) -> list[Any]:
     return found
 
 
+def text_of(closed: ClosedJaxpr) -> str:
+    """The program as JAX prints it, which is the same for two traces of a pure function.
+
+    The functions of callbacks are printed with their addresses, which are left out.
+    """
+    return re.sub(r" at 0x[0-9a-f]+", "", str(closed.jaxpr))
+
+
 def effects(closed: ClosedJaxpr) -> list[str]:
     """The names of the effects of a program."""
     return [type(effect).__name__ for effect in closed.effects]
