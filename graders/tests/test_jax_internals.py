@@ -279,7 +279,6 @@ def test_the_text_of_a_program_is_the_same_for_two_traces() -> None:
 
     closed = [jax.make_jaxpr(lambda x: f(x))(X) for _ in range(2)]
     assert len(kept) == 2
-    assert str(closed[0]) != str(closed[1])
     assert jax_internals.text_of(closed[0]) == jax_internals.text_of(closed[1])
 
 

@@ -96,9 +96,9 @@ def constants(closed: ClosedJaxpr) -> list[Any]:
 def text_of(closed: ClosedJaxpr) -> str:
     """The program as JAX prints it, which is the same for two traces of a pure function.
 
-    The functions of callbacks are printed with their addresses, which are left out.
+    JAX 0.10.0 prints the functions of callbacks with their addresses, which are left out.
     """
-    return re.sub(r" at 0x[0-9a-f]+", "", str(closed.jaxpr))
+    return re.sub(r" at 0x[0-9a-fX]+", "", str(closed.jaxpr))
 
 
 def effects(closed: ClosedJaxpr) -> list[str]:
