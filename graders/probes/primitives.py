@@ -18,6 +18,7 @@ from graders.values.jax_internals import (
     effects,
     nothing_cached,
     primitives,
+    text_of,
 )
 from graders.values.plain import is_key
 from graders.values.tracing import trace
@@ -48,7 +49,7 @@ def facts_of(closed: ClosedJaxpr) -> Program:
         equations=sum(names.values()),
         dtypes=sorted(dtypes(closed)),
         effects=sorted(effects(closed)),
-        text=_digest(str(closed.jaxpr).encode()),
+        text=_digest(text_of(closed).encode()),
         constants=[_digest(_raw(const)) for const in constants(closed)],
     )
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -252,6 +253,26 @@ def test_a_branch_does_not_show_in_its_trunk(process: RemoteProcess) -> None:
     found = [place.subject(n).observe(value) for place in (trunk, branch) for n in "ab"]
     assert [r.value and int(r.value.data) for r in found] == [1, None, 2, 3]
     assert found[1].error == Error("Unanswered", ("Unanswered",), "b")
+
+
+SENT = "<dynamic-code>"  # the file of all that cloudpickle sends by value, from 3.1.3 on
+
+
+@pytest.mark.parametrize(
+    ("at_home", "line"),
+    [(f"{sys.prefix}/lib/optimizers.py", "return update(1)"), ("", "")],
+    ids=["in a library", "in a function of the check"],
+)
+def test_the_students_line_is_found_behind_what_came_over(at_home: str, line: str) -> None:
+    """What a library raises is about the line that called it; what ours raises is about neither."""
+    names: dict[str, Any] = {}
+    sent = {"__file__": at_home} if at_home else {}
+    exec(compile("def update(x):\n    raise ValueError('no')", SENT, "exec"), sent)
+    exec(compile("def ours(f, update):\n    return f(update)", SENT, "exec"), names)
+    execute("def f(update):\n    return update(1)", "<answer>", names)
+    with pytest.raises(ValueError, match="no") as raised:
+        names["ours"](names["f"], sent["update"])
+    assert error_facts(raised.value, frozenset({SENT})).line == line
 
 
 # ---- nothing that a check knows reaches the other process ----
