@@ -86,11 +86,15 @@ def unfit(shape: str) -> Cause:
     )
 
 
-def lacks(kind: str, count: int, expected: int) -> Cause:
+def lacks(kind: str, count: int, expected: int, alone: bool) -> Cause:
+    """`alone` where the program has no collective of any kind."""
     had = f"{count} of {expected}" if count else "no"
+    # Whether each device has its own part or all of everything, a missing exchange cannot tell.
+    silent = ": the devices exchange nothing" if alone else ""
     return Cause(
-        f"the program has {had} `{kind}`: each device works on its own part alone",
-        f"Look for the place where the devices must exchange their parts ({_MADE_BY[kind]}).",
+        f"the program has {had} `{kind}`{silent}",
+        f"Look for the place where the devices must exchange their parts ({_MADE_BY[kind]}), and "
+        "whether each of them holds a part at all.",
     )
 
 

@@ -141,12 +141,12 @@ WRONG_COLLECTIVES: dict[str, tuple[Any, dict, str]] = {
     "no exchange": (
         in_parts(lambda x: x.sum(keepdims=True), P("data")),
         {"exactly": {"all-reduce": 1}},
-        "the program has no `all-reduce`: each device works on its own part alone",
+        "the program has no `all-reduce`: the devices exchange nothing",
     ),
     "too much": (
         gathers_all,
         {"exactly": {"all-reduce": 1}},
-        "the program has no `all-reduce`",
+        "the program has `all-gather` 1 times, and needs none",
     ),
     "one too many": (total, {}, "the program has `all-reduce` 1 times, and needs none"),
     "over the bound": (

@@ -38,7 +38,7 @@ def derivative(f, eps):
 
     return lambda x: (4 * central(x, eps / 2) - central(x, eps)) / 3
 
-# %% wrong="derivative" says="the numbers are not the ones that are meant"
+# %% wrong="derivative" says="no known mistake matches"
 def derivative(f, eps, h=0.5):
     def central(x, h):
         return (f(x + h) - f(x - h)) / (2 * h)
@@ -455,7 +455,7 @@ def td_loss(w, features, next_features, rewards, discount):
     last_targets["now"] = jax.lax.stop_gradient(rewards + discount * next_features @ w)
     return jnp.mean((last_targets["now"] - features @ w) ** 2)
 
-# %% wrong="td_loss" says="the numbers are not the ones that are meant"
+# %% wrong="td_loss" says="no known mistake matches"
 def td_loss(w, features, next_features, rewards, discount):
     targets = jax.lax.stop_gradient(rewards + 0.9 * next_features @ w)
     return jnp.mean((targets - features @ w) ** 2)

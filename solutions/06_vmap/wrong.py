@@ -436,7 +436,7 @@ def normalised(x, weight, axis_name):
     apart = x - lax.psum(weight * x, axis_name) / size
     return apart / (jnp.sqrt(lax.psum(weight * apart**2, axis_name) / size) + 1e-5)
 
-# %% wrong="normalised" says="the numbers are not the ones that are meant"
+# %% wrong="normalised" says="no known mistake matches"
 def normalised(x, weight, axis_name):
     size = lax.psum(weight, axis_name)
     mean = lax.psum(weight * x, axis_name) / size
