@@ -145,6 +145,13 @@ EVIDENCE = {
         *(lambda x: (x**2).sum() / 2, lambda x: (x**2).sum(), [(np.eye(3, 2),)], "f", PLAIN),
     ),
     "a few per cent": (lambda x: 1.02 * x**3 + 0.01, lambda x: x**3, [(ROW,)], "f", PLAIN),
+    "up and down at random": (
+        lambda x: x**3 * (1 + 0.003 * np.array([1, 1, 1, -1, 1])), lambda x: x**3, [(ROW,)], "f",
+        "precision is lost",
+    ),
+    "up for small ones": (
+        *(lambda x: x**2 * 1.0 + 0.01 - 0.001 * x**2, lambda x: x**2, [(ROW,)], "f", PLAIN),
+    ),
     "too large by a little": (
         *(lambda x: x**2 + 0.001 * x**4, lambda x: x**2, [(ROW,), (ROW / 3,)], "f", PLAIN),
     ),

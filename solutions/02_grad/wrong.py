@@ -442,7 +442,7 @@ def td_loss(w, features, next_features, rewards, discount):
     targets = rewards + discount * next_features @ w
     return jnp.mean((targets - values) ** 2)
 
-# %% wrong="td_loss" says="a constant factor of"
+# %% wrong="td_loss" says="half of the mean square is returned"
 def td_loss(w, features, next_features, rewards, discount):
     targets = jax.lax.stop_gradient(rewards + discount * next_features @ w)
     return 0.5 * jnp.mean((targets - features @ w) ** 2)
@@ -488,17 +488,17 @@ def row_norms(x):
     positive = squares > 0
     return jnp.zeros(len(x)).at[positive].set(jnp.sqrt(squares[positive]))
 
-# %% wrong="row_norms" says="all zeros"
+# %% wrong="row_norms" says="short rows are taken for zero"
 def row_norms(x):
     squares = jnp.sum(x**2, axis=1)
     safe = squares > 1e-6
     return jnp.where(safe, jnp.sqrt(jnp.where(safe, squares, 1.0)), 0.0)
 
-# %% wrong="row_norms" says="off by a constant"
+# %% wrong="row_norms" says="as small as 1e-12 under the root is too large"
 def row_norms(x):
     return jnp.sqrt(jnp.sum(x**2, axis=1) + 1e-12)
 
-# %% wrong="row_norms" says="precision is lost"
+# %% wrong="row_norms" says="added to the length that the gradient divides by"
 @jax.custom_vjp
 def row_norms(x):
     return jnp.sqrt(jnp.sum(x**2, axis=1))
@@ -546,7 +546,7 @@ def binarise(x):
     bits = jnp.where(x >= 0, 1, -1)
     return bits + jax.lax.stop_gradient((ramp - ramp).astype(jnp.int32))
 
-# %% wrong="binarise" says="all zeros"
+# %% wrong="binarise" says="nothing is handed on anywhere"
 def binarise(x):
     return jnp.where(x >= 0, 1.0, -1.0)
 
