@@ -119,7 +119,7 @@ def _has_form(draws: np.ndarray, cdf: Cdf) -> bool:
     values, counts = np.unique(draws, return_counts=True)
     upto, wanted = np.cumsum(counts) / draws.size, cdf(values)
     spread = np.sqrt(wanted * (1 - wanted) / draws.size)
-    ends = cdf(np.array([draws.min(), draws.max()]))
+    ends = cdf(np.array([np.nextafter(draws.min(), -np.inf), draws.max()]))
     empty = max(ends[0], 1 - ends[1])  # beyond the outermost draws: chance leaves 30 / n empty
     near = np.abs(upto - wanted) <= 5 * spread + 3 / draws.size
     return bool(near.all()) and bool(empty <= 30 / draws.size)

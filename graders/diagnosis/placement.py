@@ -100,8 +100,9 @@ def lacks(kind: str, count: int, expected: int, alone: bool) -> Cause:
 
 def too_many(kind: str, count: int, most: int) -> Cause:
     where = f"where {most} would do" if most else "and needs none"
+    often = "once" if count == 1 else f"{count} times"
     return Cause(
-        f"the program has `{kind}` {count} times, {where}",
+        f"the program has `{kind}` {often}, {where}",
         f"Look for what asks for it: {_MADE_BY[kind]}, or a sharding that does not fit the next "
         "operation.",
     )

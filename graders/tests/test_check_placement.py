@@ -146,9 +146,9 @@ WRONG_COLLECTIVES: dict[str, tuple[Any, dict, str]] = {
     "too much": (
         gathers_all,
         {"exactly": {"all-reduce": 1}},
-        "the program has `all-gather` 1 times, and needs none",
+        "the program has `all-gather` once, and needs none",
     ),
-    "one too many": (total, {}, "the program has `all-reduce` 1 times, and needs none"),
+    "one too many": (total, {}, "the program has `all-reduce` once, and needs none"),
     "over the bound": (
         in_parts(lambda x: jax.lax.psum(jax.lax.psum(x.sum(), "data") * x, "data")),
         {"at_most": {"all-reduce": 1}},
