@@ -98,7 +98,7 @@ def cross_entropy(logits, y):
 def cross_entropy(logits, y):
     return -jnp.mean(jax.nn.one_hot(y, logits.shape[1]) * jax.nn.log_softmax(logits))
 
-# %% wrong="cross_entropy" says="the sign is flipped"
+# %% wrong="cross_entropy" says="the minus is left out"
 def cross_entropy(logits, y):
     return jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(y)), y])
 
