@@ -367,7 +367,7 @@ def energy(x, mass):
     pairs = -mass[:, None] * mass / jnp.sqrt(square)
     return jnp.sum(pairs * (1 - jnp.eye(len(mass)))) / 2
 
-# %% wrong="energy" says="a constant factor"
+# %% wrong="energy" says="no known mistake matches"
 def energy(x, mass):
     squares = jnp.sum(x**2, axis=1)
     square = squares[:, None] + squares - 2 * x @ x.T
