@@ -28,7 +28,7 @@ def spread(params, batch, mesh):
     place = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, batch)
     return jax.device_put(params, whole), jax.device_put(batch, place)
 
-# %% wrong="spread" says="the shape is not the one that is meant"
+# %% wrong="spread" says="the result was reshaped"
 def spread(params, batch, mesh):
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
 
@@ -303,7 +303,7 @@ def per_example_grads(params, x, y, mesh):
         params, x, y
     )
 
-# %% wrong="per_example_grads" says="the shape is not the one that is meant"
+# %% wrong="per_example_grads" says="the result was reshaped"
 def per_example_grads(params, x, y, mesh):
     body = jax.vmap(jax.vmap(jax.grad(loss_fn), in_axes=(None, 0, 0)), in_axes=(None, 0, 0))
     size = mesh.shape["data"]
