@@ -83,7 +83,7 @@ _IN_JUDGED = {
     LESSON[LESSON.index("import operator") : LESSON.index("# %% [markdown]\n# ## 0.1")]: (
         "import operator\nfrom graders import check_answer, check_values\n\n"
     ),
-    "check_calls(double, by_hand, 0, 2)": "check_values(double, by_hand, [(0.0,), (2.0,), (3.0,), (4.0,), (5.0,)])",
+    "check_calls(double, by_hand, 0, 2)": "check_values(double, by_hand, [(0.0,), (2.0,)])",
     "check_calls(double, by_hand, -12345)": "check_values(double, by_hand, [(-12345.0,)])",
     "check_equal": "check_answer",
 }
