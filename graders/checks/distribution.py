@@ -91,10 +91,38 @@ def _cause(draws: np.ndarray, cdf: Cdf, mistakes: Mapping[str, Cdf]) -> Cause:
         return diagnosis.not_numbers()
     if len(np.unique(draws)) == 1:
         return diagnosis.one_number()
+    if times := _times(draws):
+        return diagnosis.repeated(times)
     shift, scale = _moved(draws, cdf)
-    if farthest((draws - shift) / scale, cdf) <= 2 * widest(draws.size):
+    if _has_form((draws - shift) / scale, cdf):
         return diagnosis.moved(shift, scale)
     return diagnosis.other_distribution()
+
+
+def _times(draws: np.ndarray) -> int:
+    """How often each number comes, if that is more than once, and alike for nearly all of them."""
+    _, counts = np.unique(draws, return_counts=True)
+    times = int(np.median(counts))
+    alike = len(counts) >= 20 and np.mean(counts == times) > 0.9
+    return times if times > 1 and alike else 0
+
+
+def _has_form(draws: np.ndarray, cdf: Cdf) -> bool:
+    """Whether draws that were brought to the wanted quartiles are a sample of `cdf` everywhere.
+
+    The band of `widest` is too wide for tails: of a normal distribution that is cut off at two
+    standard deviations it does not notice. So the number of draws below each point is held against
+    its binomial standard deviation too, of which five leave room for the fitted quartiles.
+    """
+    if farthest(draws, cdf) > widest(draws.size):
+        return False
+    values, counts = np.unique(draws, return_counts=True)
+    upto, wanted = np.cumsum(counts) / draws.size, cdf(values)
+    spread = np.sqrt(wanted * (1 - wanted) / draws.size)
+    ends = cdf(np.array([np.nextafter(draws.min(), -np.inf), draws.max()]))
+    empty = max(ends[0], 1 - ends[1])  # beyond the outermost draws: chance leaves 30 / n empty
+    near = np.abs(upto - wanted) <= 5 * spread + 3 / draws.size
+    return bool(near.all()) and bool(empty <= 30 / draws.size)
 
 
 def _moved(draws: np.ndarray, cdf: Cdf) -> tuple[float, float]:

@@ -101,16 +101,15 @@ def check_collectives(
         raise ValueError(f"no kinds of collectives: {sorted(unknown)}")
     found = seen(answer.observe(collectives, *args), answer, args, "a program for all devices")
     texts = _listed(exactly or {}, at_most or {}), _listed(found, {})
-    for kind in COLLECTIVES:
-        count = found.get(kind, 0)
-        least, most = (
-            (exactly or {}).get(kind, 0),
-            {**(at_most or {}), **(exactly or {})}.get(kind, 0),
-        )
-        if count < least:
-            reject(diagnosis.lacks(kind, count, least), *texts, at(answer, args))
-        if count > most:
-            reject(diagnosis.too_many(kind, count, most), *texts, at(answer, args))
+    least, most = exactly or {}, {**(at_most or {}), **(exactly or {})}
+    counts = {kind: found.get(kind, 0) for kind in COLLECTIVES}
+    for kind, count in counts.items():  # before what is missing: often it stands in its place
+        if count > (bound := most.get(kind, 0)):
+            reject(diagnosis.too_many(kind, count, bound), *texts, at(answer, args))
+    for kind, count in counts.items():
+        if count < (bound := least.get(kind, 0)):
+            cause = diagnosis.lacks(kind, count, bound, not any(counts.values()))
+            reject(cause, *texts, at(answer, args))
 
 
 def _listed(exactly: Mapping[str, int], at_most: Mapping[str, int]) -> str:

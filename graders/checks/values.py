@@ -15,6 +15,7 @@ from graders.checks.mechanics import at, check, reject, seen
 from graders.checks.shape import array_arguments, paired
 from graders.diagnosis import shape as results
 from graders.diagnosis import values as diagnosis
+from graders.diagnosis.evidence import Pair
 from graders.seam.subject import Subject
 from graders.values import describe
 from graders.values.inputs import as_numpy
@@ -146,9 +147,9 @@ class Judgement:
             slack = self.atol * max(1.0, float(finite.max(initial=0.0)))
             return np.isclose(_wide(got), wanted, self.rtol, slack, equal_nan=True)
 
-    def _pairs(self, path: str) -> list[diagnosis.Pair]:
+    def _pairs(self, path: str) -> list[Pair]:
         """Every round's leaf at `path`, as far as its shape is right."""
-        pairs = []
+        pairs: list[Pair] = []
         for args, expected, got in self.rounds:
             for other, leaf, wanted in _quietly_paired(got, expected, self.answer, args):
                 leaf = _words_of_key(leaf)
@@ -157,8 +158,8 @@ class Judgement:
                 meant, found = _as_array(wanted), leaf.data
                 if found.shape == meant.shape:
                     right = self._right(found, meant)
-                    pair = diagnosis.Pair(as_numpy(args), _wide(meant), _wide(found), right)
-                    pairs.append(pair)
+                    numbers = _wide(meant), _wide(found)
+                    pairs.append(Pair(as_numpy(args), *numbers, right, _kind(meant)))
         return pairs
 
     def _reject(

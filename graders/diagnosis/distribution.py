@@ -40,5 +40,16 @@ def moved(shift: float, scale: float) -> Cause:
     )
 
 
+def repeated(times: int) -> Cause:
+    return Cause(
+        f"each number comes {times} times: draws that should be independent share their numbers",
+        "Ask for as many draws as there are elements: look at `shape=`, at what is broadcast, and "
+        "at which calls get one key.",
+    )
+
+
 def other_distribution() -> Cause:
-    return Cause("the numbers follow another distribution", HISTOGRAM)
+    return Cause(
+        "the numbers follow another distribution, or depend on each other",
+        f"{HISTOGRAM} If they agree, look for draws that share a number or a key.",
+    )

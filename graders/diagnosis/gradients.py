@@ -8,6 +8,7 @@ import numpy as np
 
 from graders.card.failure import Cause
 from graders.diagnosis import shape, values
+from graders.diagnosis.evidence import Pair
 from graders.values import describe
 
 NEAR = 1e-2
@@ -87,4 +88,4 @@ def of_arrays(got: np.ndarray, expected: np.ndarray, right: np.ndarray | None = 
         return cause_of(float("nan"), 0.0)
     if not got.any():
         return cause_of(0.0, 1.0)
-    return values.cause_of([values.Pair((), expected, got, right)])
+    return values.cause_of([Pair((), expected, got, right)])

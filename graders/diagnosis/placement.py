@@ -86,18 +86,23 @@ def unfit(shape: str) -> Cause:
     )
 
 
-def lacks(kind: str, count: int, expected: int) -> Cause:
+def lacks(kind: str, count: int, expected: int, alone: bool) -> Cause:
+    """`alone` where the program has no collective of any kind."""
     had = f"{count} of {expected}" if count else "no"
+    # Whether each device has its own part or all of everything, a missing exchange cannot tell.
+    silent = ": the devices exchange nothing" if alone else ""
     return Cause(
-        f"the program has {had} `{kind}`: each device works on its own part alone",
-        f"Look for the place where the devices must exchange their parts ({_MADE_BY[kind]}).",
+        f"the program has {had} `{kind}`{silent}",
+        f"Look for the place where the devices must exchange their parts ({_MADE_BY[kind]}), and "
+        "whether each of them holds a part at all.",
     )
 
 
 def too_many(kind: str, count: int, most: int) -> Cause:
     where = f"where {most} would do" if most else "and needs none"
+    often = "once" if count == 1 else f"{count} times"
     return Cause(
-        f"the program has `{kind}` {count} times, {where}",
+        f"the program has `{kind}` {often}, {where}",
         f"Look for what asks for it: {_MADE_BY[kind]}, or a sharding that does not fit the next "
         "operation.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import permutations
 
@@ -114,7 +115,12 @@ def shape(
                 f"the result has the shape of {_argument(name)}",
                 "Check which argument the result should follow.",
             )
-    if len(got) < len(expected):
+    if got and math.prod(got) == math.prod(expected):
+        return Cause(
+            "the result was reshaped: it has the right number of elements in another shape",
+            "Leave out the `reshape` or `ravel`, or give it the shape that is asked for.",
+        )
+    if len(got) < len(expected) and _within(got, expected):
         return Cause(
             "an axis was summed away that should stay",
             "Look at the `axis` of each reduction; without it all axes go.",
@@ -123,6 +129,12 @@ def shape(
         "the shape is not the one that is meant",
         "Write the shape behind each line, and find the first that is not what you expect.",
     )
+
+
+def _within(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether `got` is `expected` without some of its axes."""
+    rest = iter(expected)
+    return all(size in rest for size in got)
 
 
 def _argument(name: str) -> str:

@@ -140,11 +140,39 @@ def test_a_mistake_is_named_if_the_draws_are_within_its_bound(shift: float, name
     assert (failed.diagnosis == "narrow") == named
 
 
-@pytest.mark.parametrize(("start", "named"), [(0.0, True), (0.17, True), (0.19, False)])
-def test_the_right_form_is_named_within_twice_the_bound(start: float, named: bool) -> None:
-    """Twice the bound is 0.183; the quartiles are right, and the numbers begin at `start`."""
+@pytest.mark.parametrize(("start", "named"), [(0.0, True), (0.02, True), (0.05, False)])
+def test_the_right_form_is_named_where_the_tails_have_it_too(start: float, named: bool) -> None:
+    """The quartiles are right, and the numbers begin at `start`: within the band, but empty."""
     failed = failure(check_distribution, grid(1.0, start), KEY, cdf=uniform)
     assert ("the right form" in failed.diagnosis) == named
+
+
+def test_a_cut_off_normal_distribution_has_not_the_right_form() -> None:
+    """The initialisers of JAX cut it at two standard deviations, and make up for the width."""
+
+    def cut(key):
+        return jax.random.truncated_normal(key, -2, 2, (400, 100)) / 0.87962566
+
+    failed = failure(check_distribution, cut, KEY, cdf=stats.norm.cdf)
+    assert "another distribution" in failed.diagnosis
+
+
+def test_dependent_draws_are_no_wide_ones() -> None:
+    """One number for each row spreads as widely as it should, and is not a scaled distribution."""
+
+    def one_for_a_row(key):
+        return jnp.broadcast_to(jax.random.normal(key, (200, 1)), N)
+
+    failed = failure(check_distribution, one_for_a_row, KEY, cdf=stats.norm(0.5).cdf)
+    assert failed.diagnosis.startswith("each number comes 100 times")
+
+    def one_shift(key):
+        first, second = jax.random.split(key)
+        return (jax.random.normal(first, N) + 3 * jax.random.normal(second, (20, 1))[:, 0].repeat(
+            10)[:, None])  # fmt: skip
+
+    failed = failure(check_distribution, one_shift, KEY, cdf=stats.norm(0, 10**0.5).cdf)
+    assert "or depend on each other" in failed.diagnosis
 
 
 def test_a_sample_of_a_hundred_is_large_enough() -> None:

@@ -197,8 +197,8 @@ def test_an_expected_gradient_replaces_the_differences() -> None:
 
 EXPECTED = {
     "round alone": (jnp.round, "the gradient is zero", "[0, 0, 0]"),
-    "twice": (lambda x: 2 * x, "a constant factor of 2", "[2, 2, 2]"),
-    "minus": (lambda x: -x, "the sign is flipped", "[-1, -1, -1]"),
+    "twice": (lambda x: 2 * x, "no known mistake matches", "[2, 2, 2]"),
+    "minus": (lambda x: -x, "no known mistake matches", "[-1, -1, -1]"),
     "NaN": (lambda x: jnp.where(x > 0, jnp.sqrt(x), x), "the gradient is NaN", "nan"),
 }
 

@@ -141,14 +141,14 @@ WRONG_COLLECTIVES: dict[str, tuple[Any, dict, str]] = {
     "no exchange": (
         in_parts(lambda x: x.sum(keepdims=True), P("data")),
         {"exactly": {"all-reduce": 1}},
-        "the program has no `all-reduce`: each device works on its own part alone",
+        "the program has no `all-reduce`: the devices exchange nothing",
     ),
     "too much": (
         gathers_all,
         {"exactly": {"all-reduce": 1}},
-        "the program has no `all-reduce`",
+        "the program has `all-gather` once, and needs none",
     ),
-    "one too many": (total, {}, "the program has `all-reduce` 1 times, and needs none"),
+    "one too many": (total, {}, "the program has `all-reduce` once, and needs none"),
     "over the bound": (
         in_parts(lambda x: jax.lax.psum(jax.lax.psum(x.sum(), "data") * x, "data")),
         {"at_most": {"all-reduce": 1}},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from graders import check_dtype, check_shape
+from graders.diagnosis import shape
 from graders.tests.failing import failure
 
 X = np.arange(12.0, dtype=np.float32).reshape(4, 3)
@@ -59,6 +60,21 @@ SHAPES = {
     "no return": (lambda x: None, "nothing was returned"),
     "the placeholder": (lambda x: ..., "the placeholder `...` where a JAX array is meant"),
 }
+
+
+RESHAPED = {
+    "raveled": ((12,), (4, 3), "the result was reshaped"),
+    "regrouped": ((4, 2), (2, 2, 2), "the result was reshaped"),
+    "reduced": ((4,), (4, 3), "an axis was summed away that should stay: axis 1, of size 3"),
+    "reduced twice": ((), (4, 3), "an axis was summed away"),
+    "one too few, and of another size": ((5,), (4, 3), "the shape is not the one that is meant"),
+}
+
+
+@pytest.mark.parametrize("name", RESHAPED)
+def test_an_axis_was_summed_away_only_where_its_size_is_gone(name: str) -> None:
+    got, expected, says = RESHAPED[name]
+    assert shape.shape(got, expected).diagnosis.startswith(says)
 
 
 @pytest.mark.parametrize("name", SHAPES)

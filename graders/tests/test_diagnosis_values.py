@@ -81,6 +81,106 @@ def test_a_usual_mistake_is_named(name: str, seed: int, scale: float) -> None:
     assert says in said(wrong, right, inputs)
 
 
+def scalars(*numbers: float) -> list[tuple]:
+    return [(np.float64(x),) for x in numbers]
+
+
+def asked(wrong: Callable, right: Callable, args: list[tuple], kind: str = "f") -> str:
+    """The diagnosis of `wrong`, whichever elements are right."""
+    pairs = []
+    for case in args:
+        expected, got = (np.asarray(f(*case), np.float64) for f in (right, wrong))
+        with np.errstate(all="ignore"):
+            fine = np.isclose(got, expected, rtol=1e-4, equal_nan=True)
+        pairs.append(Pair(case, expected, got, fine, kind))
+    return values.cause_of(pairs).diagnosis
+
+
+ROW = np.array([0.3, -1.7, 2.6, 5.9, -4.4])
+COUNTS = np.array([3, 0, 1, 2, 0, 1])
+FACTOR, PLAIN = "a constant factor of 2 too much", "no known mistake matches"
+EVIDENCE = {
+    "a factor of one scalar": (lambda x: 2 * x, np.abs, scalars(7.3), "f", PLAIN),
+    "a factor of one number": (lambda x: 2 + 0 * x, lambda x: 1 + 0 * x, [(ROW,)], "f", PLAIN),
+    "a factor of five": (lambda x: 2 * x**3, lambda x: x**3, [(ROW,)], "f", FACTOR),
+    "a factor of four scalars": (
+        *(lambda x: 2 * x**3, lambda x: x**3, scalars(1.2, 0.7, 3.1, 2), "f", FACTOR),
+    ),
+    "a factor that a right case contradicts": (
+        *(lambda x: 2 * x**3 if x.size > 4 else x**3, lambda x: x**3, [(ROW,), (ROW[:3],)], "f"),
+        "right on some inputs",
+    ),
+    "a factor of a count": (lambda x: 2 + 0 * x, lambda x: 1 + 0 * x, [(COUNTS,)], "i", PLAIN),
+    "the sign of one scalar": (lambda x: -x * x, lambda x: x * x, scalars(0.1), "f", PLAIN),
+    "an exponential of a boolean": (lambda x: x == x, lambda x: x != x, [(ROW,)], "b", PLAIN),
+    "booleans negated": (
+        *(lambda x: x <= 0, lambda x: x > 0, [(ROW,), (2 - ROW,)], "b", "every boolean is negated"),
+    ),
+    "an exponential of 0": (lambda x: 1, lambda x: 0, scalars(3, 5), "i", PLAIN),
+    "one minus a number": (lambda x: 0.4, lambda x: 0.6, scalars(3), "f", PLAIN),
+    "cut to zeros": (lambda x: 0 * x, lambda x: x / 9, [(ROW,)], "f", PLAIN),
+    "cut": (lambda x: np.trunc(x), lambda x: x + 0, [(ROW,)], "f", "cut to whole numbers"),
+    "a lost sign": (lambda x: abs(x**3), lambda x: x**3, [(np.append(ROW, -ROW),)], "f", "sign is"),
+    "index 0": (lambda x: 0, lambda x: np.argmin(x), [(ROW,), (ROW[1:],)], "i", PLAIN),
+    "zeros among zeros": (
+        *(lambda x: 0 * x, lambda x: np.where(x > 2, x, 0), [(ROW,), (2 * ROW,)], "f"),
+        "right except at",
+    ),
+    "zeros for one input": (lambda x: 0 * x, lambda x: x**3, [(ROW,)], "f", PLAIN),
+    "zeros": (lambda x: 0 * x, lambda x: x**3, [(ROW,), (2 * ROW,)], "f", "all zeros"),
+    "infinite, as another is": (
+        *(lambda x: np.where(x < 1, np.inf, x), lambda x: np.where(x < 0, np.inf, x), [(ROW,)]),
+        *("f", "infinite where a finite number is meant"),
+    ),
+    "infinite": (
+        *(lambda x: np.where(x < 1, np.inf, x), lambda x: x, [(ROW,)]),
+        *("f", "an intermediate value overflows"),
+    ),
+    "the same in two cases": (lambda x: 3, lambda x: x, scalars(1, 2), "i", PLAIN),
+    "the same in four": (lambda x: 9, lambda x: x, scalars(1, 2, 3, 4), "i", "the same answer"),
+    "a sum of sizes that agree": (
+        *(lambda x: x.sum(), lambda x: x.mean(), [(ROW,), (ROW[:3],)], "f", "a sum where the mean"),
+    ),
+    "half, and two columns": (
+        *(lambda x: (x**2).sum() / 2, lambda x: (x**2).sum(), [(np.eye(3, 2),)], "f", PLAIN),
+    ),
+    "a few per cent": (lambda x: 1.02 * x**3 + 0.01, lambda x: x**3, [(ROW,)], "f", PLAIN),
+    "up and down at random": (
+        lambda x: x**3 * (1 + 0.003 * np.array([1, 1, 1, -1, 1])), lambda x: x**3, [(ROW,)], "f",
+        "precision is lost",
+    ),
+    "up for small ones": (
+        *(lambda x: x**2 * 1.0 + 0.01 - 0.001 * x**2, lambda x: x**2, [(ROW,)], "f", PLAIN),
+    ),
+    "too large by a little": (
+        *(lambda x: x**2 + 0.001 * x**4, lambda x: x**2, [(ROW,), (ROW / 3,)], "f", PLAIN),
+    ),
+    "reversed counts": (
+        *(lambda x: x[::-1], lambda x: x, [(np.array([1, 0, 2, 1]),)], "i", "right except at"),
+    ),
+    "transposed by two numbers": (
+        *(lambda x: x.T * 1, lambda x: x * 1, [(np.array([[1.5, 2], [3, 4]]),)], "f", "except at"),
+    ),
+    "shifted scalars": (lambda x: x**2 + 7, lambda x: x**2, scalars(1.5, 2, 3), "f", PLAIN),
+    "shifted": (lambda x: x**2 + 7, lambda x: x**2, [(ROW,)], "f", "off by a constant 7"),
+    "unchanged scalar": (lambda x: x, lambda x: x + x * x, scalars(1.5), "f", PLAIN),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_a_cause_is_named_only_on_evidence(name: str) -> None:
+    wrong, right, args, kind, says = EVIDENCE[name]
+    assert says in asked(wrong, right, args, kind)
+
+
+def test_of_two_rivals_none_is_named() -> None:
+    """Reversed along either axis, this array is the same: nothing tells which was meant."""
+    x = np.array([[1.5, 2, 7, 8], [8, 7, 2, 1.5]])
+    assert PLAIN in asked(lambda _: np.flip(x, 0), lambda _: x, [(ROW,)])
+    y = x + np.arange(8).reshape(2, 4)
+    assert "reversed along axis 0" in asked(lambda _: np.flip(y, 0), lambda _: y, [(ROW,)])
+
+
 @given(seed=seeds, scale=scales)
 def test_a_transposition_is_named(seed: int, scale: float) -> None:
     def product(x: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def shown_by(cell: str, f: object) -> tuple[list[str], CheckFailed | None]:
 
 TWO = """
 check_shape(f, np.ones(3), returns="3")
-check_values(f, lambda x: 2 * x, [(np.ones(3),)])
+check_values(f, lambda x: 2 * x, [(np.arange(5.0),)])
 ### BEGIN HIDDEN TESTS
 check_values(f, lambda x: 2 * x, [(np.full(3, 1234.5),)])
 ### END HIDDEN TESTS
@@ -174,7 +174,7 @@ def test_where_a_region_is_not_closed_everything_is_hidden() -> None:
 def test_a_check_outside_a_cell_has_a_sheet_of_its_own() -> None:
     assert sheet.current().requirements == []
     with pytest.raises(CheckFailed, match="a constant factor"):
-        check_values(lambda x: 4 * x, lambda x: 2 * x, [(np.ones(3),)])
+        check_values(lambda x: 4 * x, lambda x: 2 * x, [(np.arange(5.0),)])
     assert sheet.current().requirements == []
 
 

@@ -64,7 +64,7 @@ def by_hand(x):
     return x + x
 
 check_shape(double, np.ones(3), returns="3")
-check_values(double, by_hand, [(np.array([1.0, 2.0, -4.0]),)])
+check_values(double, by_hand, [(np.array([1.0, 2.0, -4.0, 3.0]),)])
 ### BEGIN HIDDEN TESTS
 check_values(double, by_hand, [(np.array([50.0, 60.0]),)])
 ### END HIDDEN TESTS
@@ -152,7 +152,7 @@ BROKEN: dict[str, tuple[tuple[str, str, str], str, str]] = {
         ("lesson", "return 2 * x", "return 4 * x"),
         CHECK,
         "the solution fails its own check: a constant factor of 2 too much "
-        "(expected [2, 4, -8], got [4, 8, -16])",
+        "(expected [2, 4, -8, 6], got [4, 8, -16, 12])",
     ),
     "a given cell that raises": (
         ("lesson", "table = [2.0]", "table = [2.0]\n1 / 0"),
@@ -254,7 +254,7 @@ def triple(x):
     ### END SOLUTION
 
 # %% check="triple" points=1
-check_values(triple, lambda x: 3 * x, [(np.ones(3),)])
+check_values(triple, lambda x: 3 * x, [(np.arange(5.0),)])
 """
 MORE = """
 # %% wrong="double" says="a constant factor of 2.5"

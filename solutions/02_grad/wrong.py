@@ -38,7 +38,7 @@ def derivative(f, eps):
 
     return lambda x: (4 * central(x, eps / 2) - central(x, eps)) / 3
 
-# %% wrong="derivative" says="the numbers are not the ones that are meant"
+# %% wrong="derivative" says="no known mistake matches"
 def derivative(f, eps, h=0.5):
     def central(x, h):
         return (f(x + h) - f(x - h)) / (2 * h)
@@ -442,7 +442,7 @@ def td_loss(w, features, next_features, rewards, discount):
     targets = rewards + discount * next_features @ w
     return jnp.mean((targets - values) ** 2)
 
-# %% wrong="td_loss" says="a constant factor of"
+# %% wrong="td_loss" says="half of the mean square is returned"
 def td_loss(w, features, next_features, rewards, discount):
     targets = jax.lax.stop_gradient(rewards + discount * next_features @ w)
     return 0.5 * jnp.mean((targets - features @ w) ** 2)
@@ -455,7 +455,7 @@ def td_loss(w, features, next_features, rewards, discount):
     last_targets["now"] = jax.lax.stop_gradient(rewards + discount * next_features @ w)
     return jnp.mean((last_targets["now"] - features @ w) ** 2)
 
-# %% wrong="td_loss" says="the numbers are not the ones that are meant"
+# %% wrong="td_loss" says="no known mistake matches"
 def td_loss(w, features, next_features, rewards, discount):
     targets = jax.lax.stop_gradient(rewards + 0.9 * next_features @ w)
     return jnp.mean((targets - features @ w) ** 2)
@@ -488,17 +488,17 @@ def row_norms(x):
     positive = squares > 0
     return jnp.zeros(len(x)).at[positive].set(jnp.sqrt(squares[positive]))
 
-# %% wrong="row_norms" says="all zeros"
+# %% wrong="row_norms" says="short rows are taken for zero"
 def row_norms(x):
     squares = jnp.sum(x**2, axis=1)
     safe = squares > 1e-6
     return jnp.where(safe, jnp.sqrt(jnp.where(safe, squares, 1.0)), 0.0)
 
-# %% wrong="row_norms" says="off by a constant"
+# %% wrong="row_norms" says="as small as 1e-12 under the root is too large"
 def row_norms(x):
     return jnp.sqrt(jnp.sum(x**2, axis=1) + 1e-12)
 
-# %% wrong="row_norms" says="precision is lost"
+# %% wrong="row_norms" says="added to the length that the gradient divides by"
 @jax.custom_vjp
 def row_norms(x):
     return jnp.sqrt(jnp.sum(x**2, axis=1))
@@ -546,7 +546,7 @@ def binarise(x):
     bits = jnp.where(x >= 0, 1, -1)
     return bits + jax.lax.stop_gradient((ramp - ramp).astype(jnp.int32))
 
-# %% wrong="binarise" says="all zeros"
+# %% wrong="binarise" says="nothing is handed on anywhere"
 def binarise(x):
     return jnp.where(x >= 0, 1.0, -1.0)
 

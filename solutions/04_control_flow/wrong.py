@@ -164,7 +164,7 @@ def running_stats(x):
 
     return lax.scan(body, (0, 0 * x[0], 0 * x[0]), x)[1]
 
-# %% wrong="running_stats" says="the numbers are not the ones that are meant"
+# %% wrong="running_stats" says="no known mistake matches"
 def running_stats(x):
     def body(carry, row):
         n, total, squares = carry

@@ -50,7 +50,7 @@ def init_mlp(key, sizes):
         for k, n_in, n_out in zip(keys, sizes, sizes[1:])
     ]
 
-# %% wrong="init_mlp" says="the numbers are not the ones that are meant"
+# %% wrong="init_mlp" says="no known mistake matches"
 def init_mlp(key, sizes):
     params = []
     for n_in, n_out in pairwise(sizes):
@@ -484,7 +484,7 @@ def epoch_batches(key, epoch, n, batch_size):
     order = jnp.roll(jax.random.permutation(key, n), 0 * epoch)
     return order[: n // batch_size * batch_size].reshape(-1, batch_size)
 
-# %% wrong="epoch_batches" says="the numbers are not the ones that are meant"
+# %% wrong="epoch_batches" says="no known mistake matches"
 def epoch_batches(key, epoch, n, batch_size):
     key = jax.random.fold_in(key, epoch)
     return jax.random.randint(key, (n // batch_size, batch_size), 0, n)

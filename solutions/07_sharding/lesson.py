@@ -1295,6 +1295,16 @@ def vectors_by_hand(table, tokens, mesh=None):
     return vectors, sum(np.outer(v, v) for v in vectors)
 
 
+def summed_words(table, tokens, mesh=None):
+    vectors = tokens.shape[1] * vectors_by_hand(table, tokens)[0]
+    return vectors, vectors.T @ vectors
+
+
+def averaged_products(table, tokens, mesh=None):
+    vectors, products = vectors_by_hand(table, tokens)
+    return vectors, products / len(tokens)
+
+
 def words(table_rows, sentences, length, seed):
     rng = np.random.default_rng(seed)
     cut = NamedSharding(typed_mesh, P("data"))
@@ -1309,7 +1319,15 @@ check_sharding(
     *case,
     expected=(NamedSharding(typed_mesh, P("data")), NamedSharding(typed_mesh, P())),
 )
-check_values(sentence_vectors, vectors_by_hand, [case])
+check_values(
+    sentence_vectors,
+    vectors_by_hand,
+    [case],
+    mistakes={
+        "the words of a sentence are summed and not averaged": summed_words,
+        "the products are averaged over the sentences": averaged_products,
+    },
+)
 ### BEGIN HIDDEN TESTS
 check_values(sentence_vectors, vectors_by_hand, [words(n, 3 * n, 2, seed=1)], about="other sizes")
 ### END HIDDEN TESTS

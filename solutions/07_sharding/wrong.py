@@ -28,7 +28,7 @@ def spread(params, batch, mesh):
     place = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, batch)
     return jax.device_put(params, whole), jax.device_put(batch, place)
 
-# %% wrong="spread" says="the shape is not the one that is meant"
+# %% wrong="spread" says="the result was reshaped"
 def spread(params, batch, mesh):
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
 
@@ -50,7 +50,7 @@ def spread(params, batch, mesh):
 def compile_step(step, mesh):
     return jax.jit(step)
 
-# %% wrong="compile_step" says="the program has no `all-reduce`"
+# %% wrong="compile_step" says="the program has no `all-reduce`: the devices exchange nothing"
 def compile_step(step, mesh):
     whole = NamedSharding(mesh, P())
     return jax.jit(step, in_shardings=(whole, whole, whole), out_shardings=whole)
@@ -95,7 +95,7 @@ def sharded_softmax(scores, mesh):
     mapped = jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P(), check_vma=False)
     return jax.jit(mapped)(scores)
 
-# %% wrong="sharded_softmax" says="the program has no `all-reduce`"
+# %% wrong="sharded_softmax" says="the program has `all-gather`"
 def sharded_softmax(scores, mesh):
     def body(part):
         everyone = lax.all_gather(part, "data", tiled=True)
@@ -241,7 +241,7 @@ def parallel_step(params, x, y, learning_rate, mesh):
     grads = jax.grad(loss_fn)(params, x, y)
     return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
 
-# %% wrong="parallel_step" says="the program has no `all-reduce`"
+# %% wrong="parallel_step" says="the program has `all-gather`"
 def parallel_step(params, x, y, learning_rate, mesh):
     def body(params, x, y, learning_rate):
         x, y = lax.all_gather((x, y), "data", tiled=True)
@@ -303,7 +303,7 @@ def per_example_grads(params, x, y, mesh):
         params, x, y
     )
 
-# %% wrong="per_example_grads" says="the shape is not the one that is meant"
+# %% wrong="per_example_grads" says="the result was reshaped"
 def per_example_grads(params, x, y, mesh):
     body = jax.vmap(jax.vmap(jax.grad(loss_fn), in_axes=(None, 0, 0)), in_axes=(None, 0, 0))
     size = mesh.shape["data"]
@@ -361,7 +361,7 @@ def least_squares(x, y, mesh):
 def least_squares(x, y, mesh):
     return jnp.linalg.lstsq(x, y)[0]
 
-# %% wrong="least_squares" says="the program has no `all-reduce`"
+# %% wrong="least_squares" says="the program has `all-gather`"
 def least_squares(x, y, mesh):
     mapped = jax.shard_map(
         fit_by_gathering, mesh=mesh, in_specs=P("data"), out_specs=P(), check_vma=False
@@ -411,7 +411,7 @@ def tensor_parallel(params, x, mesh):
 def tensor_parallel(params, x, mesh):
     return jax.jit(mlp)(params, x)
 
-# %% wrong="tensor_parallel" says="the program has no `all-reduce`"
+# %% wrong="tensor_parallel" says="the program has `all-gather`"
 def tensor_parallel(params, x, mesh):
     specs = {"hidden": {"w": P(None, "model"), "b": P("model")}, "output": {"w": P(), "b": P()}}
 
@@ -453,13 +453,13 @@ def sentence_vectors(table, tokens, mesh):
     vectors = table.at[tokens].get(out_sharding=P("data")).mean(axis=1)
     return vectors, jnp.matmul(vectors.T, vectors, out_sharding=P())
 
-# %% wrong="sentence_vectors" says="a sum where the mean is meant"
+# %% wrong="sentence_vectors" says="are summed and not averaged"
 def sentence_vectors(table, tokens, mesh):
     rows, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
     vectors = table.at[tokens].get(out_sharding=rows).sum(axis=1)
     return vectors, jnp.matmul(vectors.T, vectors, out_sharding=whole)
 
-# %% wrong="sentence_vectors" says="a mean where the sum is meant"
+# %% wrong="sentence_vectors" says="the products are averaged"
 def sentence_vectors(table, tokens, mesh):
     rows, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
     vectors = table.at[tokens].get(out_sharding=rows).mean(axis=1)

@@ -344,6 +344,7 @@ check_values(
     sweep("batch 10", integers("batch", 0, 10), count=2),
     mistakes={
         "the mean runs over the classes too": lambda a, y: example_by_example(a, y) / 10,
+        "the minus is left out": lambda a, y: -example_by_example(a, y),
         "the logits themselves, without the softmax": lambda a, y: (
             -np.mean(a[np.arange(len(y)), y])
         ),

@@ -37,7 +37,7 @@ def init_mlp(key, sizes):
         for k, n, m in zip(keys, sizes, sizes[1:])
     ]
 
-# %% wrong="init_mlp" says="the numbers are not the ones that are meant"
+# %% wrong="init_mlp" says="no known mistake matches"
 def init_mlp(key, sizes):
     layers = []
     for n, m in zip(sizes, sizes[1:]):
@@ -98,7 +98,7 @@ def cross_entropy(logits, y):
 def cross_entropy(logits, y):
     return -jnp.mean(jax.nn.one_hot(y, logits.shape[1]) * jax.nn.log_softmax(logits))
 
-# %% wrong="cross_entropy" says="the sign is flipped"
+# %% wrong="cross_entropy" says="the minus is left out"
 def cross_entropy(logits, y):
     return jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(y)), y])
 
@@ -106,7 +106,7 @@ def cross_entropy(logits, y):
 def cross_entropy(logits, y):
     return -jnp.sum(jax.nn.log_softmax(logits)[jnp.arange(len(y)), y])
 
-# %% wrong="cross_entropy" says="the numbers are not the ones that are meant"
+# %% wrong="cross_entropy" says="no known mistake matches"
 def cross_entropy(logits, y):
     return -jnp.mean(jax.nn.log_softmax(logits, axis=0)[jnp.arange(len(y)), y])
 
@@ -246,7 +246,7 @@ def train(key, params, x, y, optimizer, epochs, batch_size):
         losses.append(some)
     return carry[0], jnp.stack(losses)
 
-# %% wrong="train" says="the numbers are not the ones that are meant"
+# %% wrong="train" says="no known mistake matches"
 def train(key, params, x, y, optimizer, epochs, batch_size):
     steps = len(x) // batch_size
 
@@ -416,7 +416,7 @@ def mlp_dropout(params, x, key, rate, train):
             x = jnp.where(jax.random.bernoulli(subkey, 1 - rate, x.shape), x / (1 - rate), 0)
     return x
 
-# %% wrong="mlp_dropout" says="the numbers are not the ones that are meant"
+# %% wrong="mlp_dropout" says="no known mistake matches"
 def mlp_dropout(params, x, key, rate, train):
     for layer in params[:-1]:
         key, subkey = jax.random.split(key)
