@@ -39,14 +39,14 @@ def check_keys(
     6. With `rows`, no row of floats is one number that was drawn for all of it.
 
     JAX's checker only suspects that a key is used twice: it takes `keys[i]` in a loop for a use of
-    all keys. What it suspects is confirmed by a run that records the words of each key. By them:
+    all keys. Its suspicion is confirmed by a run that records the words of each key. By them:
 
     - A draw uses its key, and so does a split. No key may be used twice, whatever its name, in each
       turn of a loop and on each device.
     - `fold_in` does not use its key, which may be folded with other integers, drawn from or split
       beside. Folded with one integer twice, it gives one key, which may be used once.
     - `split(key, n)[i]` and `fold_in(key, i)` may be one key. It may be used once.
-    - A draw whose numbers are not part of the result does not count, nor does a split.
+    - A draw or a split counts even where what it gives is thrown away.
     - A clone, by `jax.random.clone`, may be used once more, and `jax.checkpoint` may run twice.
 
     Where there are no words, since the function takes JAX's own keys only, nothing is confirmed.

@@ -249,6 +249,14 @@ WRONG: dict[str, tuple[Any, str]] = {
         lambda key: jax.lax.fori_loop(0, 3, lambda i, x: x * 2 + jax.random.normal(key), 0.0),
         "a key is used twice",
     ),
+    "a draw that is thrown away": (
+        jax.jit(lambda key: (jax.random.normal(key, (3,)), jax.random.uniform(key))[0]),
+        "a key is used twice",
+    ),
+    "drawn from after the split, without the children": (
+        lambda key: (jax.random.normal(key, (3,)), jax.random.split(key))[0],
+        "a key is used twice",
+    ),
     "split twice": (
         lambda key: [jax.random.normal(jax.random.split(key)[0], (3,)) for _ in range(2)],
         "a key is used twice",

@@ -456,6 +456,16 @@ def test_what_happens_to_keys_is_recorded(f: Callable, uses: list[tuple[int, int
     assert recorded(f) == uses
 
 
+def test_draws_that_are_thrown_away_are_recorded_where_nothing_is_left_out() -> None:
+    def thrown(key):
+        return (drawn_of(key), 0)[1]
+
+    key = jax_internals.recording(jax.random.key(0))
+    for f in (thrown, jax.jit(thrown)):
+        programs = [jax.jit(f, keep_unused=keep).lower(key).compile() for keep in (False, True)]
+        assert [len(jax_internals.key_uses(program, key)) for program in programs] == [0, 1]
+
+
 @pytest.mark.parametrize("run", [jax.jit, lambda f: f])
 def test_the_device_is_recorded_in_shard_map(run: Callable) -> None:
     def noise(key, part):

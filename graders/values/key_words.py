@@ -24,15 +24,15 @@ from graders.values.plain import is_key
 def uses_words_twice(function: Callable, *args: Any) -> bool:
     """Whether the same key words are drawn from or split twice while `function(*args)` runs.
 
-    Draws whose numbers nobody uses do not count: JAX leaves them out of the program. Nor does
-    fold_in count as use.
+    Draws whose numbers nobody uses count as well; `fold_in` does not count as use.
 
     Raises:
         Exception: the function accepts no keys but JAX's own, or has another error.
     """
     args = jax.tree.map(lambda leaf: recording(leaf) if is_key(leaf) else leaf, args)
     try:
-        traced = jax.jit(function).trace(*args)
+        # Without keep_unused JAX leaves out draws whose numbers nobody uses.
+        traced = jax.jit(function, keep_unused=True).trace(*args)
     except Exception:  # there is only a run
         return is_used_twice(key_uses(function, *args))
     does = primitives(traced.jaxpr)
