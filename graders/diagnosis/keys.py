@@ -41,3 +41,10 @@ def coincide(one: str, other: str, how: str) -> Cause:
         f"two draws coincide: {one} and {other} are {how}",
         "They come from one key. Split it, and give each draw its own.",
     )
+
+
+def one_number(row: str) -> Cause:
+    return Cause(
+        f"all numbers of {row} are equal: one was drawn for all of them",
+        "Draw an array of the whole shape, so that each element has a number of its own.",
+    )

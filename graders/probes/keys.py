@@ -10,6 +10,7 @@ import jax
 
 from graders.values.inputs import copied
 from graders.values.jax_internals import reuses_a_key
+from graders.values.key_words import uses_words_twice
 from graders.values.plain import Plain, is_key, plain
 
 
@@ -20,7 +21,7 @@ class Draws:
     first: Plain  # for the key of the check
     again: Plain  # for that key once more
     others: list[Plain]  # for other keys
-    reused: bool  # whether JAX's own checker finds that a key is used twice
+    reused: bool  # whether JAX's checker suspects that a key is used twice, and its words were
 
 
 def draws(function: Callable, *args: Any, key: int, others: Sequence[Any]) -> Draws:
@@ -53,15 +54,30 @@ def _fresh_key(leaf: Any) -> Any:
 
 
 def _is_reused(function: Callable, args: Sequence[Any], key: int) -> bool:
-    """Whether the checker objects to the function's trace; to its run, where it has no trace.
+    """Whether a key is used twice: suspected by JAX's checker, confirmed by its words.
 
-    Under the checker no program is taken from JAX's caches: a run compiles them all once more.
+    The checker takes an index into an array of keys for a use of them all. The words cost a program
+    that is compiled once more, so they are asked only where there is a suspicion. Where they are
+    not to be had, nothing is confirmed.
     """
 
     def of_key(given: Any) -> Any:
         return function(*_with(_fresh(args), key, given))
 
+    if not _is_suspected(of_key, args[key]):
+        return False
     try:
-        return reuses_a_key(jax.jit(of_key).trace, _fresh_key(args[key]))
+        return uses_words_twice(of_key, args[key])
     except Exception:
-        return reuses_a_key(of_key, _fresh_key(args[key]))
+        return False
+
+
+def _is_suspected(of_key: Callable, key: Any) -> bool:
+    """Whether the checker objects to the function's trace; to its run, where it has no trace.
+
+    Under the checker no program is taken from JAX's caches: a run compiles them all once more.
+    """
+    try:
+        return reuses_a_key(jax.jit(of_key).trace, _fresh_key(key))
+    except Exception:
+        return reuses_a_key(of_key, _fresh_key(key))

@@ -425,6 +425,80 @@ def test_the_checker_of_keys() -> None:
     assert not jax_internals.reuses_a_key(lambda k: jax.random.normal(k), jax.random.key(0))
 
 
+def test_a_recording_key_draws_the_same_numbers() -> None:
+    def drawn(key):
+        one, other, third = jax.random.split(jax.random.fold_in(key, 3), 3)
+        words = jax.random.key_data(jax.random.split(other, (2, 2)))
+        return jax.random.normal(one, (3,)), words, jax.random.bits(third, (2,), "uint8")
+
+    for f in (drawn, jax.jit(drawn)):
+        given = jax.random.key(5)
+        for ours, jaxs in zip(f(jax_internals.recording(given)), f(given), strict=True):
+            assert np.array_equal(ours, jaxs)
+
+
+def recorded(f: Callable) -> list[tuple[int, int]]:
+    """How many keys each operation used and made, in a call of the compiled function."""
+    key = jax_internals.recording(jax.random.key(0))
+    return [(len(use.used), len(use.made)) for use in jax_internals.key_uses(jax.jit(f), key)]
+
+
+def drawn_of(key):
+    return jax.random.normal(key, (2,))
+
+
+@pytest.mark.parametrize(
+    ("f", "uses"),
+    [
+        (drawn_of, [(1, 0)]),
+        (lambda key: jax.random.key_data(jax.random.split(key, 3)), [(1, 3)]),
+        (lambda key: jax.random.key_data(jax.random.fold_in(key, 3)), [(0, 1)]),
+        (lambda key: jax.vmap(drawn_of)(jax.random.split(key, 3)), [(1, 3), (3, 0)]),
+        (lambda key: jax.vmap(jax.vmap(drawn_of))(jax.random.split(key, (3, 2))), [(1, 6), (6, 0)]),
+        (
+            lambda key: jax.vmap(lambda i: drawn_of(jax.random.fold_in(key, i)))(jnp.arange(3)),
+            [(0, 3), (3, 0)],
+        ),
+        (lambda key: jax.lax.map(drawn_of, jax.random.split(key, 3)), [(1, 3)] + [(1, 0)] * 3),
+        (lambda key: jax.lax.scan(lambda c, _: (c, drawn_of(key)), 0, length=2), [(1, 0)] * 2),
+        (lambda key: jax.grad(lambda x: (x * drawn_of(key)).sum())(1.0), [(1, 0)]),
+        (lambda key: drawn_of(jax.random.clone(key)), [(1, 0)]),
+        (lambda key: (drawn_of(jax.random.split(key)[0]), 0)[1], []),
+    ],
+)
+def test_what_happens_to_keys_is_recorded(f: Callable, uses: list[tuple[int, int]]) -> None:
+    assert recorded(f) == uses
+
+
+def test_draws_that_are_thrown_away_are_recorded_where_nothing_is_left_out() -> None:
+    def thrown(key):
+        return (drawn_of(key), 0)[1]
+
+    key = jax_internals.recording(jax.random.key(0))
+    for f in (thrown, jax.jit(thrown)):
+        programs = [jax.jit(f, keep_unused=keep).lower(key).compile() for keep in (False, True)]
+        assert [len(jax_internals.key_uses(program, key)) for program in programs] == [0, 1]
+
+
+@pytest.mark.parametrize("run", [jax.jit, lambda f: f])
+def test_the_device_is_recorded_in_shard_map(run: Callable) -> None:
+    def noise(key, part):
+        return part + jax.random.normal(jax.random.fold_in(key, 1), part.shape)
+
+    mapped = jax.shard_map(noise, mesh=MESH, in_specs=(P(), P("data")), out_specs=P("data"))
+    key = jax_internals.recording(jax.random.key(0))
+    uses = jax_internals.key_uses(run(lambda key: mapped(key, X)), key)
+    assert sorted(use.device for use in uses if len(use.used)) == list(range(8))
+    alone = jax_internals.key_uses(run(drawn_of), key)
+    assert [use.device for use in alone] == [jax_internals.EVERYWHERE]
+
+
+def test_clones_and_what_runs_twice_to_save_memory_are_primitives() -> None:
+    assert primitives_of(jax.random.clone, jax.random.key(0))[jax_internals.CLONE] == 1
+    found = primitives_of(jax.grad(jax.checkpoint(jnp.sin)), 1.0)
+    assert sum(found[name] for name in jax_internals.REMATERIALISED) == 1
+
+
 def test_the_checker_of_leaks() -> None:
     kept: list[Any] = []
     assert jax_internals.leaks_a_tracer(lambda: jax.make_jaxpr(lambda x: kept.append(x) or x)(1.0))

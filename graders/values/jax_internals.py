@@ -14,13 +14,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.core import Tracer as Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.extend.core import jaxpr_as_fun as jaxpr_as_fun
+from jax.extend.random import define_prng_impl, threefry_prng_impl
 
 # ---- caches ----
 
@@ -60,6 +62,10 @@ PRODUCT = "dot_general"
 """Products of matrices, as a primitive and as a StableHLO operation."""
 COUNT = "iota"
 """Likewise the numbers from 0."""
+CLONE = "random_clone"
+"""What `jax.random.clone` does: from here on the key may be used once more."""
+REMATERIALISED = ("remat2", "checkpoint")
+"""What `jax.checkpoint` becomes, by its names so far; its gradient may do everything once more."""
 LOOP = "while"
 """The StableHLO operation that every primitive of `LOOPS` becomes."""
 
@@ -292,3 +298,92 @@ def ask_for_cpu_devices(count: int) -> None:
 
 BACKEND_FILE = "jax/_src/xla_bridge.py"
 """Where JAX asserts that it has found a platform; the assertion has no message."""
+
+
+# ---- keys that record how they are used ----
+
+
+class KeyUse(NamedTuple):
+    """One operation on keys while a program ran, for one device. A row is the words of one key."""
+
+    place: int  # the place in the program; inner programs that are alike share their places
+    device: int  # the number of the device in shard_map's mesh, EVERYWHERE outside of it
+    used: np.ndarray  # the keys that were drawn from or split, in the order of vmap
+    made: np.ndarray  # the keys that come of it by split or fold_in
+
+
+EVERYWHERE = -1
+_uses: list[KeyUse] = []
+_places = itertools.count()
+
+
+def key_uses(function: Any, *args: Any) -> list[KeyUse]:
+    """What happens to the recording keys among `args`, and to those made of them, in a call."""
+    _uses.clear()
+    jax.block_until_ready(function(*args))
+    jax.effects_barrier()
+    return list(_uses)
+
+
+def recording(key: jax.Array) -> jax.Array:
+    """A key of the same words, which draws the same numbers and records it.
+
+    JAX calls the functions of a PRNG where an operation on keys is run or lowered, for one key at
+    a time and under vmap for more. So everything that runs is recorded, at each turn of a loop.
+    """
+    return jax.random.wrap_key_data(jax.random.key_data(key), impl=_RECORDING)
+
+
+def _split(words: Any, shape: Any) -> Any:
+    made = threefry_prng_impl.split(words, shape)
+    _record(words, made)
+    return made
+
+
+def _random_bits(words: Any, bit_width: int, shape: Any) -> Any:
+    _record(words, words[:0])
+    return threefry_prng_impl.random_bits(words, bit_width, shape)
+
+
+def _fold_in(words: Any, number: Any) -> Any:
+    made = threefry_prng_impl.fold_in(words, number)
+    _record(words[:0], made)
+    return made
+
+
+_RECORDING = define_prng_impl(
+    key_shape=threefry_prng_impl.key_shape,
+    seed=threefry_prng_impl.seed,
+    split=_split,
+    random_bits=_random_bits,
+    fold_in=_fold_in,
+    name="recording threefry2x32",
+    tag="rec",
+)
+
+
+def _record(used: Any, made: Any) -> None:
+    """Has the program that is now traced call `_keep`, once for all rows of a vmap."""
+    place = next(_places)
+    axes = tuple(sorted(jax.sharding.get_abstract_mesh().manual_axes))
+    device = jax.lax.axis_index(axes) if axes else EVERYWHERE
+
+    @jax.custom_batching.custom_vmap
+    def record(device: Any, used: Any, made: Any) -> Any:
+        jax.debug.callback(partial(_keep, place), device, used, made)
+        return device
+
+    @record.def_vmap
+    def batched(size: int, is_batched: Any, *arrays: Any) -> Any:
+        rows = [
+            array if has_rows else jax.numpy.broadcast_to(array, (size, *np.shape(array)))
+            for array, has_rows in zip(arrays, is_batched, strict=True)
+        ]
+        return record(*rows), True
+
+    record(device, used, made)
+
+
+def _keep(place: int, device: Any, used: Any, made: Any) -> None:
+    rows = [np.asarray(words).reshape(-1, *threefry_prng_impl.key_shape) for words in (used, made)]
+    _uses.append(KeyUse(place, int(np.max(device)), *rows))

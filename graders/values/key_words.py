@@ -1,0 +1,84 @@
+"""Whether a key is used twice, by the words of the keys that are drawn from and split."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from graders.values.jax_internals import (
+    CLONE,
+    EVERYWHERE,
+    REMATERIALISED,
+    KeyUse,
+    key_uses,
+    primitives,
+    recording,
+)
+from graders.values.plain import is_key
+
+
+def uses_words_twice(function: Callable, *args: Any) -> bool:
+    """Whether the same key words are drawn from or split twice while `function(*args)` runs.
+
+    Draws whose numbers nobody uses count as well; `fold_in` does not count as use.
+
+    Raises:
+        Exception: the function accepts no keys but JAX's own, or has another error.
+    """
+    args = jax.tree.map(lambda leaf: recording(leaf) if is_key(leaf) else leaf, args)
+    try:
+        # Without keep_unused JAX leaves out draws whose numbers nobody uses.
+        traced = jax.jit(function, keep_unused=True).trace(*args)
+    except Exception:  # there is only a run
+        return is_used_twice(key_uses(function, *args))
+    does = primitives(traced.jaxpr)
+    uses = key_uses(traced.lower().compile(), *args)
+    return is_used_twice(uses, does[CLONE], sum(does[name] for name in REMATERIALISED))
+
+
+def is_used_twice(uses: list[KeyUse], clones: int = 0, repeated: int = 0) -> bool:
+    """Whether a key is used twice on one device.
+
+    Args:
+        uses: what was recorded.
+        clones: how often a key was cloned on purpose. A cloned key may be used, and whatever is
+            made of it may be made and used, once more for each.
+        repeated: how many parts of the program may run a second time to save memory.
+    """
+    used: dict[int, Counter[int]] = defaultdict(Counter)
+    made: Counter[int] = Counter()
+    for use, words in _without_held(uses):
+        used[use.device].update(words.tolist())
+        made.update(_numbers(use.made).tolist())
+    outside = used.pop(EVERYWHERE, Counter())
+    return any(
+        times > 1 + repeated + min(clones, made[word] - 1 if word in made else clones)
+        for counts in used.values() or [Counter()]
+        for word, times in (counts + outside).items()
+    )
+
+
+def _without_held(uses: list[KeyUse]) -> Iterator[tuple[KeyUse, np.ndarray]]:
+    """Each use with the words it uses, without those of rows that are held.
+
+    In a `while` loop under vmap the rows that have finished are computed on, with the same keys,
+    and thrown away. They are told by the others, which have new keys.
+    """
+    last: dict[tuple[int, int], np.ndarray] = {}
+    for use in uses:
+        words = _numbers(use.used)
+        before = last.get((use.place, use.device))
+        last[use.place, use.device] = words
+        if before is None or before.shape != words.shape or np.array_equal(before, words):
+            yield use, words
+        else:
+            yield use, words[before != words]
+
+
+def _numbers(words: np.ndarray) -> np.ndarray:
+    """One number for the two words of each row."""
+    return words[:, 0].astype(np.uint64) << np.uint64(32) | words[:, 1].astype(np.uint64)
