@@ -13,6 +13,7 @@ import numpy as np
 from graders.checks.mechanics import at, check, reject, seen
 from graders.diagnosis import keys as diagnosis
 from graders.probes.keys import draws
+from graders.seam.protocol import GARBLED, Result
 from graders.seam.subject import Subject
 from graders.values import describe
 from graders.values.compare import same
@@ -71,6 +72,8 @@ def check_keys(
     others = [jax.random.key(seed) for seed in SEEDS]
     observed = answer.observe(draws, *args, key=key, others=others)
     facts = seen(observed, answer, args, "random numbers")
+    if len(facts.others) != len(others):  # what a forged reply may say
+        seen(Result(error=GARBLED), answer, args)
     here = at(answer, args)
     if facts.reused:
         reject(diagnosis.reused(), at=here)
