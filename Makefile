@@ -14,7 +14,8 @@ READY := $(VENV)/ready
 ISSUE_FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all test-unsandboxed static newest oldest grade build verify lock image clean
+.PHONY: help lab test test-all test-unsandboxed static mutants newest oldest grade build verify
+.PHONY: lock image clean
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -60,6 +61,9 @@ static: $(READY)  ## Check style, types, layers, dependencies, workflows and gen
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(ISSUE_FORMS)
 	$(BIN)/jax-course build --check
+
+mutants: $(READY)  ## Put errors into graders/ and see whether tests notice (COUNT=, SEED=)
+	$(BIN)/python -m graders.tests.mutants --count $(or $(COUNT),60) $(if $(SEED),--seed $(SEED)) --jobs $(JOBS)
 
 grade: $(READY)  ## Make a sample class, grade it, compare with its known marks
 	$(BIN)/jax-course sample-class

@@ -94,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(form="full", run=_verify)
 
+    mutate = verbs.add_parser("mutate", help="make wrong answers from right ones, and check them")
+    mutate.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
+    mutate.add_argument("--sample", type=int, default=0, help="so many mutants of each lesson")
+    mutate.add_argument("--seed", type=int, default=0, help="of the sample")
+    mutate.set_defaults(run=_mutate)
+
     sample = verbs.add_parser("sample-class", help="make submissions whose marks are known")
     sample.set_defaults(run=_sample_class)
 
@@ -146,6 +152,12 @@ def _verify(arguments: argparse.Namespace) -> int:
     from graders.author import verify
 
     return verify.main(arguments.lessons, arguments.form)
+
+
+def _mutate(arguments: argparse.Namespace) -> int:
+    from graders.author.mutation import run
+
+    return run.main(arguments.lessons, arguments.sample, arguments.seed)
 
 
 def _sample_class(arguments: argparse.Namespace) -> int:

@@ -151,8 +151,8 @@ BY_MESSAGE = {
     "pytree metadata": Cause(
         "two pytrees of one class differ in their metadata, which their `tree_flatten` returns "
         "beside the children",
-        "Let equal trees have equal metadata: strings, numbers and tuples compare by value. A "
-        "lambda or a `functools.partial` that is made anew equals no other.",
+        "Let equal trees have equal metadata: strings, numbers and tuples of them compare by "
+        "value. A lambda or a `functools.partial` that is made anew equals no other.",
     ),
     "not callable": Cause(
         "something is called that is no function",

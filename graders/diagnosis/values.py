@@ -192,8 +192,9 @@ def transposed(pairs: Sequence[Pair]) -> Cause | None:
 
 
 def reversed_order(pairs: Sequence[Pair]) -> Cause | None:
-    for axis in range(2):
-        if all(p.got.ndim > axis and near(np.flip(p.got, axis), p.expected) for p in _wrong(pairs)):
+    wrong = _wrong(pairs)
+    for axis in range(min(p.got.ndim for p in wrong)):
+        if all(near(np.flip(p.got, axis), p.expected) for p in wrong):
             return Cause(
                 f"reversed along axis {axis}", "Check the direction of the order or of the loop."
             )

@@ -22,6 +22,7 @@ def donation(function: Callable, *args: Any) -> Donation:
     """Which arguments the function donates, and the bytes that its program reuses for results."""
     lower = getattr(function, "lower", None)
     if lower is None:
+        function(*args)  # what is wrong with the function itself is said first
         return Donation(jitted=False, donated=[], reused_bytes=0)
     lowered = lower(*args)
     return Donation(True, donated_arguments(lowered), reused_bytes(lowered.compile()))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from graders.errors import CourseError
 from graders.files import PACKAGE
-from graders.sandbox.confinement import SCRATCH
+from graders.sandbox.limits import SCRATCH
 
 NOBODY = "65534"
 CACHE = Path("/compiled")  # where the programs that are compiled already are in the sandbox
@@ -45,6 +45,12 @@ ENVIRONMENT = {
 }
 
 
+NEEDS_LINUX = (
+    "The sandbox in which students' answers run needs Linux. Grade in a container or a virtual "
+    "machine with Linux, or, if you trust the answers, with --no-sandbox."
+)
+
+
 class Unavailable(CourseError):
     """No sandbox is to be had on this machine; the message says why, and the way out."""
 
@@ -53,8 +59,10 @@ def program() -> Path:
     """The system's bubblewrap, or else the one from PyPI.
 
     Raises:
-        Unavailable: there is neither.
+        Unavailable: there is neither, or this is not Linux.
     """
+    if sys.platform != "linux":
+        raise Unavailable(NEEDS_LINUX)
     if found := shutil.which("bwrap"):
         return Path(found)
     try:

@@ -3,6 +3,8 @@
 Siblings share that sandbox, so each gets namespaces of its own (user, processes, mounts, IPC), its
 own scratch folders, a /proc without processes, limits, no capabilities and a filter for system
 calls. Its process number 1 is a supervisor of ours: when that one ends, all of them end.
+
+This module needs Linux at its import: `zygote` alone imports it, which runs in the sandbox.
 """
 
 from __future__ import annotations
@@ -13,30 +15,19 @@ import resource
 import select
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from graders.sandbox import seccomp
+from graders.sandbox.limits import SCRATCH, Limits
 
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x8000000, 0x10000000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_READ_ONLY, MS_REMOUNT = 1, 32
 CAPABILITY_VERSION_3 = 0x20080522
 PR_SET_DUMPABLE = 4
-SCRATCH = "/scratch"
 SHOWN_OF_PROC = ("cpuinfo", "meminfo")  # XLA reads them
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one student's process may take; sizes are in bytes."""
-
-    memory: int = 3 << 30  # of private data
-    addresses: int = 24 << 30  # mapped at all, shared memory included
-    scratch: int = 64 << 20  # of each scratch folder
-    open_files: int = 128
 
 
 def new_namespaces() -> None:

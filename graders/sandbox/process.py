@@ -15,7 +15,7 @@ from pathlib import Path
 
 from graders.sandbox import bubblewrap
 from graders.sandbox.bubblewrap import Unavailable
-from graders.sandbox.confinement import Limits
+from graders.sandbox.limits import Limits
 from graders.seam import student, wire
 from graders.seam.protocol import ENDED, OUT_OF_MEMORY, Error
 from graders.seam.remote import StudentProcess
@@ -71,8 +71,9 @@ class Sandbox:
         XLA.
 
         Raises:
-            Unavailable: bubblewrap is not there.
+            Unavailable: this is not Linux, or bubblewrap is not there.
         """
+        bubblewrap.program()  # before anything that Linux alone has
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.processes = ProcessFactory(self.control, limits or Limits(), seconds)
         number = theirs.fileno()
@@ -153,8 +154,8 @@ class SandboxedProcess(StudentProcess):
 
     def _ending(self) -> dict:
         """What the supervisor says of the end; it is ours, and writes one line."""
-        self.status.settimeout(DEATH_SECONDS)
         try:
+            self.status.settimeout(DEATH_SECONDS)
             with self.status.makefile("rb") as words:
                 return json.loads(words.readline() or b"{}")
         except (OSError, ValueError):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from graders.sandbox import bubblewrap, confinement
-from graders.sandbox.confinement import Limits
+from graders.sandbox.limits import Limits
 from graders.values.jax_internals import share_context
 
 LONGEST = 1 << 16

@@ -34,7 +34,8 @@ class LocalPlace(Place):
     """A namespace in this very process."""
 
     def __init__(self, namespace: dict[str, Any] | None = None) -> None:
-        self.namespace = {"__name__": "__main__"} if namespace is None else namespace
+        fresh: dict[str, Any] = {"__name__": "__main__"}
+        self.namespace = fresh if namespace is None else namespace
         self.printed = ""
 
     def run(self, source: str, filename: str) -> Error | None:

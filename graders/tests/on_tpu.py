@@ -41,7 +41,7 @@ def round_products() -> None:
 
 def _present(primitive: Any) -> Callable:
     """The rule by which the CPU compiles the primitive now."""
-    entry = mlir._platform_specific_lowerings["cpu"][primitive]
+    entry: Any = mlir._platform_specific_lowerings["cpu"][primitive]
     return getattr(entry, "rule", entry)
 
 

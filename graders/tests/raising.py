@@ -87,10 +87,10 @@ RAISING: dict[str, Callable[[Any], Any]] = {
     "which is not a valid JAX type": lambda x: jax.jit(lambda x: "text")(x),
     "is not a valid JAX type": lambda x: jax.grad(lambda x: x)("text"),
     "is not a valid JAX array type": lambda x: jnp.asarray(object()),
-    "Error interpreting argument to": lambda x: jnp.sin("text"),
+    "Error interpreting argument to": lambda x: jnp.sin("text"),  # pyright: ignore[reportArgumentType]
     "Mismatch custom node data": lambda x: jax.tree.map(jnp.add, Labelled(object), Labelled(int)),
     "different pytree metadata": lambda x: jax.tree.map(jnp.add, Labelled(object), Labelled(int)),
-    "is not callable": lambda x: jnp.asarray(x)(0),
+    "is not callable": lambda x: jnp.asarray(x)(0),  # pyright: ignore[reportCallIssue]
     "Non-hashable static arguments": lambda x: jax.jit(lambda x: x, static_argnums=0)(
         jnp.asarray(x)
     ),
@@ -112,7 +112,9 @@ RAISING: dict[str, Callable[[Any], Any]] = {
     ),
     "for argument to VJP function": lambda x: jax.vjp(jnp.sum, x)[1](x),
     "carry input and carry output must have": lambda x: jax.lax.scan(
-        lambda c, v: (jnp.ones(3), c), 0.0, x
+        lambda c, v: (jnp.ones(3), c),
+        0.0,  # pyright: ignore[reportArgumentType]
+        x,
     ),
     "scan body output must be a pair": lambda x: jax.lax.scan(lambda c, v: c + v, 0.0, x),
     "cond_fun must return a boolean scalar": lambda x: jax.lax.while_loop(
@@ -151,7 +153,7 @@ RAISING: dict[str, Callable[[Any], Any]] = {
     ),
     "is not found in mesh": lambda x: on(AUTO, "model"),
     "does not accept dtypes key": lambda x: jax.random.key(0) + 1,
-    "unexpected PRNG key type": lambda x: jax.random.normal((3,)),
+    "unexpected PRNG key type": lambda x: jax.random.normal((3,)),  # pyright: ignore[reportArgumentType]
     "invalid PRNG key data": lambda x: jax.random.normal(0, (3,)),
     "accepts a single key": lambda x: jax.random.normal(jax.random.split(jax.random.key(0)), (3,)),
 }

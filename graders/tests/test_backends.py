@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-import jax
+import jax.extend.backend
 import jax.numpy as jnp
 import pytest
 
@@ -102,7 +102,7 @@ shell.run_cell("jnp.ones(3)")
 """
 
 
-@pytest.mark.skipif("cuda" in jax._src.xla_bridge.backends(), reason="there is a GPU here")
+@pytest.mark.skipif("cuda" in jax.extend.backend.backends(), reason="there is a GPU here")
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_a_notebook_shows_the_way_out(platform: str, tmp_path) -> None:
     """A machine without the device that JAX_PLATFORMS names; what JAX raises depends on which."""

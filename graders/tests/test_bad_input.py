@@ -16,9 +16,11 @@ from jax.sharding import PartitionSpec as P
 
 from graders import (
     CheckFailed,
+    check_answer,
     check_batched,
     check_collectives,
     check_distribution,
+    check_donates,
     check_dtype,
     check_gradients,
     check_keys,
@@ -51,7 +53,10 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "sharding": lambda f: check_sharding(f, X, expected=ONE_DEVICE),
     "collectives": lambda f: check_collectives(f, X, exactly={"all-reduce": 1}),
     "training": lambda f: check_training(f, X, losses=lambda result: result[1]),
+    "donates": lambda f: check_donates(f, X),
+    "answer": lambda value: check_answer(value, "the right one"),
 }
+CALLING = [name for name in CHECKS if name != "answer"]  # these call what they judge
 INPUTS = {"keys": "= a key", "batched": "[[1, 1], [1, 1], [1, 1]], [[2, 2], [2, 2], [2, 2]]]"}
 
 
@@ -108,7 +113,7 @@ NO_FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", CALLING)
 @pytest.mark.parametrize("name", NO_FUNCTIONS)
 def test_no_function(name: str, check: str) -> None:
     answer, says = NO_FUNCTIONS[name]
@@ -117,7 +122,7 @@ def test_no_function(name: str, check: str) -> None:
     assert "`def`" in failed.next_step
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", CALLING)
 @pytest.mark.parametrize("answer", [..., raises(NotImplementedError())], ids=["...", "raise"])
 def test_the_placeholder(answer: Any, check: str) -> None:
     with pytest.raises(CheckFailed, match="not answered yet") as caught:
@@ -140,7 +145,10 @@ BROKEN = {
     "an exception with too many": (chatters, "the code raised ValueError: word word"),
     "sys.exit": (raises(SystemExit(0)), "the answer stops the whole program"),
     "an exception of its own": (raises(Stop()), "the code raised Stop"),
-    "a name that is not there": (lambda x: y, "the code raised NameError: name 'y' is not"),
+    "a name that is not there": (
+        lambda x: y,  # pyright: ignore[reportUndefinedVariable]
+        "the code raised NameError: name 'y' is not",
+    ),
     "recursion": (lambda x: BROKEN["recursion"][0](x), "the function calls itself without end"),
     "assertion": (raises(AssertionError()), "the code raised AssertionError"),
     "half a character": (raises(ValueError("\ud800")), "the code raised ValueError: ?"),
@@ -148,7 +156,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", CALLING)
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_function_that_breaks(name: str, check: str) -> None:
     f, says = BROKEN[name]
@@ -179,6 +187,19 @@ RESULTS = {
     "dates in an array": (lambda x: np.zeros(2, "M8[s]"), "a NumPy array of dates where"),
     "records in an array": (lambda x: np.zeros(2, "i4,f4"), "a NumPy array of records where"),
 }
+
+
+UNANSWERED = ("None", "the placeholder")
+OBJECTS = {
+    **{name: answer for name, (answer, _) in (NO_FUNCTIONS | BROKEN).items()},
+    **{f"returned: {name}": f for name, (f, _) in RESULTS.items()},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTS if not name.endswith(UNANSWERED)])
+def test_any_object_is_a_wrong_answer_to_a_question(name: str) -> None:
+    answer = OBJECTS[name](X) if name.startswith("returned") else OBJECTS[name]
+    assert failure(CHECKS["answer"], answer).diagnosis == "not what happens"
 
 
 @pytest.mark.parametrize("check", ["shape", "dtype", "values", "gradients"])
@@ -213,7 +234,7 @@ def test_the_interrupt_from_the_keyboard_is_no_answer() -> None:
         CHECKS["shape"](raises(KeyboardInterrupt()))
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("check", CALLING)
 def test_a_function_that_returns_no_function(check: str) -> None:
     failed = failure(CHECKS[check], result_of(lambda scale: None, 2.0))
     assert failed.diagnosis == "a function is asked for, and what it returned is None"

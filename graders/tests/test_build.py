@@ -159,6 +159,26 @@ def test_stale_names_each_difference_and_writes_nothing(course: Path) -> None:
     assert stale(course) == []
 
 
+@pytest.mark.parametrize("target", ["a_folder", "a_file", "nothing"])
+def test_a_link_that_no_lesson_builds_is_removed_and_its_target_stays(
+    course: Path, tmp_path_factory: pytest.TempPathFactory, target: str
+) -> None:
+    build(course)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "a_folder").mkdir()
+    (elsewhere / "a_folder/kept.txt").write_text("kept")
+    (elsewhere / "a_file").write_text("kept")
+    links = [course / "course/09_old", course / "course/00_tiny/more", course / "build/source/09_x"]
+    for link in links:
+        link.symlink_to(elsewhere / target)
+    before = snapshot(elsewhere)
+    assert len(stale(course)) == 2
+    assert build(course) == [Path("course/00_tiny/more"), Path("course/09_old")]
+    assert [link for link in links if link.is_symlink()] == []
+    assert snapshot(elsewhere) == before
+    assert stale(course) == []
+
+
 def test_a_write_that_is_cut_short_leaves_the_old_file(
     course: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,57 @@ def test_right_samples_stay_well_within_the_bound() -> None:
     assert max(ratios) < 0.85
 
 
+def grid(shift: float, start: float = 0.0) -> Any:
+    """A sampler of 1000 numbers that lie evenly on [0, 1], and so within 1/2000 of uniform.
+
+    The first quarter is squeezed to [start, 1/4], which leaves the quartiles, and all are shifted.
+    """
+    even = (np.arange(1000) + 0.5) / 1000
+    even = np.where(even < 0.25, start + even * (1 - 4 * start), even)
+    return lambda key: (even + shift).astype(np.float32)
+
+
+def uniform(x: np.ndarray) -> np.ndarray:
+    return np.clip(x, 0, 1)
+
+
+def test_the_bound_is_where_it_is_said_to_be() -> None:
+    """It is 0.0917 for 1000 draws, and the distance is the shift and half a step of the grid."""
+    assert widest(1000) == pytest.approx(0.0917, abs=5e-5)
+    for near, far in ((0.0905, 0.0925), (-0.0905, -0.0925)):
+        check_distribution(grid(near), KEY, cdf=uniform)
+        failed = failure(check_distribution, grid(far), KEY, cdf=uniform)
+        assert failed.got.startswith("0.093; ")
+
+
+def wide(x: np.ndarray) -> np.ndarray:
+    return np.clip((x + 2) / 4, 0, 1)
+
+
+@pytest.mark.parametrize(("shift", "named"), [(0.0905, True), (0.0925, False)])
+def test_a_mistake_is_named_if_the_draws_are_within_its_bound(shift: float, named: bool) -> None:
+    mistakes = {"narrow": uniform}
+    failed = failure(check_distribution, grid(shift), KEY, cdf=wide, mistakes=mistakes)
+    assert (failed.diagnosis == "narrow") == named
+
+
+@pytest.mark.parametrize(("start", "named"), [(0.0, True), (0.17, True), (0.19, False)])
+def test_the_right_form_is_named_within_twice_the_bound(start: float, named: bool) -> None:
+    """Twice the bound is 0.183; the quartiles are right, and the numbers begin at `start`."""
+    failed = failure(check_distribution, grid(1.0, start), KEY, cdf=uniform)
+    assert ("the right form" in failed.diagnosis) == named
+
+
+def test_a_sample_of_a_hundred_is_large_enough() -> None:
+    def ones(count: int) -> Any:
+        return lambda key: jnp.full(count, jax.random.normal(key))
+
+    assert failure(check_distribution, ones(99), KEY, cdf=stats.norm.cdf).expected == (
+        "one array of draws"
+    )
+    assert "one number" in failure(check_distribution, ones(100), KEY, cdf=stats.norm.cdf).diagnosis
+
+
 def test_small_errors_are_found_in_large_samples() -> None:
     rng = np.random.default_rng(0)
     for scale, shift in ((1.1, 0.0), (1.0, 0.1), (0.9, 0.0)):

@@ -50,6 +50,9 @@ RIGHT = {
     "custom_vjp": with_vjp(1.0),
     "custom_jvp": with_jvp(1.0),
     "cast to float32 inside": lambda x: jnp.sin(x.astype(jnp.float32)).sum(),
+    "float32 inside, float64 outside": lambda x: (
+        jnp.sin(x.astype(jnp.float32)).sum().astype(x.dtype)
+    ),
     "scan from a float32 global": lambda x: jax.lax.scan(lambda c, r: (c + r**2, None), ZERO, x)[0],
     "float32 constant": lambda x: x @ jnp.array([1, 2, 3], jnp.float32),
     "computed in bfloat16": lambda x: jnp.sin(x.astype(jnp.bfloat16)).astype(jnp.float32).sum(),

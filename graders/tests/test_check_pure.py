@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +147,8 @@ def nonlocal_counter():
 
 
 def counter_in_an_attribute(x):
-    counter_in_an_attribute.calls = getattr(counter_in_an_attribute, "calls", 0) + 1
+    itself: Any = counter_in_an_attribute
+    itself.calls = getattr(itself, "calls", 0) + 1
     return x
 
 
@@ -334,9 +336,14 @@ def test_an_argument_that_is_changed_is_named(f: Callable) -> None:
     assert PARAMS["w"] is X
 
 
+def hosts_generators() -> tuple[list, tuple]:
+    numpys: Any = np.random.get_state()  # declared to be a dict too
+    return numpys[1].tolist(), random.getstate()
+
+
 def test_a_check_leaves_no_mark_behind() -> None:
     """Else the student's next cell would meet a tracer, and not know why."""
-    host = np.random.get_state()[1].tolist(), random.getstate()
+    host = hosts_generators()
     names = dict(globals())
     before = count, dict(state), Model.calls, list(kept), dict(cache)
     for f, _ in WRONG.values():
@@ -346,7 +353,7 @@ def test_a_check_leaves_no_mark_behind() -> None:
     assert globals().keys() == names.keys()
     assert default_argument.__defaults__ == keeps_in_a_default.__defaults__ == ([],)
     assert not hasattr(counter_in_an_attribute, "calls")
-    assert host == (np.random.get_state()[1].tolist(), random.getstate())
+    assert host == hosts_generators()
 
 
 def test_a_tracer_from_before_is_told_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

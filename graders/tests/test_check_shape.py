@@ -36,6 +36,10 @@ SHAPES = {
         lambda x: x.mean(axis=0),
         "another axis was reduced: axis 0 of argument 'x' is gone, and axis 1 should be",
     ),
+    "first axis kept": (
+        lambda x: x.mean(axis=1)[None],
+        "an axis of size 1 is left over",
+    ),
     "keepdims": (lambda x: x.mean(axis=1, keepdims=True), "an axis of size 1 is left over"),
     "column against row": (
         lambda x: x.mean(axis=1)[:, None] - x.mean(axis=1),

@@ -252,7 +252,7 @@ def test_changed_marks_are_shown_before_they_are_written(
 def test_a_mark_given_by_hand_is_kept(course: Path, fixed: list[Task], graded: Graded) -> None:
     row = next(r for r in graded[2] if r.status == GRADED and not r.scores["answer_check"])
     with Gradebook(f"sqlite:///{course / 'build/gradebook.db'}") as gradebook:
-        mark = gradebook.find_grade("double_check", LESSON, LESSON, row.student)
+        mark: Any = gradebook.find_grade("double_check", LESSON, LESSON, row.student)
         mark.manual_score = 1.5
         gradebook.db.commit()
     (now,) = regraded(course, students=[row.student])

@@ -14,7 +14,7 @@ from graders.lab import server
 from graders.material import mnist
 from graders.root import NoCourse, course_root
 
-VERBS = ["lab", "reset", "fetch", "build", "verify", "sample-class", "grade"]
+VERBS = ["lab", "reset", "fetch", "build", "verify", "mutate", "sample-class", "grade"]
 
 
 @pytest.fixture
@@ -74,6 +74,8 @@ def test_reset_takes_one_lesson(course, monkeypatch):
         ("build 02_grad --check", "author.build", (["02_grad"], True)),
         ("verify", "author.verify", ([], "full")),
         ("verify 01_arrays 02_grad --long", "author.verify", (["01_arrays", "02_grad"], "long")),
+        ("mutate", "author.mutation.run", ([], 0, 0)),
+        ("mutate 02_grad --sample 9 --seed 3", "author.mutation.run", (["02_grad"], 9, 3)),
         ("sample-class", "sample.sample", ("root",)),
         ("grade --expect", "classroom.grade", ("root", [], [], {"expect": True})),
         ("grade --workers 3 --no-sandbox", "classroom.grade",

@@ -16,7 +16,7 @@ from graders.grading.confirmation import Sizes
 from graders.grading.examiner import Examiner
 from graders.grading.results import WRONG, kind
 from graders.lesson.source import read_lesson
-from graders.probes.exports import contents
+from graders.probes.exports import Contents, contents
 from graders.probes.primitives import Program
 from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox
@@ -242,16 +242,34 @@ def test_what_is_no_program_of_the_answer_earns_nothing(examine: Examine, sent: 
     assert UNCONFIRMED.diagnosis in found["total_check"].words
 
 
+def test_where_the_clean_process_gives_no_answer_nothing_is_confirmed(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = [], StudentProcess.ask
+
+    def ended(process: StudentProcess, command: str, *arguments: Any) -> Any:
+        if command == "load":
+            asked.append(command)
+            process.kill()
+        return ask(process, command, *arguments)
+
+    monkeypatch.setattr(StudentProcess, "ask", ended)
+    outcome = examine(total=LOOP + patch("program", CLAIM))["total_check"]
+    assert asked
+    assert not outcome.passed
+    assert UNCONFIRMED.diagnosis in outcome.words
+
+
 TEXT = '#loc = loc("a")\n%0 = stablehlo.sine %x {n = "b"} loc(#loc)\n{o = "c"} loc("jit(f)")\n'
 HIDDEN = '%0 = stablehlo.sine %x {n = "b loc("} %1 = stablehlo.add %0, %0 {o = ")c"}\n'
 
 
 def test_places_are_left_out_and_nothing_can_be_hidden_in_one() -> None:
-    programs = [TEXT, TEXT.replace("jit(f)", "jit(g)"), HIDDEN]
-    found = [
-        contents(SimpleNamespace(exported=SimpleNamespace(mlir_module=lambda text=text: text)))
-        for text in programs
-    ]
+    def read(text: str) -> Contents:
+        program: Any = SimpleNamespace(exported=SimpleNamespace(mlir_module=lambda: text))
+        return contents(program)
+
+    found = [read(text) for text in (TEXT, TEXT.replace("jit(f)", "jit(g)"), HIDDEN)]
     assert found[0] == found[1]
     assert found[0].operations == {"sine": 1}
     assert found[2].operations == {"sine": 1, "add": 1}

@@ -6,6 +6,10 @@ import os
 import subprocess
 import sys
 
+import jax
+
+from graders import lesson_devices
+
 
 def run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {
@@ -33,3 +37,9 @@ def test_as_many_as_were_asked_for_before() -> None:
 def test_where_jax_has_started_the_way_out_is_told() -> None:
     last = run(TOO_LATE).stderr.strip().splitlines()[-1]
     assert "DevicesError: JAX has already started, with one device. Restart the kernel" in last
+
+
+def test_devices_that_are_there_already_are_the_ones() -> None:
+    """This process has asked for eight before JAX started."""
+    assert len(jax.devices()) == 8
+    assert lesson_devices(4) == jax.devices()

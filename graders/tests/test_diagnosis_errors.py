@@ -89,7 +89,7 @@ OTHER_WAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
         "carry",
     ),
     "the structure of a carry": (
-        lambda x: jax.lax.while_loop(lambda c: c[0] < 3, lambda c: [c[0] + 1.0], (0.0,)),
+        lambda x: jax.lax.while_loop(lambda c: c[0] < 3, lambda c: [c[0] + 1.0], (0.0,)),  # pyright: ignore[reportArgumentType]
         "carry",
     ),
     "a slice under vmap": (

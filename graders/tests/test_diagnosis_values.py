@@ -169,3 +169,18 @@ def test_nothing_is_broadcast(shape: tuple[int, ...], data: st.DataObject) -> No
     assume(other != shape)
     with pytest.raises(CheckFailed):
         check_values(lambda x: jnp.ones(other), lambda x: np.ones(shape), [(0,)])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@given(seed=seeds)
+@settings(max_examples=10)
+def test_a_reversal_is_named_along_each_axis(axis: int, seed: int) -> None:
+    diagnosis = said(lambda x: np.flip(x**3, axis), lambda x: x**3, cases(seed, 1.0, ndim=3))
+    assert diagnosis == f"reversed along axis {axis}"
+
+
+@given(seed=seeds)
+@settings(max_examples=10)
+def test_a_reversal_along_an_axis_that_one_case_has_not_is_none(seed: int) -> None:
+    inputs = [cases(seed, 1.0, ndim=3)[0], cases(seed, 1.0, ndim=2)[1]]
+    assert "reversed" not in said(lambda x: np.flip(x**3, -1), lambda x: x**3, inputs)

@@ -27,7 +27,7 @@ class Jupyter(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b'{"version": "2.0"}' if self.path == self.at else b"{}")
 
-    def log_message(self, *_):
+    def log_message(self, *_, **__):
         pass
 
 

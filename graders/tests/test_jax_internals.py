@@ -143,9 +143,9 @@ def compilations() -> Iterator[list[str]]:
     """The functions that XLA compiles meanwhile."""
     seen: list[str] = []
 
-    def listener(event: str, seconds: float, fun_name: str = "", **_: Any) -> None:
+    def listener(event: str, duration_secs: float, **named: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(fun_name)
+            seen.append(str(named.get("fun_name", "")))
 
     jax.monitoring.register_event_duration_secs_listener(listener)
     try:

@@ -133,8 +133,8 @@ GRADE = ("graders", "grade", "--yes")
 
 
 def started(root: Path, surroundings: dict[str, str]) -> psutil.Popen:
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return psutil.Popen([sys.executable, "-m", *GRADE], cwd=root, env=surroundings, **quiet)
+    quiet, command = subprocess.DEVNULL, [sys.executable, "-m", *GRADE]
+    return psutil.Popen(command, cwd=root, env=surroundings, stdout=quiet, stderr=quiet)
 
 
 def one_is_hit(leader: psutil.Popen, draw: random.Random, seconds: float) -> None:

@@ -57,7 +57,7 @@ def compared(name: str, most: int, cache: Path) -> list[tuple[dict, dict, dict]]
     logging.getLogger("jax").setLevel(logging.ERROR)
     flags = os.environ["XLA_FLAGS"]
     with worker.sandbox([lesson], cache, Settings(root).seconds, flags) as sandbox:
-        place = worker.prepared(lesson, cache, sandbox)
+        place = worker.prepared(lesson, cache, sandbox.processes)
         lesson_run = run_lesson(lesson, LocalPlace())
         for answers in list(submissions(lesson))[:most]:
             draft = Draft.of(root, lesson)

@@ -109,6 +109,16 @@ def test_a_breach_is_named_at_its_line(name: str, tmp_path: Path) -> None:
     assert any(expected in line for line in found), found
 
 
+def test_a_heading_counts_for_one_exercise_alone(tmp_path: Path) -> None:
+    """The second has none of its own; the text of the first is no text of it."""
+    more = LESSON[
+        LESSON.index('# %% exercise="double"') : LESSON.index("# %% [markdown]\n# **Pred")
+    ]
+    found = findings(tmp_path, LESSON + "\n" + more.replace("double", "triple"))
+    assert [line for line in found if "exercise 'triple' has no heading" in line], found
+    assert [line for line in found if "exercise 'triple' does not say its minutes" in line], found
+
+
 ALLOWED = {
     "handles": (CALL, f"{CALL}\nstep = result_of(double, 2)\ncheck_equal(step, 4)"),
     "wrapped": (CALL, "check_calls(through(lambda double, x: double(x), double), by_hand, 0)"),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_a_missing_file_is_said_with_every_place_and_the_way_out(monkeypatch, tm
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_: Any, **__: Any) -> None:
         pass
 
 
@@ -167,7 +168,7 @@ def test_a_package_that_names_no_repository_says_how_too(nowhere, monkeypatch):
         load_mnist()
 
 
-def saved(folder: Path, **arrays: np.ndarray) -> Path:
+def saved(folder: Path, **arrays: Any) -> Path:
     np.savez(folder / "mnist.npz", **arrays)
     return folder / "mnist.npz"
 

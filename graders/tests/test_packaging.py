@@ -361,7 +361,7 @@ def test_the_wheel_holds_what_is_read_at_run_time(wheel):
 
 def said(*command: object, cwd: Path) -> str:
     """What the command printed; its own words where it fails."""
-    done = subprocess.run(map(str, command), cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -5,25 +5,29 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
+import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from graders.author.build import build
 from graders.files import PACKAGE
 from graders.probes.answer import value
 from graders.sandbox import bubblewrap, seccomp
 from graders.sandbox.bubblewrap import Unavailable
-from graders.sandbox.confinement import Limits
+from graders.sandbox.limits import Limits
 from graders.sandbox.process import Sandbox, SandboxedProcess
 from graders.seam import wire
 from graders.seam.protocol import Error
 from graders.seam.remote import RemotePlace
+from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
 
 # On Linux alone: all of these run answers in bubblewrap's sandbox.
@@ -191,6 +195,24 @@ def test_what_is_written_past_python_goes_nowhere(process: SandboxedProcess) -> 
     assert found(process, cell) == str([1 << 20, 1 << 20])
 
 
+OPEN = """
+import os, stat
+def of(number):
+    try:
+        return os.fstat(number)
+    except OSError:
+        return None
+held = [of(number) for number in range(1024)]
+held = [s for s in held if s and s.st_rdev != os.stat("/dev/null").st_rdev]
+found = str([len({s.st_ino for s in held}), all(stat.S_ISSOCK(s.st_mode) for s in held)])
+"""
+
+
+def test_its_own_channel_is_all_that_it_holds(process: SandboxedProcess) -> None:
+    """Not the status stream, on which it could say how it ended, nor the control socket."""
+    assert found(process, OPEN) == str([1, True])
+
+
 # ---- using up, and ending ----
 
 DEAF = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
@@ -285,6 +307,57 @@ def test_no_bubblewrap_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         bubblewrap.program()
 
 
+# What POSIX alone has, and the libraries that grading uses do not need there.
+MISSING = """
+import sys
+sys.modules |= dict.fromkeys(("resource", "termios", "grp"))  # none can be imported
+"""
+ELSEWHERE = """
+import socket, sys
+from graders import cli
+from graders.classroom import grade
+from graders.grading import forkserver
+sys.platform, forkserver.CAN_FORK = "win32", False
+del socket.AF_UNIX
+sys.exit(cli.main(["grade"]))
+"""
+
+
+@pytest.fixture
+def without_posix(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs Python in a course with one submission; no process that it starts has those modules."""
+    folder = tmp_path / "course"
+    folder.mkdir()
+    root = make_course(folder, JUDGED)
+    build(root)
+    made = root / "build/submitted/ada/00_tiny"
+    made.mkdir(parents=True)
+    shutil.copy(root / "course/00_tiny/00_tiny.ipynb", made)
+    (tmp_path / "sitecustomize.py").write_text(MISSING)
+    path = os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, *arguments]
+        variables = os.environ | {"PYTHONPATH": path}
+        return subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
+
+    return run
+
+
+def test_without_linux_the_ways_out_are_named(without_posix: Callable) -> None:
+    answer = without_posix("-c", ELSEWHERE)
+    assert (answer.returncode, answer.stderr) == (1, f"jax-course: {bubblewrap.NEEDS_LINUX}\n")
+    for way_out in ("Linux", "container", "virtual machine", "--no-sandbox"):
+        assert way_out in bubblewrap.NEEDS_LINUX
+
+
+def test_answers_that_are_trusted_are_graded_without_posix(without_posix: Callable) -> None:
+    answer = without_posix("-m", "graders", "grade", "--no-sandbox")
+    assert answer.returncode == 0, answer.stderr
+    assert "installed" not in answer.stderr
+    assert "ada" in answer.stdout
+
+
 # ---- the filter ----
 
 
@@ -303,6 +376,93 @@ def test_the_filter_reads_one_way(machine: str) -> None:
     leads_to = [at + 1 + max(step[1:3]) for at, step in enumerate(steps[:-1])]
     assert max(leads_to) < len(steps)
     assert steps[-1] == (seccomp.RETURN, 0, 0, seccomp.ALLOW)
+
+
+# From the kernel's headers (Linux 6.1): arch/x86/entry/syscalls/syscall_64.tbl, and
+# include/uapi/asm-generic/unistd.h, which arm64 uses. A number, once given, never changes.
+X86_64 = """
+29 shmget 56 clone 57 fork 58 vfork 59 execve 101 ptrace 155 pivot_root 161 chroot 165 mount
+166 umount2 248 add_key 249 request_key 250 keyctl 272 unshare 298 perf_event_open 308 setns
+310 process_vm_readv 311 process_vm_writev 312 kcmp 319 memfd_create 321 bpf 322 execveat
+323 userfaultfd
+"""
+ARM64 = """
+39 umount2 40 mount 41 pivot_root 51 chroot 97 unshare 117 ptrace 194 shmget 217 add_key
+218 request_key 219 keyctl 220 clone 221 execve 241 perf_event_open 268 setns 270 process_vm_readv
+271 process_vm_writev 272 kcmp 279 memfd_create 280 bpf 281 execveat 282 userfaultfd
+"""
+BOTH = """
+425 io_uring_setup 426 io_uring_enter 427 io_uring_register 428 open_tree 429 move_mount 430 fsopen
+431 fsconfig 432 fsmount 433 fspick 435 clone3 442 mount_setattr
+"""
+# EM_X86_64 (62) and EM_AARCH64 (183) of linux/elf-em.h, with __AUDIT_ARCH_64BIT and _LE.
+AUDIT = {"x86_64": 62 | 0x80000000 | 0x40000000, "aarch64": 183 | 0x80000000 | 0x40000000}
+TABLES = {"x86_64": X86_64 + BOTH, "aarch64": ARM64 + BOTH}
+HEADERS = {
+    "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+    "aarch64": Path("/usr/include/asm-generic/unistd.h"),
+}
+
+
+def numbers_of(machine: str) -> dict[str, int]:
+    words = TABLES[machine].split()
+    return dict(zip(words[1::2], map(int, words[::2]), strict=True))
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_the_filter_has_the_kernels_numbers(machine: str) -> None:
+    architecture, clone, refused = seccomp.MACHINES[machine]
+    assert architecture == AUDIT[machine]
+    assert refused | {"clone": clone, "clone3": seccomp.CLONE3} == numbers_of(machine)
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_the_kernels_numbers_are_those_of_its_headers(machine: str) -> None:
+    if not HEADERS[machine].exists():
+        pytest.skip("the kernel's headers are not installed here (linux-libc-dev)")
+    defined = re.findall(r"#define __NR_(\w+) (\d+)\n", HEADERS[machine].read_text())
+    known = {name: int(number) for name, number in defined}
+    assert {name: known.get(name) for name in numbers_of(machine)} == numbers_of(machine)
+
+
+def answer_of(machine: str, number: int, architecture: int, argument: int = 0) -> int:
+    """What the filter says of a call: runs its program as seccomp(2) describes it."""
+    code = seccomp.program(machine)
+    steps = [struct.unpack("HBBI", code[i : i + 8]) for i in range(0, len(code), 8)]
+    data, loaded, at = struct.pack("<IIQQ", number, architecture, 0, argument), 0, 0
+    while True:
+        kind, right, wrong, operand = steps[at]
+        if kind == 0x06:  # BPF_RET | BPF_K
+            return operand
+        if kind == 0x20:  # BPF_LD | BPF_W | BPF_ABS
+            loaded = int.from_bytes(data[operand : operand + 4], "little")
+            at += 1
+            continue
+        # BPF_JMP: BPF_JEQ, BPF_JGE or BPF_JSET, with BPF_K
+        tests = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}
+        at += 1 + (right if tests[kind] else wrong)
+
+
+ALLOWED, KILLED = 0x7FFF0000, 0x80000000  # linux/seccomp.h
+REFUSED_BY_NUMBER, NOT_THERE = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_what_the_filter_says_of_each_call(machine: str) -> None:
+    architecture, numbers = AUDIT[machine], numbers_of(machine)
+    new_process, new_thread = 0x11, 0x3D0F00  # the flags of glibc's fork and pthread_create
+    clone, clone3 = numbers.pop("clone"), numbers.pop("clone3")
+    for number in range(500):
+        meant = REFUSED_BY_NUMBER if number in numbers.values() else ALLOWED
+        if number not in (clone, clone3):
+            assert answer_of(machine, number, architecture) == meant, number
+    assert answer_of(machine, clone, architecture, new_process) == REFUSED_BY_NUMBER
+    assert answer_of(machine, clone, architecture, new_thread) == ALLOWED
+    assert answer_of(machine, clone3, architecture) == NOT_THERE
+    assert answer_of(machine, 0x40000000, architecture) == NOT_THERE  # x32
+    assert answer_of(machine, 0x40000000 | clone, architecture, new_thread) == NOT_THERE
+    assert answer_of(machine, 0x3FFFFFFF, architecture) == ALLOWED  # the kernel: no such call
+    assert answer_of(machine, 0, 0x40000003) == KILLED  # a call of 32-bit x86
 
 
 def test_this_machine_is_known() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import functools
 import struct
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graders import CheckFailed
+from graders import CheckFailed, result_of, subject
 from graders.card import draw
 from graders.judging.judge import Evaluation, Verdict
 from graders.judging.lesson_run import run_lesson
@@ -25,7 +26,7 @@ from graders.lesson.source import read_lesson
 from graders.probes import PROBES, REPLIES
 from graders.probes.answer import value
 from graders.probes.exports import ExportedProgram, exported
-from graders.seam.observation import error_facts
+from graders.seam.observation import LONGEST_MESSAGE, error_facts
 from graders.seam.place import LocalPlace, Place, execute
 from graders.seam.protocol import Error, Request, Result, Step
 from graders.seam.remote import RemotePlace, RemoteProcess
@@ -106,6 +107,9 @@ check_collectives(answer, x, exactly={"all-reduce": 1})
     "run": """
 check_training(answer, jax.random.key(0), losses=lambda result: result["losses"])
 """,
+    "update": """
+check_donates(answer, {"w": np.ones((2, 3))}, np.ones(3))
+""",
     "guess": "check_answer(answer, lambda: (jnp.int8(1) + 1.5).dtype.name)",
 }
 
@@ -170,6 +174,16 @@ ANSWERS = {
     "right run": ("run", "answer = lambda key: {'losses': 1 / jnp.arange(1.0, 30)}"),
     "run uphill": ("run", "answer = lambda key: {'losses': jnp.arange(1.0, 30)}"),
     "run that diverges": ("run", "answer = lambda key: {'losses': 1 / jnp.arange(30.0)}"),
+    "right update": (
+        "update",
+        "answer = jax.jit(lambda p, x: {'w': p['w'] + x}, donate_argnums=0)",
+    ),
+    "update that is not compiled": ("update", "answer = lambda p, x: {'w': p['w'] + x}"),
+    "update that keeps": ("update", "answer = jax.jit(lambda p, x: {'w': p['w'] + x})"),
+    "update that donates in vain": (
+        "update",
+        "answer = jax.jit(lambda p, x: {'w': p['w'].sum() + x}, donate_argnums=0)",
+    ),
     "right guess": ("guess", "answer = 'float32'"),
     "wrong guess": ("guess", "answer = jnp.int8"),
     "no guess": ("guess", "answer = ..."),
@@ -209,6 +223,26 @@ def test_both_places_say_the_same(name: str, process: RemoteProcess) -> None:
     there = verdict(RemotePlace(process).branch(), answer, CHECKS_OF[check])
     assert words(here) == words(there)
     assert here.passed == name.startswith("right")
+
+
+def test_a_subject_has_a_name_for_cards_and_stays_what_it_is() -> None:
+    made = [subject(f) for f in (np.sin, np.float32, 3, functools.partial(np.sin))]
+    assert [one.name for one in made] == ["sin", "float32", "int", "partial"]
+    named = subject(np.sin, "wave")
+    assert (named.name, result_of(named).name) == ("wave", "wave")
+    assert subject(named, "other") is named
+    assert named.call(np.zeros(2)).value.data.tolist() == [0, 0]
+
+
+def test_a_long_message_is_cut_in_the_middle_and_no_other() -> None:
+    def message(length: int) -> str:
+        return error_facts(ValueError("a" * (length - 1) + "b")).message
+
+    assert message(LONGEST_MESSAGE) == "a" * (LONGEST_MESSAGE - 1) + "b"
+    cut = message(LONGEST_MESSAGE + 1)
+    assert len(cut) == LONGEST_MESSAGE + len(" ... ")
+    assert cut.split(" ... ")[1].endswith("ab")
+    assert len(message(10 * LONGEST_MESSAGE)) == len(cut)
 
 
 def test_a_branch_does_not_show_in_its_trunk(process: RemoteProcess) -> None:
@@ -420,7 +454,7 @@ def of_type(declared: Any) -> st.SearchStrategy:
         return st.lists(of_type(inner[0]), max_size=3)
     if origin is dict:
         return st.dictionaries(st.sampled_from(["sin", "while"]), st.integers(), max_size=2)
-    if dataclasses.is_dataclass(declared):
+    if isinstance(declared, type) and dataclasses.is_dataclass(declared):
         return st.builds(declared, **{n: of_type(t) for n, t in get_type_hints(declared).items()})
     return st.from_type(declared)
 
@@ -448,7 +482,7 @@ def test_forged_replies_are_a_failure_with_words(check: str, data: st.DataObject
 
 def test_what_a_probe_returns_is_of_the_type_that_it_declares() -> None:
     x = np.ones(3, np.float32)
-    options = {
+    options: dict[str, Any] = {
         "derivatives": {"argnum": 0, "tangent": x, "cotangent": x},
         "second_derivative": {"argnum": 0, "tangent": x, "cotangent": x},
         "draws": {"key": 0, "others": [x]},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graders import CheckFailed, check_shape, check_values
-from graders.card import messages, sheet
+from graders.card import draw, messages, sheet
 from graders.card.failure import Cause, Finding
 from graders.card.outcome import Outcome, Requirement
 from graders.card.sheet import Sheet, requirements_in
@@ -138,6 +138,37 @@ def test_a_hidden_failure_tells_the_instructor_alone() -> None:
     assert "1234.5" in failed.at
     shown_to_a_student = [str(failed), repr(failed), *failed._render_traceback_()]
     assert not any("1234" in words or "2469" in words for words in shown_to_a_student)
+
+
+# All of these are marks to nbgrader, which takes the cells apart: it looks for the words alone.
+MARKS = ["### {}", "# {}", "    ### {}", "#{}", "# ---- {} ----"]
+CLOSED = TWO.replace("### ", "")
+
+
+def marked(mark: str) -> str:
+    words = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
+    lines = (mark.format(line) if line in words else line for line in CLOSED.split("\n"))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("cell", [*map(marked, MARKS), TWO.replace("### END HIDDEN TESTS\n", "")])
+def test_hidden_tests_are_hidden_however_they_are_marked(cell: str) -> None:
+    shown: list[Outcome] = []
+    page = Sheet.of(cell, shown.append)
+    assert page.requirements[-1].hidden
+    names = {"check_shape": check_shape, "check_values": check_values, "np": np}
+    with sheet.turned_to(page), pytest.raises(CheckFailed) as caught:
+        exec(cell, names | {"f": lambda x: jnp.clip(2 * x, 0, 9)})
+    [outcome] = shown
+    student_sees = [str(caught.value), draw.html(outcome), draw.text(outcome)]
+    assert not any("1234" in words or "2469" in words for words in student_sees)
+    assert "hidden test" in student_sees[0]
+
+
+def test_where_a_region_is_not_closed_everything_is_hidden() -> None:
+    """The visible inputs are no loss beside a hidden one that is shown."""
+    for line in ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"):
+        assert [r.hidden for r in requirements_in(TWO.replace(line, ""))] == [True] * 3
 
 
 def test_a_check_outside_a_cell_has_a_sheet_of_its_own() -> None:

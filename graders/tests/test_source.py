@@ -80,6 +80,18 @@ BROKEN = {
     "points of nothing": ("points=2", "points=0", "points=0 is not a whole number above 0"),
     "points in words": ("points=2", 'points="two"', "points='two' is not"),
     "duplicate name": ('exercise="answer"', 'exercise="double"', "has the name of exercise"),
+    "duplicate hints": (
+        '# %% check="double" points=2',
+        '# %% [markdown] hints="double"\n# Again.\n\n# %% check="double" points=2',
+        "the hints of 'double' has the name of the hints of 'double' at line",
+    ),
+    "an exercise with the name of a check": (
+        '# %% exercise="answer" kind="prediction"\n# A whole number.\n'
+        "### BEGIN SOLUTION\nanswer = 4",
+        '# %% exercise="double_check" kind="prediction"\n# A whole number.\n'
+        "### BEGIN SOLUTION\ndouble_check = 4",
+        "exercise 'double_check' has the name of the check of 'double' at line",
+    ),
     "unclosed solution": ("    ### END SOLUTION\n", "", "a solution region is not closed"),
     "unclosed hidden tests": ("### END HIDDEN TESTS\n", "", "hidden-tests region is not closed"),
     "hidden tests never begun": ("### BEGIN HIDDEN TESTS\n", "", "ends that never began"),

@@ -345,7 +345,7 @@ def course(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def notebooks(course: Path) -> Callable[[str], Path]:
+def notebooks(course: Path) -> Callable[[Path], Path]:
     """Builds the lesson; gives the path of a notebook by its folder."""
     lessons = [read_lesson(course / "solutions" / "00_tiny")]
     for path, content in built(course, lessons).items():
@@ -430,11 +430,28 @@ def test_where_nobody_watches_the_end_of_a_lesson_is_a_line() -> None:
     assert written.getvalue() == "00_tiny: 2 steps done\n"
 
 
-def test_what_breaks_down_is_a_problem(tmp_path: Path) -> None:
-    """An error of the check itself is no verdict about any answer."""
-    lesson = made(tmp_path, lesson=LESSON.replace("def by_hand(x):", "def by_hand(x, y):"))
+BREAKS_DOWN = LESSON.replace("def by_hand(x):", "def by_hand(x, y):")
+
+
+def test_an_error_of_the_check_itself_is_no_verdict_about_any_answer(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="by_hand"):
-        proved(lesson)
+        proved(made(tmp_path, lesson=BREAKS_DOWN))
+
+
+def test_what_breaks_down_is_a_problem_of_its_lesson(course: Path) -> None:
+    """The other lesson is proved nevertheless."""
+    made(course, lesson=BREAKS_DOWN)
+    write_lesson(course, "01_more", lesson=LESSON, wrong=WRONG, right=RIGHT)
+    broken, whole = verify.verify(course, [], "short", Silent())
+    assert whole.proved, whole.problems
+    assert not broken.proved
+    (problem,) = broken.problems
+    assert problem.path == course / "solutions/00_tiny/lesson.py"
+    assert problem.what.startswith("verifying broke down: ")
+    assert "Traceback (most recent call last)" in problem.what
+    assert "by_hand() missing 1 required positional argument: 'y'" in problem.what
+    assert problem.fix == "fix graders or the check"
+    assert broken.seconds == 0
 
 
 def test_main_says_whether_everything_is_proved(

@@ -175,7 +175,8 @@ nodes = st.recursive(
 @given(nodes)
 @settings(max_examples=400)
 def test_a_message_of_the_right_words_in_any_order(node: Any) -> None:
-    outcome(msgpack.packb(node))
+    packed: Any = msgpack.packb(node)
+    outcome(packed)
 
 
 REFUSED = {

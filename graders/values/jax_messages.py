@@ -1,7 +1,7 @@
 """The texts by which errors of JAX and XLA are recognised, each under a name of ours.
 
 JAX promises none of them. `tests/test_jax_internals.py` raises every one for real, so that what an
-upgrade changes is one list of red tests. To mend one, say at the old text which JAX had it `last`,
+upgrade changes is one list of red tests. To fix one, say at the old text which JAX had it `last`,
 and add the new one with the `first` that has it. What a text is a sign of is in
 `graders.diagnosis.causes` and `graders.notebook.backends`.
 """

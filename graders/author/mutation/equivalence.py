@@ -1,0 +1,234 @@
+"""Whether a mutant does what the solution does, on inputs that no check has chosen.
+
+The inputs are made from those of the checks: other numbers of the same kind, other scales, planted
+zeros and ties, other sizes. Where the solution itself raises, an input says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from graders.probes import call, derivatives, program
+from graders.seam.protocol import Request, Result
+from graders.seam.subject import LocalSubject
+from graders.values import describe
+from graders.values.plain import Key, Leaf, Plain, is_key, leaves
+
+SEED = 17
+RTOL = 2e-3  # of two ways to compute the same in float32
+MOST_REQUESTS, MOST_VARIANTS = 6, 10
+STRUCTURE = frozenset(
+    {"scan", "while", "cond", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
+     "shard_map", "psum", "psum_invariant", "all_gather", "ppermute", "sharding_constraint"}
+)  # fmt: skip
+"""Primitives that a text may ask for, beside the values."""
+EXACTLY = ("traces", "donation", "placement", "collectives")
+"""Probes whose facts must be the same."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where a mutant is not the solution, in words."""
+
+    where: str
+
+    def __str__(self) -> str:
+        return self.where
+
+
+def difference(solution: Any, mutant: Any, requests: Sequence[Request]) -> Difference | None:
+    """The first way in which `mutant` differs from `solution`; None where they are equivalent.
+
+    Args:
+        solution: the author's object.
+        mutant: the object of the mutant under the same name.
+        requests: what the checks have asked of the solution.
+    """
+    calls = _distinct([request for request in requests if request.probe == call.__name__])
+    rng = np.random.default_rng(SEED)
+    for request in calls[:MOST_REQUESTS]:
+        for label, args in _variants(request.args, rng):
+            asked = replace(request, args=args)
+            wanted = _send(solution, asked)
+            if wanted.error is None and not _alike(wanted, _send(mutant, asked)):
+                return Difference(f"{label}: {describe.inputs([], args)}"[:300])
+    for request in calls[:2]:
+        if not _same_structure(solution, mutant, request):
+            return Difference("other operations in the program")
+        if not _same_gradient(solution, mutant, request):
+            return Difference("another gradient")
+    for request in _distinct([r for r in requests if r.probe in EXACTLY])[:4]:
+        wanted, got = _send(solution, request), _send(mutant, request)
+        if wanted.error is None and wanted.value != got.value:
+            return Difference(f"{request.probe}: {got.value} and not {wanted.value}"[:200])
+    return None
+
+
+def _send(answer: Any, request: Request) -> Result:
+    return LocalSubject(answer, "answer").send(request)
+
+
+def _distinct(requests: Sequence[Request]) -> list[Request]:
+    """One request for each combination of shapes, the steps included."""
+    found = {}
+    for request in requests:
+        shapes = [getattr(leaf, "shape", type(leaf)) for leaf in jax.tree.leaves(request.args)]
+        found.setdefault((request.probe, len(request.steps), str(shapes)), request)
+    return list(found.values())
+
+
+# ---- inputs ----
+
+
+def _variants(args: tuple, rng: np.random.Generator) -> Iterator[tuple[str, tuple]]:
+    yield "the check's own input", args
+    for label, change in CHANGES.items():
+        yield label, jax.tree.map(lambda leaf, change=change: change(leaf, rng), args)
+    for label, sizes in (("other sizes", _grown(args, 1)), ("twice the sizes", _grown(args, 0))):
+        yield label, jax.tree.map(lambda leaf, sizes=sizes: _resized(leaf, sizes, rng), args)
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray | jax.Array) and not is_key(leaf) and (
+        np.asarray(leaf).dtype.kind in "fV"
+    )  # fmt: skip
+
+
+def _other(leaf: Any, rng: np.random.Generator) -> Any:
+    """Other numbers of the same kind."""
+    if is_key(leaf):
+        return jax.random.fold_in(leaf, 5) if leaf.ndim == 0 else leaf
+    if not isinstance(leaf, np.ndarray | jax.Array):
+        return leaf
+    array = np.asarray(leaf)
+    if array.dtype.kind in "fV":
+        wide = array.astype(np.float64)
+        finite = wide[np.isfinite(wide)]
+        spread = finite.std() if finite.size > 1 else 1.0
+        centre = finite.mean() if finite.size else 0.0
+        drawn = centre + (spread or 1.0) * rng.standard_normal(array.shape)
+        if finite.size and finite.min() >= 0:
+            drawn = np.abs(drawn)
+        return drawn.astype(array.dtype)
+    return rng.permutation(array.ravel()).reshape(array.shape)
+
+
+def _scaled(factor: float) -> Any:
+    def change(leaf: Any, rng: np.random.Generator) -> Any:
+        return (
+            np.asarray(leaf) * np.asarray(factor, np.asarray(leaf).dtype)
+            if _is_float(leaf)
+            else leaf
+        )
+
+    return change
+
+
+def _shifted(leaf: Any, rng: np.random.Generator) -> Any:
+    return np.asarray(leaf) + np.asarray(100.0, np.asarray(leaf).dtype) if _is_float(leaf) else leaf
+
+
+def _with_zeros(leaf: Any, rng: np.random.Generator) -> Any:
+    if not _is_float(leaf):
+        return leaf
+    array = np.array(_other(leaf, rng))
+    array[rng.random(array.shape) < 0.4] = 0
+    return array
+
+
+def _tied(leaf: Any, rng: np.random.Generator) -> Any:
+    return np.round(np.array(_other(leaf, rng), np.float32)).astype(np.asarray(leaf).dtype) if (
+        _is_float(leaf)
+    ) else leaf  # fmt: skip
+
+
+def _negative(leaf: Any, rng: np.random.Generator) -> Any:
+    return -np.abs(np.asarray(_other(leaf, rng))) if _is_float(leaf) else leaf
+
+
+CHANGES = {
+    "other numbers": _other,
+    "small numbers": _scaled(1e-4),
+    "large numbers": _scaled(30.0),
+    "an offset": _shifted,
+    "zeros": _with_zeros,
+    "ties": _tied,
+    "negative numbers": _negative,
+}
+
+
+def _grown(args: tuple, more: int) -> dict[int, int]:
+    sizes = {n for leaf in jax.tree.leaves(args) for n in getattr(leaf, "shape", ())}
+    return {size: size + more if more else 2 * size for size in sizes if size > 1}
+
+
+def _resized(leaf: Any, sizes: dict[int, int], rng: np.random.Generator) -> Any:
+    if is_key(leaf) or not isinstance(leaf, np.ndarray | jax.Array) or not np.ndim(leaf):
+        return leaf
+    shape = tuple(sizes.get(size, size) for size in leaf.shape)
+    return _other(np.resize(np.asarray(leaf), shape), rng)
+
+
+# ---- results ----
+
+
+def _alike(one: Result, other: Result) -> bool:
+    if other.error is not None:
+        return False
+    mine, theirs = dict(leaves(one.value)), dict(leaves(other.value))
+    if list(mine) != list(theirs):
+        return False
+    return all(_same_leaf(mine[path], theirs[path]) for path in mine)
+
+
+def _same_leaf(one: Plain, other: Plain) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Key):
+        return np.array_equal(one.data, other.data)
+    if not isinstance(one, Leaf):
+        return one == other
+    if one.data.shape != other.data.shape or one.data.dtype != other.data.dtype:
+        return False
+    if one.data.dtype.kind in "biu":
+        return np.array_equal(one.data, other.data)
+    a, b = (np.asarray(leaf.data, np.complex128) for leaf in (one, other))
+    scale = np.abs(a[np.isfinite(a)]).max(initial=0.0)
+    return bool(np.allclose(a, b, RTOL, 1e-5 * scale, equal_nan=True))
+
+
+def _same_structure(solution: Any, mutant: Any, request: Request) -> bool:
+    asked = replace(request, probe=program.__name__, kwargs={}, options={})
+    wanted, got = _send(solution, asked), _send(mutant, asked)
+    if wanted.error or got.error:
+        return bool(wanted.error) or not got.error
+    counts = [
+        {name: n for name, n in one.value.primitives.items() if name in STRUCTURE}
+        for one in (wanted, got)
+    ]
+    return counts[0] == counts[1]
+
+
+def _same_gradient(solution: Any, mutant: Any, request: Request) -> bool:
+    floats = [i for i, arg in enumerate(request.args) if _all_floats(arg)]
+    value = _send(solution, request).value
+    if not floats or not isinstance(value, Leaf) or value.data.dtype.kind not in "fV":
+        return True
+    argnum = floats[0]
+    tangent = jax.tree.map(lambda leaf: np.ones(np.shape(leaf), np.float32), request.args[argnum])
+    options = {"argnum": argnum, "tangent": tangent, "cotangent": np.ones_like(value.data)}
+    asked = replace(request, probe=derivatives.__name__, kwargs={}, options=options)
+    wanted, got = _send(solution, asked), _send(mutant, asked)
+    if wanted.error:
+        return True
+    return got.error is None and _alike(Result(wanted.value.reverse), Result(got.value.reverse))
+
+
+def _all_floats(arg: Any) -> bool:
+    found = jax.tree.leaves(arg)
+    return bool(found) and all(map(_is_float, found))

@@ -1,0 +1,21 @@
+"""A generated answer: where it comes from, and what was changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """The source of an exercise's cell with one change."""
+
+    exercise: str
+    kind: str  # of the change, as in "operator" or "ignored argument"
+    change: str  # in words, or as two pieces of code
+    source: str
+    origin: str = "solution"  # or the line of right.py
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables and in lists of equivalents."""
+        return f"{self.exercise}: {self.kind}: {self.change}"

@@ -1,0 +1,17 @@
+"""What one student's process may take. Nothing here needs POSIX: every platform can import it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCRATCH = "/scratch"  # in the sandbox, the folder that can be written to
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one student's process may take; sizes are in bytes."""
+
+    memory: int = 3 << 30  # of private data
+    addresses: int = 24 << 30  # mapped at all, shared memory included
+    scratch: int = 64 << 20  # of each scratch folder
+    open_files: int = 128

@@ -1,0 +1,215 @@
+"""Mutation of answers: which wrong answers are made, which count as equivalent, what is printed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from graders.author.mutation import wrappers
+from graders.author.mutation.equivalence import difference
+from graders.author.mutation.run import LessonRun, mutants_of, tried
+from graders.author.mutation.source import mutations
+from graders.judging.lesson_run import run_lesson
+from graders.lesson.source import read_lesson
+from graders.probes import call
+from graders.seam.place import LocalPlace
+from graders.seam.protocol import Request
+from graders.tests.fixture_lesson import make_course
+
+CELL = '''\
+import jax.numpy as jnp
+
+@jax.jit
+def f(x, w):
+    """Not a word of this changes: 1 + 1."""
+    y = x @ w + 1.0
+    if x.ndim < 2 and True:
+        y = jnp.where(y > 0, y.mean(axis=0), 0)
+    return y, jax.lax.stop_gradient(w[1:])
+'''
+
+
+def made(kind: str) -> list[str]:
+    found = [change for one, change, _ in mutations(CELL, set(range(3, 20))) if one == kind]
+    return [change.partition(": ")[2] for change in found]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("operator", "x @ w + 1.0 -> x @ w - 1.0"),
+        ("operands exchanged", "x @ w -> w @ x"),
+        ("term dropped", "x @ w + 1.0 -> x @ w"),
+        ("comparison", "x.ndim < 2 -> x.ndim <= 2"),
+        ("comparison", "x.ndim < 2 and True -> x.ndim < 2 or True"),
+        ("constant", "1.0 -> 2.0"),
+        ("constant", "True -> False"),
+        ("keyword dropped", "y.mean(axis=0) -> y.mean()"),
+        ("other function", "y.mean(axis=0) -> y.sum(axis=0)"),
+        ("call dropped", "jax.lax.stop_gradient(w[1:]) -> w[1:]"),
+        ("guard dropped", "jnp.where(y > 0, y.mean(axis=0), 0) -> y.mean(axis=0)"),
+        ("slice", "1: -> :"),
+        ("results exchanged", "return (y, jax.lax.stop_gradient(w[1:])) -> "
+         "return (jax.lax.stop_gradient(w[1:]), y)"),
+        ("earlier variable returned", "return (y, jax.lax.stop_gradient(w[1:])) -> return x"),
+        ("statement dropped", "y = x @ w + 1.0 -> (dropped)"),
+    ],
+)  # fmt: skip
+def test_a_mutant_of_source(kind: str, change: str) -> None:
+    assert change in made(kind)
+
+
+def test_decorators_are_dropped_and_docstrings_stay() -> None:
+    assert len(made("decorator dropped")) == 1
+    every = [text for _, _, text in mutations(CELL, set(range(1, 20)))]
+    assert all("Not a word of this changes: 1 + 1." in text for text in every)
+    assert len(set(every)) == len(every)
+
+
+def test_lines_outside_are_left_alone() -> None:
+    assert list(mutations(CELL, {1, 2})) == []
+
+
+def asked(*args: Any) -> list[Request]:
+    return [Request(call.__name__, args)]
+
+
+X = np.array([[0.5, -1.5, 2.0], [1.0, 3.0, -0.25]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("solution", "mutant", "same"),
+    [
+        (lambda x: x + x, lambda x: 2 * x, True),
+        (lambda x: x.sum(1), lambda x: x @ jnp.ones(x.shape[1]), True),
+        (jnp.tanh, lambda x: jnp.tanh(x) * 1.01, False),
+        (jnp.abs, lambda x: jnp.where(x < 0, -x, x), True),
+        (lambda x: x, lambda x: jnp.clip(x, -100, 100), False),
+        (lambda x: x / 3, lambda x: jnp.where(x == 0, 1, x / 3), False),
+        (lambda x: x[:2], lambda x: x[:2] if x.shape[1] == 3 else x, False),
+        (lambda x: x.astype(jnp.int32), lambda x: x.astype(jnp.int8), False),
+        (lambda x: (x, 2 * x), lambda x: [x, 2 * x], True),
+        (lambda x: (x, 2 * x), lambda x: {"a": x, "b": 2 * x}, False),
+        (lambda x: x**2, lambda x: jax.lax.stop_gradient(x) ** 2, False),
+        (lambda x: jax.lax.scan(lambda c, r: (c + r, c), x[0], x)[1],
+         lambda x: jnp.cumsum(jnp.concatenate([x[:1], x]), 0)[:-1], False),
+        (lambda x: x, lambda x: 1 / 0, False),
+    ],
+)  # fmt: skip
+def test_what_counts_as_equivalent(solution: Any, mutant: Any, same: bool) -> None:
+    assert (difference(solution, mutant, asked(X)) is None) == same
+
+
+def test_where_the_solution_raises_an_input_says_nothing() -> None:
+    def solution(x: jax.Array) -> jax.Array:
+        if x.shape != (2, 3):
+            raise ValueError("other sizes")
+        return x
+
+    def mutant(x: jax.Array) -> jax.Array:
+        return x if x.shape == (2, 3) else 0 * x
+
+    assert difference(solution, mutant, asked(X)) is None
+
+
+def pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return x + y, x - y
+
+
+@pytest.mark.parametrize(
+    ("mutant", "got"),
+    [
+        (wrappers.leaf_of_zeros(pair, 1), [[4.0], [0.0]]),
+        (wrappers.leaves_exchanged(pair, 0, 1), [[2.0], [4.0]]),
+        (wrappers.input_leaf_returned(pair, 0), [[3.0], [2.0]]),
+        (wrappers.off_by_little(pair), [[4.004], [2.002]]),
+        (wrappers.inside(wrappers.leaf_of_zeros, 0)(lambda x, y: pair)(1, 1), [[0.0], [2.0]]),
+    ],
+)
+def test_a_mutant_of_behaviour(mutant: Any, got: list[float]) -> None:
+    found = mutant(jnp.array([3.0]), jnp.array([1.0]))
+    assert np.allclose(found, got)
+
+
+def test_an_argument_is_frozen_for_each_shape() -> None:
+    mutant = wrappers.fixed_argument(lambda x: x, 0)
+    assert [float(mutant(jnp.float32(n))) for n in (1, 2)] == [1, 1]
+    assert mutant(jnp.ones(2)).tolist() == [1, 1]
+
+
+def test_special_values_are_wiped() -> None:
+    odd = jnp.array([jnp.nan, jnp.inf, 2.0])
+    assert wrappers.finite(lambda x: x)(odd).tolist() == [0, 0, 2]
+    assert wrappers.finite_argument(lambda x: x, 0)(odd).tolist() == [0, 0, 2]
+    assert wrappers.clipped(lambda x: x)(jnp.array([200.0])).tolist() == [100]
+
+
+# ---- a lesson with a hole ----
+
+LESSON = '''\
+# %% [markdown]
+# # 0 · Holes
+#
+# A lesson for the tests.
+
+# %%
+import jax.numpy as jnp, numpy as np
+from graders import check_values
+
+# %% [markdown]
+# ## Norms
+# **Exercise** · 5 minutes · difficulty 1 of 5
+
+# %% exercise="double"
+def double(x):
+    """Twice `x`."""
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+
+# %% [markdown] hints="double"
+# <details><summary>Hint 1: the idea</summary>Add.</details>
+# <details><summary>Hint 2: the API</summary>`+`</details>
+
+# %% check="double" points=2
+check_values(double, lambda x: 2 * x, {cases})
+'''
+NARROW, WIDE = "[(np.ones(3, np.float32),)]", "[(np.float32(x),) for x in ([1, 512.3], [0, -7])]"
+
+
+@pytest.fixture(params=[NARROW, WIDE], ids=["narrow", "wide"])
+def lesson_run(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LessonRun, bool]:
+    root = make_course(tmp_path, LESSON.replace("{cases}", request.param))
+    for name in ("wrong.py", "right.py"):
+        (root / "solutions/00_tiny" / name).unlink(missing_ok=True)
+    return run_lesson(read_lesson(root / "solutions/00_tiny"), LocalPlace()), request.param == WIDE
+
+
+def test_a_check_with_one_case_lets_wrong_answers_pass(lesson_run: tuple) -> None:
+    run, wide = lesson_run
+    found = [tried(run, mutant) for mutant in mutants_of(run)]
+    survivors = {one.mutant.kind for one in found if one.verdict == "surviving"}
+    assert {"operator", "constant"} <= {one.mutant.kind for one in found}
+    if wide:
+        assert survivors <= {"NaN and infinity wiped", "NaN and infinity wiped from an argument"}
+    else:
+        assert "clipped" in survivors
+        assert "argument frozen" in survivors
+
+
+def test_the_command_prints_survivors_and_fails(tmp_path: Path) -> None:
+    root = make_course(tmp_path, LESSON.replace("{cases}", NARROW))
+    for name in ("wrong.py", "right.py"):
+        (root / "solutions/00_tiny" / name).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "graders", "mutate", "--sample", "30"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "00_tiny double: clipped" in done.stdout
+    assert "surviving" in done.stdout
