@@ -40,7 +40,7 @@ def check_keys(
     6. With `rows`, no row of floats is one number that was drawn for all of it.
 
     JAX's checker only suspects that a key is used twice: it takes `keys[i]` in a loop for a use of
-    all keys. Its suspicion is confirmed by a run that records the words of each key. By them:
+    all keys. A run that records the words of each key decides. By them:
 
     - A draw uses its key, and so does a split. No key may be used twice, whatever its name, in each
       turn of a loop and on each device.
@@ -50,7 +50,8 @@ def check_keys(
     - A draw or a split counts even where what it gives is thrown away.
     - A clone, by `jax.random.clone`, may be used once more, and `jax.checkpoint` may run twice.
 
-    Where there are no words, since the function takes JAX's own keys only, nothing is confirmed.
+    The suspicion stands where the words do not show every key: the function takes JAX's own keys
+    only, or wraps words to new keys with `jax.random.wrap_key_data`.
 
     A function of ours in between that calls the answer twice gives each call
     `jax.random.clone(key)`.

@@ -7,9 +7,9 @@ from graders.card.failure import Cause
 
 def reused() -> Cause:
     return Cause(
-        "a key is used twice: both draws give the same random bits",
-        "Give each draw a key of its own: `key, subkey = jax.random.split(key)`, then draw with "
-        "`subkey`; a key that was split is not drawn from.",
+        "a key is used twice. Two draws from one key have the same random bits",
+        "Give each draw its own key: `key, subkey = jax.random.split(key)`, then draw with "
+        "`subkey`. Do not draw from a key that was split.",
     )
 
 

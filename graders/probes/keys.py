@@ -10,7 +10,7 @@ import jax
 
 from graders.values.inputs import copied
 from graders.values.jax_internals import reuses_a_key
-from graders.values.key_words import uses_words_twice
+from graders.values.key_words import recorded, uses_words_twice
 from graders.values.plain import Plain, is_key, plain
 
 
@@ -21,7 +21,7 @@ class Draws:
     first: Plain  # for the key of the check
     again: Plain  # for that key once more
     others: list[Plain]  # for other keys
-    reused: bool  # whether JAX's checker suspects that a key is used twice, and its words were
+    reused: bool  # whether JAX's checker suspects that a key is used twice, and its words agree
 
 
 def draws(function: Callable, *args: Any, key: int, others: Sequence[Any]) -> Draws:
@@ -54,11 +54,11 @@ def _fresh_key(leaf: Any) -> Any:
 
 
 def _is_reused(function: Callable, args: Sequence[Any], key: int) -> bool:
-    """Whether a key is used twice: suspected by JAX's checker, confirmed by its words.
+    """Whether a key is used twice: suspected by JAX's checker, and not refuted by the words.
 
     The checker takes an index into an array of keys for a use of them all. The words cost a program
-    that is compiled once more, so they are asked only where there is a suspicion. Where they are
-    not to be had, nothing is confirmed.
+    that is compiled once more, so they are asked only where there is a suspicion. It stands where
+    the words do not show every key.
     """
 
     def of_key(given: Any) -> Any:
@@ -66,10 +66,11 @@ def _is_reused(function: Callable, args: Sequence[Any], key: int) -> bool:
 
     if not _is_suspected(of_key, args[key]):
         return False
+    rest = recorded(args)
     try:
-        return uses_words_twice(of_key, args[key])
-    except Exception:
-        return False
+        return uses_words_twice(lambda given: function(*_with(rest, key, given)), args[key])
+    except Exception:  # the function takes JAX's own keys only
+        return True
 
 
 def _is_suspected(of_key: Callable, key: Any) -> bool:

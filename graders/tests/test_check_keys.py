@@ -440,10 +440,51 @@ def names_threefry(key):
     return jax.random.normal(key, (5,))
 
 
-def test_without_words_nothing_is_confirmed() -> None:
-    with pytest.raises(ValueError, match="promotion"):
-        key_words.uses_words_twice(names_threefry, KEY)
-    check_keys(names_threefry, KEY)
+def wrapped_again(key):
+    again = jax.random.wrap_key_data(jax.random.key_data(key))
+    return jax.random.normal(again, (9,)), jax.random.bernoulli(again, 0.5, (64,))
+
+
+def split_of_wrapped_again(key):
+    again = jax.random.split(jax.random.wrap_key_data(jax.random.key_data(key)))[0]
+    return jax.random.normal(again, (9,)), jax.random.bernoulli(again, 0.5, (64,))
+
+
+def wrapped_again_beside_others(key):
+    one, other = jax.random.split(key)
+    again = jax.random.wrap_key_data(jax.random.key_data(other))
+    drawn = jax.random.normal(again, (9,)), jax.random.bernoulli(again, 0.5, (64,))
+    return jax.random.normal(one, (5,)), drawn
+
+
+def takes_threefry_only(key):
+    if "fry" not in str(key.dtype):
+        raise TypeError("a threefry key, please")
+    return jax.random.normal(key, (9,)), jax.random.bernoulli(key, 0.5, (64,))
+
+
+@pytest.mark.parametrize(
+    "reuses",
+    [
+        names_threefry,
+        wrapped_again,
+        split_of_wrapped_again,
+        wrapped_again_beside_others,
+        takes_threefry_only,
+    ],
+)
+def test_a_suspicion_stands_where_the_words_do_not_show_every_key(reuses) -> None:
+    """JAX's checker has seen the reuse; the recording run has not, or has failed."""
+    with pytest.raises((ValueError, TypeError, key_words.NotRecorded)):
+        key_words.uses_words_twice(reuses, KEY)
+    assert failure(check_keys, reuses, KEY).diagnosis.startswith("a key is used twice")
+
+
+def test_words_that_show_two_keys_refute_the_suspicion() -> None:
+    def noisy_walk(key, other):
+        return walk(key) + jax.random.normal(other, (5, 6))
+
+    check_keys(noisy_walk, KEY, jax.random.key(5))
 
 
 def test_the_words_of_a_reused_key() -> None:

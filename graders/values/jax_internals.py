@@ -334,6 +334,21 @@ def recording(key: jax.Array) -> jax.Array:
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_RECORDING)
 
 
+def holds_other_keys(closed: ClosedJaxpr) -> bool:
+    """Whether a program computes with typed keys that record nothing."""
+    found = (
+        getattr(variable, "aval", None)
+        for equation in equations(closed.jaxpr)
+        for variable in (*equation.invars, *equation.outvars)
+    )
+    dtypes = (getattr(aval, "dtype", None) for aval in found)
+    recorded = f"key<{_RECORDING_TAG}>"
+    return any(str(dtype).startswith("key<") and str(dtype) != recorded for dtype in dtypes)
+
+
+_RECORDING_TAG = "rec"
+
+
 def _split(words: Any, shape: Any) -> Any:
     made = threefry_prng_impl.split(words, shape)
     _record(words, made)
@@ -358,7 +373,7 @@ _RECORDING = define_prng_impl(
     random_bits=_random_bits,
     fold_in=_fold_in,
     name="recording threefry2x32",
-    tag="rec",
+    tag=_RECORDING_TAG,
 )
 
 

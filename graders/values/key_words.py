@@ -14,11 +14,21 @@ from graders.values.jax_internals import (
     EVERYWHERE,
     REMATERIALISED,
     KeyUse,
+    holds_other_keys,
     key_uses,
     primitives,
     recording,
 )
 from graders.values.plain import is_key
+
+
+class NotRecorded(Exception):
+    """A program uses keys whose words are not recorded, as those that `wrap_key_data` makes."""
+
+
+def recorded(args: Any) -> Any:
+    """The arguments, with keys that record how they are used in the place of typed keys."""
+    return jax.tree.map(lambda leaf: recording(leaf) if is_key(leaf) else leaf, args)
 
 
 def uses_words_twice(function: Callable, *args: Any) -> bool:
@@ -27,14 +37,17 @@ def uses_words_twice(function: Callable, *args: Any) -> bool:
     Draws whose numbers nobody uses count as well; `fold_in` does not count as use.
 
     Raises:
+        NotRecorded: the program also uses keys that are not made of those in `args`.
         Exception: the function accepts no keys but JAX's own, or has another error.
     """
-    args = jax.tree.map(lambda leaf: recording(leaf) if is_key(leaf) else leaf, args)
+    args = recorded(args)
     try:
         # Without keep_unused JAX leaves out draws whose numbers nobody uses.
         traced = jax.jit(function, keep_unused=True).trace(*args)
     except Exception:  # there is only a run
         return is_used_twice(key_uses(function, *args))
+    if holds_other_keys(traced.jaxpr):
+        raise NotRecorded
     does = primitives(traced.jaxpr)
     uses = key_uses(traced.lower().compile(), *args)
     return is_used_twice(uses, does[CLONE], sum(does[name] for name in REMATERIALISED))
