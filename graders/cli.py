@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
 
     mutate = verbs.add_parser("mutate", help="make wrong answers from right ones, and check them")
     mutate.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
+    mutate.add_argument("--exercise", action="append", default=[], dest="exercises", metavar="NAME")
     mutate.add_argument("--sample", type=int, default=0, help="so many mutants of each lesson")
     mutate.add_argument("--seed", type=int, default=0, help="of the sample")
     mutate.set_defaults(run=_mutate)
@@ -157,7 +158,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _mutate(arguments: argparse.Namespace) -> int:
     from graders.author.mutation import run
 
-    return run.main(arguments.lessons, arguments.sample, arguments.seed)
+    return run.main(arguments.lessons, arguments.sample, arguments.seed, arguments.exercises)
 
 
 def _sample_class(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,6 +27,7 @@ def behaviour_mutants(lesson_run: LessonRun, cell: Cell) -> Iterator[Mutant]:
     """The answers of an exercise with one fault around them, or around what they return."""
     exercise, source = str(cell.exercise), without_marks(cell.source, SOLUTION)
     asked = requests_of(lesson_run, exercise, source).get(exercise, [])
+    yield from _constants(exercise, source, asked)
     solution = _solution(lesson_run, exercise, source)
     for level, requests in _by_level(asked).items():
         for kind, wrapper in _wrappers(solution, requests):
@@ -36,6 +39,36 @@ def behaviour_mutants(lesson_run: LessonRun, cell: Cell) -> Iterator[Mutant]:
             line = f"{exercise} = {wrapped}"
             where = "what it returns: " if level else ""
             yield Mutant(exercise, kind, where + wrapper, f"{source}\n\n{IMPORT}\n{line}\n")
+
+
+def _constants(exercise: str, source: str, requests: Sequence[Request]) -> Iterator[Mutant]:
+    """Answers that do not read an argument, but have the value that it has in the first case."""
+    tree = ast.parse(source)
+    functions = [one for one in tree.body if isinstance(one, ast.FunctionDef)]
+    function = next((one for one in functions if one.name == exercise), None)
+    request = next((r for r in requests if r.probe == call.__name__ and not r.steps), None)
+    if function is None or request is None:
+        return
+    for parameter, value in zip(function.args.args, request.args, strict=False):
+        if (text := _literal(value)) is None:
+            continue
+        changed = copy.deepcopy(tree)
+        at = tree.body.index(function)
+        body: list[ast.stmt] = vars(changed.body[at])["body"]
+        line = f"{parameter.arg} = {text}"
+        body.insert(int(ast.get_docstring(function) is not None), ast.parse(line).body[0])
+        yield Mutant(exercise, "argument ignored", line[:80], ast.unparse(changed) + "\n")
+
+
+def _literal(value: Any) -> str | None:
+    """Code for a value that people would write down."""
+    if isinstance(value, bool | int | float | str | None):
+        return repr(value)
+    if isinstance(value, np.ndarray | jax.Array) and not is_key(value) and value.size <= 64:
+        array = np.asarray(value)
+        if array.dtype.kind in "biuf" and np.isfinite(array).all():
+            return f"__import__('numpy').array({array.tolist()}, '{array.dtype}')"
+    return None
 
 
 def _solution(lesson_run: LessonRun, exercise: str, source: str) -> Any:
@@ -70,6 +103,11 @@ def _wrappers(solution: Any, requests: Sequence[Request]) -> Iterator[tuple[str,
             yield "constant key", f"_mutation.constant_key({i})"
         if isinstance(arg, list | tuple | dict):
             yield "one type of container", f"_mutation.only_lists({i})"
+        if isinstance(arg, list | dict | np.ndarray):
+            yield "changed in place", f"_mutation.changed_in_place({i})"
+    yield "remembered by shape", "_mutation.remembered()"
+    yield "one size", "_mutation.only_first('shape')"
+    yield "one dtype", "_mutation.only_first('dtype')"
     shapes = [_shape(leaf) for arg in args for leaf in jax.tree.leaves(arg)]
     for i, leaf in arrays:
         if leaf.data.any():

@@ -6,8 +6,9 @@ zeros and ties, other sizes. Where the solution itself raises, an input says not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from graders.values.plain import Key, Leaf, Plain, is_key, leaves
 
 SEED = 17
 RTOL = 2e-3  # of two ways to compute the same in float32
-MOST_REQUESTS, MOST_VARIANTS = 6, 10
+MOST_REQUESTS = 6
 STRUCTURE = frozenset(
     {"scan", "while", "cond", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
      "shard_map", "psum", "psum_invariant", "all_gather", "ppermute", "sharding_constraint"}
@@ -31,42 +32,70 @@ EXACTLY = ("traces", "donation", "placement", "collectives")
 """Probes whose facts must be the same."""
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Where a mutant is not the solution, in words."""
+class Reference:
+    """The author's object, and what it does on inputs that no check has chosen.
 
-    where: str
-
-    def __str__(self) -> str:
-        return self.where
-
-
-def difference(solution: Any, mutant: Any, requests: Sequence[Request]) -> Difference | None:
-    """The first way in which `mutant` differs from `solution`; None where they are equivalent.
-
-    Args:
-        solution: the author's object.
-        mutant: the object of the mutant under the same name.
-        requests: what the checks have asked of the solution.
+    Example:
+        >>> asked = [Request("call", (np.ones(3, np.float32),))]
+        >>> Reference(jnp.abs, asked).difference(lambda x: x).startswith("negative numbers")
+        True
     """
-    calls = _distinct([request for request in requests if request.probe == call.__name__])
-    rng = np.random.default_rng(SEED)
-    for request in calls[:MOST_REQUESTS]:
-        for label, args in _variants(request.args, rng):
-            asked = replace(request, args=args)
-            wanted = _send(solution, asked)
-            if wanted.error is None and not _alike(wanted, _send(mutant, asked)):
-                return Difference(f"{label}: {describe.inputs([], args)}"[:300])
-    for request in calls[:2]:
-        if not _same_structure(solution, mutant, request):
-            return Difference("other operations in the program")
-        if not _same_gradient(solution, mutant, request):
-            return Difference("another gradient")
-    for request in _distinct([r for r in requests if r.probe in EXACTLY])[:4]:
-        wanted, got = _send(solution, request), _send(mutant, request)
-        if wanted.error is None and wanted.value != got.value:
-            return Difference(f"{request.probe}: {got.value} and not {wanted.value}"[:200])
-    return None
+
+    def __init__(self, solution: Any, requests: Sequence[Request], text: str = "") -> None:
+        """`requests` is what the checks ask of the solution; `text` is that of the exercise.
+
+        Where the text speaks of dtypes the inputs have others too, and where it speaks of trees
+        lists become tuples.
+        """
+        self.requests = list(requests)
+        self.calls = _distinct([r for r in self.requests if r.probe == call.__name__])
+        self._solution, self._text = solution, text
+        self._sweep: list[tuple[str, Request, Result]] | None = None
+
+    @property
+    def sweep(self) -> list[tuple[str, Request, Result]]:
+        """What each input is, the request, and what the solution returns."""
+        if self._sweep is None:
+            rng = np.random.default_rng(SEED)
+            asked = [
+                (label, replace(request, args=args))
+                for request in _spread(self.calls, MOST_REQUESTS)
+                for label, args in _variants(request.args, rng, self._text)
+            ]
+            answered = [(label, one, _send(self._solution, one)) for label, one in asked]
+            self._sweep = [one for one in answered if one[2].error is None]
+        return self._sweep
+
+    def difference(self, other: Any) -> str:
+        """The first way in which `other` differs from the solution; empty if it is equivalent."""
+        for label, request, wanted in self.sweep:
+            got = _send(other, request)
+            if not _alike(wanted, got):
+                inputs = describe.inputs([], request.args)
+                how = f"{got.error.type}: {got.error.message}" if got.error else _told(wanted, got)
+                return f"{label}: {how[:200]} at {inputs[:300]}"
+        for request in self.calls[:2]:
+            if not _same_structure(self._solution, other, request):
+                return "other operations in the program"
+            if not _same_gradient(self._solution, other, request):
+                return "another gradient"
+        for request in _distinct([r for r in self.requests if r.probe in EXACTLY])[:4]:
+            wanted, got = _send(self._solution, request), _send(other, request)
+            if wanted.error is None and wanted.value != got.value:
+                return f"{request.probe}: {got.value} and not {wanted.value}"[:300]
+        return ""
+
+
+def _told(wanted: Result, got: Result) -> str:
+    return f"{describe.text(got.value)} and not {describe.text(wanted.value)}"
+
+
+def _spread(requests: Sequence[Request], most: int) -> list[Request]:
+    """At most so many of the requests, from the first to the last."""
+    if len(requests) <= most:
+        return list(requests)
+    places = np.linspace(0, len(requests) - 1, most).round().astype(int)
+    return [requests[i] for i in places]
 
 
 def _send(answer: Any, request: Request) -> Result:
@@ -85,12 +114,31 @@ def _distinct(requests: Sequence[Request]) -> list[Request]:
 # ---- inputs ----
 
 
-def _variants(args: tuple, rng: np.random.Generator) -> Iterator[tuple[str, tuple]]:
+def _variants(args: tuple, rng: np.random.Generator, text: str = "") -> Iterator[tuple[str, tuple]]:
     yield "the check's own input", args
     for label, change in CHANGES.items():
         yield label, jax.tree.map(lambda leaf, change=change: change(leaf, rng), args)
     for label, sizes in (("other sizes", _grown(args, 1)), ("twice the sizes", _grown(args, 0))):
         yield label, jax.tree.map(lambda leaf, sizes=sizes: _resized(leaf, sizes, rng), args)
+    if "dtype" in text:
+        yield "other dtypes", jax.tree.map(_narrow, args)
+    if re.search("pytree|any tree|any structure|nested", text):
+        yield "other containers", tuple(map(_as_tuples, args))
+
+
+def _narrow(leaf: Any) -> Any:
+    """int16 or bfloat16 for a wider integer or float."""
+    if is_key(leaf) or not isinstance(leaf, np.ndarray | jax.Array):
+        return leaf
+    kind = np.asarray(leaf).dtype.kind
+    return np.asarray(leaf).astype({"i": np.int16, "f": jax.numpy.bfloat16}.get(kind, leaf.dtype))
+
+
+def _as_tuples(arg: Any) -> Any:
+    """Lists become tuples, and tuples lists."""
+    if type(arg) in (list, tuple):
+        return (tuple if type(arg) is list else list)(map(_as_tuples, arg))
+    return {name: _as_tuples(inner) for name, inner in arg.items()} if type(arg) is dict else arg
 
 
 def _is_float(leaf: Any) -> bool:

@@ -13,7 +13,7 @@ class Mutant:
     kind: str  # of the change, as in "operator" or "ignored argument"
     change: str  # in words, or as two pieces of code
     source: str
-    origin: str = "solution"  # or the line of right.py
+    is_right: bool = False  # a rewriting that is meant to do the same
 
     @property
     def name(self) -> str:

@@ -1,4 +1,9 @@
-"""`jax-course mutate`: makes wrong answers from right ones, and runs the checks on them."""
+"""`jax-course mutate`: makes wrong and right answers from the solutions, and runs the checks.
+
+A wrong answer that passes and is not equivalent to the solution survives. A right answer that is
+rejected and is equivalent to the solution is refused. Both are defects of a check, unless the
+lesson's `mutants.toml` lists them with a reason.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +24,13 @@ from rich.table import Table
 
 from graders.author.build import read_lessons
 from graders.author.mutation.behaviour import behaviour_mutants
-from graders.author.mutation.equivalence import difference
+from graders.author.mutation.equivalence import Reference
+from graders.author.mutation.listed import Listed, read_listed
 from graders.author.mutation.mutant import Mutant
 from graders.author.mutation.recording import requests_of
+from graders.author.mutation.rewritings import rewritings
 from graders.author.mutation.source import mutations
+from graders.author.verify import SETTINGS
 from graders.judging.lesson_run import LessonRun, run_lesson, try_entry
 from graders.lesson.cells import Cell, Entry, Lesson
 from graders.lesson.regions import SOLUTION, without_marks
@@ -30,9 +38,13 @@ from graders.lesson.source import read_lesson
 from graders.root import course_root
 from graders.seam.place import LocalPlace
 
-Verdict = Literal["rejected", "equivalent", "surviving", "timeout"]
+Verdict = Literal[
+    "rejected", "equivalent", "listed", "surviving", "timeout", "accepted", "refused", "other"
+]
+DEFECTS = ("surviving", "refused")
 LIMIT = 60.0  # seconds for one mutant
 START = 600.0  # and for a lesson to run with its solutions
+COLUMNS = ("made", "rejected", "equivalent", "listed", "surviving", "right", "refused")
 
 
 @dataclass(frozen=True)
@@ -44,59 +56,99 @@ class Tried:
     words: str = ""  # of the diagnosis, or how a survivor differs from the solution
 
 
-def main(names: Sequence[str] = (), count: int = 0, seed: int = 0) -> int:
-    """Prints a table by exercise, and every survivor with its code; 1 if there is one.
+@dataclass(frozen=True)
+class Task:
+    """Which mutants of a lesson are tried."""
+
+    folder: Path
+    exercises: tuple[str, ...] = ()  # all of them if empty
+    count: int = 0  # so many of them, drawn at random; all if 0
+    seed: int = 0
+
+    def chosen(self, mutants: Sequence[Mutant]) -> list[int]:
+        wanted = [i for i, m in enumerate(mutants) if m.exercise in (self.exercises or m.exercise)]
+        if 0 < self.count < len(wanted):
+            wanted = sorted(random.Random(self.seed).sample(wanted, self.count))
+        return wanted
+
+
+def main(
+    names: Sequence[str] = (), count: int = 0, seed: int = 0, exercises: Sequence[str] = ()
+) -> int:
+    """Prints a table by exercise, and every defect with its code; 1 if there is one.
 
     Args:
         names: lessons; all of them if left out.
         count: how many mutants of each lesson, drawn at random; all of them if 0.
         seed: of the draw.
+        exercises: only these; all of them if left out.
     """
     root, begun = course_root(), time.monotonic()
+    os.environ.update(SETTINGS, JAX_COMPILATION_CACHE_DIR=str(root / "build" / "compiled"))
     console = Console(width=None if Console().is_terminal else 110)
-    found: list[tuple[str, Tried]] = []
     lessons = read_lessons(root, names)
+    tasks = [Task(lesson.path, tuple(exercises), count, seed) for lesson in lessons]
+    found: list[tuple[str, Tried]] = []
+    stale: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread waits for a process of its own
-        for lesson, tried in pool.map(_of_lesson, [(one.path, count, seed) for one in lessons]):
-            found += [(lesson, one) for one in tried]
-            console.print(f"{lesson}: {len(tried)} mutants")
-    survivors = [(lesson, one) for lesson, one in found if one.verdict == "surviving"]
-    for lesson, one in survivors:
-        console.print(f"\n{lesson} {one.mutant.name}", style="red", markup=False, highlight=False)
-        console.print(f"  differs: {one.words}", markup=False, highlight=False)
+        for task, tried in zip(tasks, pool.map(_of_lesson, tasks), strict=True):
+            found += [(task.folder.name, one) for one in tried]
+            if not count and not exercises:
+                listed = read_listed(task.folder)
+                stale += [
+                    f"{listed.path}: {name}" for name in listed.stale([t.mutant for t in tried])
+                ]
+    for lesson, one in found:
+        if one.verdict in DEFECTS:
+            _show(console, lesson, one)
+    for entry in stale:
+        console.print(f"names no mutant: {entry}", style="red", markup=False, highlight=False)
     console.print(_table(found))
-    console.print(f"{len(found)} mutants in {time.monotonic() - begun:.0f} s")
-    return int(bool(survivors))
+    console.print(f"{len(found)} answers in {time.monotonic() - begun:.0f} s")
+    return int(bool(stale) or any(one.verdict in DEFECTS for _, one in found))
+
+
+def _show(console: Console, lesson: str, one: Tried) -> None:
+    what = "passes, and is wrong" if one.verdict == "surviving" else "is rejected, and is right"
+    title = f"\n{lesson} {one.mutant.name}: {what}"
+    console.print(title, style="red", markup=False, highlight=False)
+    console.print(f"  {one.words}", markup=False, highlight=False)
 
 
 def _table(found: Iterable[tuple[str, Tried]]) -> Table:
-    table = Table("lesson", "exercise", "made", "rejected", "equivalent", "surviving")
+    table = Table("lesson", "exercise", *COLUMNS)
     rows: dict[tuple[str, str], Counter] = {}
     for lesson, one in found:
-        verdict = "rejected" if one.verdict == "timeout" else one.verdict
-        rows.setdefault((lesson, one.mutant.exercise), Counter())[verdict] += 1
+        rows.setdefault((lesson, one.mutant.exercise), Counter()).update(_columns(one))
     for (lesson, exercise), count in rows.items():
-        kinds = [str(count[kind]) for kind in ("rejected", "equivalent", "surviving")]
-        style = "red" if count["surviving"] else ""
-        table.add_row(lesson, exercise, str(count.total()), *kinds, style=style)
+        style = "red" if count["surviving"] or count["refused"] else ""
+        table.add_row(lesson, exercise, *(str(count[name]) for name in COLUMNS), style=style)
+    total = sum(rows.values(), Counter())
+    table.add_row("all", "", *(str(total[name]) for name in COLUMNS), end_section=True)
     return table
 
 
-def _of_lesson(asked: tuple[Path, int, int]) -> tuple[str, list[Tried]]:
-    """All mutants of one lesson, in processes that are replaced where one does not come back."""
-    folder, count, seed = asked
+def _columns(one: Tried) -> list[str]:
+    """The columns of the table in which a mutant counts."""
+    if one.mutant.is_right:
+        return [] if one.verdict == "other" else ["right", one.verdict]
+    return ["made", "rejected" if one.verdict == "timeout" else one.verdict]
+
+
+def _of_lesson(task: Task) -> list[Tried]:
+    """What became of the mutants of one lesson, in processes that are replaced if they hang."""
     tried: dict[int, Tried] = {}
     context = multiprocessing.get_context("spawn")
     while True:
         ours, theirs = context.Pipe()
-        worker = context.Process(target=_work, args=(folder, count, seed, set(tried), theirs))
+        worker = context.Process(target=_work, args=(task, set(tried), theirs))
         worker.start()
         theirs.close()
         ended = _collect(ours, tried)
         worker.kill()
         worker.join()
         if ended:
-            return folder.name, [tried[i] for i in sorted(tried)]
+            return [tried[i] for i in sorted(tried)]
 
 
 def _collect(pipe: Any, tried: dict[int, Tried]) -> bool:
@@ -120,58 +172,90 @@ def _collect(pipe: Any, tried: dict[int, Tried]) -> bool:
             tried[message[1]] = message[2]
 
 
-def _work(folder: Path, count: int, seed: int, done: set[int], pipe: Any) -> None:
+def _work(task: Task, done: set[int], pipe: Any) -> None:
     logging.getLogger("jax").setLevel(logging.ERROR)
     os.environ["MPLBACKEND"] = "Agg"
-    lesson_run = run_lesson(read_lesson(folder), LocalPlace())
-    mutants = list(mutants_of(lesson_run))
-    chosen = range(len(mutants))
-    if count and count < len(mutants):
-        chosen = sorted(random.Random(seed).sample(chosen, count))
-    for i in chosen:
+    lesson_run = run_lesson(read_lesson(task.folder), LocalPlace())
+    bench = Bench(lesson_run, read_listed(task.folder))
+    mutants = list(mutants_of(lesson_run, task.exercises))
+    for i in task.chosen(mutants):
         if i not in done:
             pipe.send(("begin", i, mutants[i]))
-            pipe.send(("done", i, tried(lesson_run, mutants[i])))
+            pipe.send(("done", i, bench.tried(mutants[i])))
     pipe.send("end")
 
 
-def mutants_of(lesson_run: LessonRun) -> Iterator[Mutant]:
-    """Every mutant of the lesson's code exercises."""
+def mutants_of(lesson_run: LessonRun, exercises: Sequence[str] = ()) -> Iterator[Mutant]:
+    """Every generated answer, wrong and right, to the lesson's code exercises, or to these."""
     for cell in code_exercises(lesson_run.lesson):
+        if exercises and cell.exercise not in exercises:
+            continue
         source = without_marks(cell.source, SOLUTION)
         lines = set(range(1, source.count("\n") + 2))
         for kind, change, text in mutations(source, lines):
             yield Mutant(str(cell.exercise), kind, change, text)
         yield from behaviour_mutants(lesson_run, cell)
+        yield from rewritings(str(cell.exercise), source)
 
 
 def code_exercises(lesson: Lesson) -> list[Cell]:
     return [cell for cell in lesson.exercises.values() if cell.answer_kind == "code"]
 
 
-def tried(lesson_run: LessonRun, mutant: Mutant) -> Tried:
-    """What the checks say of the mutant, and where they accept it whether it is equivalent."""
-    path = lesson_run.lesson.path / "lesson.py"
-    entry = Entry("wrong", mutant.exercise, None, mutant.source, 0, path)
-    trial = try_entry(lesson_run, entry)
-    failures = [verdict.failure for verdict in trial.verdicts if verdict.failure]
-    if trial.error or failures:
-        words = failures[0].diagnosis if failures else str(trial.error)
-        return Tried(mutant, "rejected", words)
-    found = _difference(lesson_run, mutant)
-    return Tried(mutant, "surviving", found) if found else Tried(mutant, "equivalent")
+@dataclass
+class Bench:
+    """A lesson in which generated answers are tried; what its solutions do is found once."""
 
+    lesson_run: LessonRun
+    listed: Listed
+    references: dict[str, dict[str, Reference]] = field(default_factory=dict)
 
-def _difference(lesson_run: LessonRun, mutant: Mutant) -> str:
-    cell = lesson_run.lesson.exercises[mutant.exercise]
-    source = without_marks(cell.source, SOLUTION)
-    asked = requests_of(lesson_run, mutant.exercise, source)
-    for name, requests in asked.items():
-        solution = _bound(lesson_run, mutant.exercise, source, name)
-        other = _bound(lesson_run, mutant.exercise, mutant.source, name)
-        if found := difference(solution, other, requests):
-            return f"{name}: {found}"
-    return ""
+    def tried(self, mutant: Mutant) -> Tried:
+        """What the checks say of the mutant, and whether it is equivalent to the solution."""
+        words = self._rejected(mutant)
+        if mutant.is_right:
+            if not words:
+                return Tried(mutant, "accepted")
+            verdict = "other" if self._difference(mutant) else "refused"
+        else:
+            if words:
+                return Tried(mutant, "rejected", words)
+            words = self._difference(mutant)
+            verdict = "surviving" if words else "equivalent"
+        if verdict in DEFECTS and mutant in self.listed:
+            verdict = "listed"
+        return Tried(mutant, verdict, words)
+
+    def _rejected(self, mutant: Mutant) -> str:
+        """What the first check that rejects the mutant says; empty if all accept it."""
+        path = self.lesson_run.lesson.path / "lesson.py"
+        entry = Entry("wrong", mutant.exercise, None, mutant.source, 0, path)
+        trial = try_entry(self.lesson_run, entry)
+        failures = [verdict.failure for verdict in trial.verdicts if verdict.failure]
+        return failures[0].diagnosis if failures else str(trial.error or "")
+
+    def _difference(self, mutant: Mutant) -> str:
+        """How the mutant differs from the solution, of whatever names the exercise binds."""
+        for name, reference in self._references(mutant.exercise).items():
+            other = _bound(self.lesson_run, mutant.exercise, mutant.source, name)
+            if found := reference.difference(other):
+                return f"{name}: {found}"
+        return ""
+
+    def _references(self, exercise: str) -> dict[str, Reference]:
+        if exercise not in self.references:
+            cell = self.lesson_run.lesson.exercises[exercise]
+            source, text = without_marks(cell.source, SOLUTION), self._text(cell)
+            self.references[exercise] = {
+                name: Reference(_bound(self.lesson_run, exercise, source, name), requests, text)
+                for name, requests in requests_of(self.lesson_run, exercise, source).items()
+            }
+        return self.references[exercise]
+
+    def _text(self, cell: Cell) -> str:
+        """What the lesson says about the exercise: the cell before it, and its docstring."""
+        before = self.lesson_run.lesson.cells[max(cell.index - 1, 0)]
+        return (before.source if before.kind == "markdown" else "") + cell.source
 
 
 def _bound(lesson_run: LessonRun, exercise: str, source: str, name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Edits = Iterator[tuple[str, ast.AST | None]]
@@ -56,12 +56,20 @@ def mutations(source: str, lines: set[int]) -> Iterator[tuple[str, str, str]]:
         source: the cell.
         lines: the lines (from 1) whose code may be changed.
     """
+    return edited(source, EDITS, lines)
+
+
+def edited(
+    source: str, edits: Iterable[Callable[..., Edits]], lines: set[int] | None = None
+) -> Iterator[tuple[str, str, str]]:
+    """The source with one edit at one place: the kind, the change, and the new source."""
     tree = ast.parse(source)
     seen = {ast.unparse(tree)}
     for path, node in _nodes(tree):
-        if getattr(node, "lineno", 0) not in lines or _is_docstring(node, path, tree):
+        outside = lines is not None and getattr(node, "lineno", 0) not in lines
+        if outside or _is_docstring(node, path, tree):
             continue
-        for kind, new in _edits(node, path, tree):
+        for kind, new in (found for edit in edits for found in edit(node, path, tree)):
             changed = _replaced(tree, path, new)
             try:
                 text = ast.unparse(ast.fix_missing_locations(changed))
@@ -71,7 +79,7 @@ def mutations(source: str, lines: set[int]) -> Iterator[tuple[str, str, str]]:
             if text not in seen:
                 seen.add(text)
                 after = _short(new) if new is not None else "(dropped)"
-                yield kind, f"line {node.lineno}: {_short(node)} -> {after}", text
+                yield kind, f"line {getattr(node, 'lineno', 0)}: {_short(node)} -> {after}", text
 
 
 Path = tuple[tuple[str, int | None], ...]
@@ -123,20 +131,15 @@ def _short(node: ast.AST) -> str:
     return " ".join(ast.unparse(node).split())[:70]
 
 
-def _edits(node: ast.AST, path: Path, tree: ast.AST) -> Edits:
-    for edit in EDITS:
-        yield from edit(node, path, tree)
-
-
 def _operator(node: ast.AST, *_: Any) -> Edits:
     if isinstance(node, ast.BinOp | ast.AugAssign):
         for other in OPERATORS.get(type(node.op), ()):
-            yield "operator", _with(node, op=other())
+            yield "operator", with_fields(node, op=other())
     if isinstance(node, ast.BinOp):
         yield "term dropped", node.left
         yield "term dropped", node.right
         if isinstance(node.op, ast.Sub | ast.Div | ast.MatMult | ast.Pow):
-            yield "operands exchanged", _with(node, left=node.right, right=node.left)
+            yield "operands exchanged", with_fields(node, left=node.right, right=node.left)
     if isinstance(node, ast.UnaryOp):
         yield "operator dropped", node.operand
 
@@ -145,10 +148,13 @@ def _comparison(node: ast.AST, *_: Any) -> Edits:
     if isinstance(node, ast.Compare):
         for i, op in enumerate(node.ops):
             for other in COMPARISONS.get(type(op), ()):
-                yield "comparison", _with(node, ops=[*node.ops[:i], other(), *node.ops[i + 1 :]])
+                yield (
+                    "comparison",
+                    with_fields(node, ops=[*node.ops[:i], other(), *node.ops[i + 1 :]]),
+                )
     if isinstance(node, ast.BoolOp):
         other = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
-        yield "comparison", _with(node, op=other)
+        yield "comparison", with_fields(node, op=other)
 
 
 def _constant(node: ast.AST, *_: Any) -> Edits:
@@ -168,10 +174,13 @@ def _call(node: ast.AST, *_: Any) -> Edits:
     if not isinstance(node, ast.Call):
         return
     for i in range(len(node.keywords)):
-        yield "keyword dropped", _with(node, keywords=node.keywords[:i] + node.keywords[i + 1 :])
-    name = _name(node.func)
+        yield (
+            "keyword dropped",
+            with_fields(node, keywords=node.keywords[:i] + node.keywords[i + 1 :]),
+        )
+    name = name_of(node.func)
     if name in CALLED_INSTEAD:
-        yield "other function", _with(node, func=_renamed(node.func, CALLED_INSTEAD[name]))
+        yield "other function", with_fields(node, func=_renamed(node.func, CALLED_INSTEAD[name]))
     if name in WRAPPERS:
         of_method = isinstance(node.func, ast.Attribute) and not _is_module(node.func.value)
         inner = getattr(node.func, "value", None) if of_method else (node.args or [None])[0]
@@ -180,21 +189,37 @@ def _call(node: ast.AST, *_: Any) -> Edits:
     if name == "where" and len(node.args) == 3:
         yield "guard dropped", node.args[1]
         yield "guard dropped", node.args[2]
-        yield "branches exchanged", _with(node, args=[node.args[0], node.args[2], node.args[1]])
+        yield (
+            "branches exchanged",
+            with_fields(node, args=[node.args[0], node.args[2], node.args[1]]),
+        )
     if len(node.args) == 2 and name not in COMMUTATIVE:
-        yield "arguments exchanged", _with(node, args=node.args[::-1])
+        yield "arguments exchanged", with_fields(node, args=node.args[::-1])
     if len(node.args) > 1:
-        yield "argument dropped", _with(node, args=node.args[:-1])
+        yield "argument dropped", with_fields(node, args=node.args[:-1])
+
+
+def _small_number(node: ast.AST, *_: Any) -> Edits:
+    """A small number added under a root, in a logarithm or to a divisor, as against zeros."""
+    small = ast.Constant(1e-6)
+    match node:
+        case ast.BinOp(op=ast.Div(), right=ast.Constant()):
+            pass
+        case ast.BinOp(op=ast.Div(), right=divisor):
+            yield "small number", with_fields(node, right=ast.BinOp(divisor, ast.Add(), small))
+    if isinstance(node, ast.Call) and node.args and name_of(node.func) in ("sqrt", "log", "rsqrt"):
+        inside = ast.BinOp(node.args[0], ast.Add(), small)
+        yield "small number", with_fields(node, args=[inside, *node.args[1:]])
 
 
 def _index(node: ast.AST, *_: Any) -> Edits:
     if isinstance(node, ast.Slice):
         if node.lower is not None:
-            yield "slice", _with(node, lower=None)
+            yield "slice", with_fields(node, lower=None)
         if node.upper is not None:
-            yield "slice", _with(node, upper=None)
+            yield "slice", with_fields(node, upper=None)
         if node.step is not None:
-            yield "slice", _with(node, step=None)
+            yield "slice", with_fields(node, step=None)
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
         yield "index dropped", node.value
 
@@ -203,17 +228,17 @@ def _statement(node: ast.AST, path: Path, tree: ast.AST) -> Edits:
     if isinstance(node, ast.Assign | ast.AugAssign | ast.Expr) and len(path) > 1:
         yield "statement dropped", None
     if isinstance(node, ast.If):
-        yield "branch taken", _with(node, test=ast.Constant(True))
-        yield "branch taken", _with(node, test=ast.Constant(False))
+        yield "branch taken", with_fields(node, test=ast.Constant(True))
+        yield "branch taken", with_fields(node, test=ast.Constant(False))
     if isinstance(node, ast.FunctionDef):
         for i in range(len(node.decorator_list)):
             left = node.decorator_list[:i] + node.decorator_list[i + 1 :]
-            yield "decorator dropped", _with(node, decorator_list=left)
+            yield "decorator dropped", with_fields(node, decorator_list=left)
     if isinstance(node, ast.Return) and node.value is not None:
         for name in _earlier(node, path, tree):
             yield "earlier variable returned", ast.Return(ast.Name(name, ast.Load()))
         if isinstance(node.value, ast.Tuple) and len(node.value.elts) == 2:
-            swapped = _with(node.value, elts=node.value.elts[::-1])
+            swapped = with_fields(node.value, elts=node.value.elts[::-1])
             yield "results exchanged", ast.Return(swapped)
 
 
@@ -235,11 +260,11 @@ def _earlier(node: ast.Return, path: Path, tree: ast.AST) -> list[str]:
 
 
 EDITS: tuple[Callable[..., Edits], ...] = (
-    _operator, _comparison, _constant, _call, _index, _statement,
+    _operator, _comparison, _constant, _call, _small_number, _index, _statement,
 )  # fmt: skip
 
 
-def _with(node: Any, **fields: Any) -> Any:
+def with_fields(node: Any, **fields: Any) -> Any:
     """A copy of the node with other fields."""
     new = copy.copy(node)
     for name, value in fields.items():
@@ -247,14 +272,14 @@ def _with(node: Any, **fields: Any) -> Any:
     return new
 
 
-def _name(function: ast.expr) -> str:
+def name_of(function: ast.expr) -> str:
     if isinstance(function, ast.Attribute):
         return function.attr
     return function.id if isinstance(function, ast.Name) else ""
 
 
 def _renamed(function: Any, name: str) -> ast.expr:
-    return _with(function, **{"attr" if isinstance(function, ast.Attribute) else "id": name})
+    return with_fields(function, **{"attr" if isinstance(function, ast.Attribute) else "id": name})
 
 
 def _is_module(node: ast.expr) -> bool:

@@ -193,6 +193,60 @@ def only_lists(answer: Callable, position: int) -> Callable:
     return _wrapped(answer, call)
 
 
+def remembered(answer: Callable) -> Callable:
+    """A result is kept for the shapes and dtypes of the arguments, and given again."""
+    kept: dict[str, Any] = {}
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        leaves = jax.tree.leaves((args, kwargs))
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
+            return answer(*args, **kwargs)
+        key = str([(np.shape(leaf), getattr(leaf, "dtype", leaf)) for leaf in leaves])
+        if key not in kept:
+            kept[key] = answer(*args, **kwargs)
+        return kept[key]
+
+    return _wrapped(answer, call)
+
+
+def changed_in_place(answer: Callable, position: int) -> Callable:
+    """A list, dict or NumPy array among the arguments is overwritten after it was used."""
+
+    def overwrite(value: Any) -> None:
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iufV" and value.flags.writeable:
+            value[...] = 0
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                overwrite(inner)
+                value[name] = jnp.zeros_like(inner) if isinstance(inner, jax.Array) else inner
+        elif isinstance(value, list):
+            value.reverse()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = answer(*args, **kwargs)
+        if position < len(args):
+            overwrite(args[position])
+        return result
+
+    return _wrapped(answer, call)
+
+
+def only_first(answer: Callable, what: str) -> Callable:
+    """Accepts arguments of the shapes, or of the dtypes, that it has met first, and no others."""
+    seen: list[Any] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        found = [
+            getattr(leaf, what, None) for leaf in jax.tree.leaves(args) if not isinstance(leaf, str)
+        ]
+        seen.append(str(found))
+        if seen[-1] != seen[0]:
+            raise TypeError(f"{what}: {seen[-1]} is not {seen[0]}")
+        return answer(*args, **kwargs)
+
+    return _wrapped(answer, call)
+
+
 def uncompiled(answer: Any) -> Callable:
     """The function under `jax.jit`, without it."""
     return _wrapped(answer, getattr(answer, "__wrapped__", answer))
