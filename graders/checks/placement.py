@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -75,44 +77,64 @@ def check_collectives(
     *args: Any,
     exactly: Mapping[str, int] | None = None,
     at_most: Mapping[str, int] | None = None,
+    at_least: Mapping[str, int] | None = None,
+    max_bytes: int | None = None,
     about: str = "",
 ) -> None:
-    """Checks which collectives the program that is compiled for `args` holds, and how many.
+    """Checks which collectives the program that is compiled for `args` holds, and what they carry.
 
     The kinds are those of compiled HLO: all-reduce, all-gather, reduce-scatter,
-    collective-permute, all-to-all. A kind that neither mapping names must not be there.
+    collective-permute, all-to-all. A kind that no mapping bounds from above must not be there.
 
     Args:
         answer: the student's function.
         args: the arguments that it is compiled for.
         exactly: kinds with the number that there must be.
         at_most: kinds with the number that there may be.
+        at_least: kinds with the number that there must be at least. What bounds them from above is
+            `at_most`.
+        max_bytes: how many bytes all collectives together may give to one device. Each counts once,
+            in a loop too.
         about: what distinguishes this line from others of its kind on the card.
 
     Raises:
-        CheckFailed: a kind is there too often or too seldom.
+        CheckFailed: a kind is there too often or too seldom, or they carry more bytes.
         ValueError: a mapping names another kind.
 
     Example:
         >>> check_collectives(jnp.sin, jnp.ones(4))
     """
-    named = [*(exactly or {}), *(at_most or {})]
-    if unknown := set(named) - set(COLLECTIVES):
+    named = {*(exactly or {}), *(at_most or {}), *(at_least or {})}
+    if unknown := named - set(COLLECTIVES):
         raise ValueError(f"no kinds of collectives: {sorted(unknown)}")
-    found = seen(answer.observe(collectives, *args), answer, args, "a program for all devices")
-    texts = _listed(exactly or {}, at_most or {}), _listed(found, {})
-    least, most = exactly or {}, {**(at_most or {}), **(exactly or {})}
-    counts = {kind: found.get(kind, 0) for kind in COLLECTIVES}
-    for kind, count in counts.items():  # before what is missing: often it stands in its place
-        if count > (bound := most.get(kind, 0)):
-            reject(diagnosis.too_many(kind, count, bound), *texts, at(answer, args))
-    for kind, count in counts.items():
-        if count < (bound := least.get(kind, 0)):
-            cause = diagnosis.lacks(kind, count, bound, not any(counts.values()))
+    if missing := set(at_least or {}) - set(at_most or {}):
+        raise ValueError(f"at_most does not say how many there may be of {sorted(missing)}")
+    observed = answer.observe(collectives, *args)
+    found = seen(observed, answer, args, "a program for all devices")
+    counts = Counter(one.kind for one in found)
+    texts = _listed(exactly or {}, at_most or {}, at_least or {}), _listed(counts)
+    least, most = {**(at_least or {}), **(exactly or {})}, {**(at_most or {}), **(exactly or {})}
+    for kind in COLLECTIVES:  # before what is missing: often it stands in its place
+        if counts[kind] > (bound := most.get(kind, 0)):
+            reject(diagnosis.too_many(kind, counts[kind], bound), *texts, at(answer, args))
+    for kind in COLLECTIVES:
+        if counts[kind] < (bound := least.get(kind, 0)):
+            cause = diagnosis.lacks(kind, counts[kind], bound, not counts.total())
             reject(cause, *texts, at(answer, args))
+    carried = sum(one.bytes for one in found)
+    if max_bytes is not None and carried > max_bytes:
+        largest = max(found, key=lambda one: one.bytes)
+        texts = f"at most {max_bytes} bytes for a device", f"{carried} bytes"
+        reject(diagnosis.too_large(largest.kind, largest.bytes), *texts, at(answer, args))
 
 
-def _listed(exactly: Mapping[str, int], at_most: Mapping[str, int]) -> str:
+def _listed(
+    exactly: Mapping[str, int],
+    at_most: Mapping[str, int] = MappingProxyType({}),
+    at_least: Mapping[str, int] = MappingProxyType({}),
+) -> str:
     parts = [f"{kind} {count}" for kind, count in sorted(exactly.items())]
-    parts += [f"{kind} at most {count}" for kind, count in sorted(at_most.items())]
+    for kind, count in sorted(at_most.items()):
+        least = f"{at_least[kind]} to " if kind in at_least else "at most "
+        parts.append(f"{kind} {least}{count}")
     return ", ".join(parts) or "no collective"

@@ -108,6 +108,14 @@ def too_many(kind: str, count: int, most: int) -> Cause:
     )
 
 
+def too_large(kind: str, size: int) -> Cause:
+    return Cause(
+        f"the devices exchange too much: one `{kind}` gives each of them {size} bytes",
+        "Send only what the other devices need: reduce or slice before the collective, so that "
+        "its operand does not grow with the number of rows.",
+    )
+
+
 _MADE_BY = {
     "all-reduce": "`psum`, `pmean`, a sum over a split axis",
     "all-gather": "`all_gather`, a result that every device must hold",

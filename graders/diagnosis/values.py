@@ -61,8 +61,8 @@ def not_finite(pairs: Sequence[Pair]) -> Cause | None:
         return Cause(
             "NaN where a number is meant" + ("" if np.isnan(shown.got).all() else ", in places"),
             "Look for 0/0, inf/inf, inf - inf, 0 * inf, the log or the root of a negative number, "
-            "a division by an empty count, or a NaN of the input that is let through. Mend the "
-            "input of that operation, not only its result.",
+            "a division by an empty count, or a NaN of the input that is let through. Correct "
+            "the input of that operation, not only its result.",
         )
     if (np.isinf(shown.got) & np.isfinite(shown.expected)).any():
         return _infinite(pairs)

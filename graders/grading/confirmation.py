@@ -21,7 +21,7 @@ import numpy as np
 
 from graders.judging.lesson_run import LessonRun
 from graders.probes.exports import ExportedProgram, array_leaves, contents, exported
-from graders.probes.placement import collectives
+from graders.probes.placement import Collective, collectives
 from graders.probes.primitives import Program, program
 from graders.seam.protocol import Request, Result, Step
 from graders.seam.remote import RemotePlace, RemoteSubject, StudentProcess, dumps
@@ -129,7 +129,7 @@ class Confirmer:
             if outputs.error or not _alike(_numbers(outputs.value), reference.outputs):
                 return False
         if claim.request.probe == collectives.__name__:
-            return carried.observe(collectives, *arrays).value == claim.value
+            return _sorted(carried.observe(collectives, *arrays).value) == _sorted(claim.value)
         return sizes.agree(claim.value, found.value.operations)
 
     def close(self) -> None:
@@ -144,6 +144,10 @@ class Confirmer:
             self.clean = self.processes.new_process()
         number = self.clean.ask("load", content, len(jax.devices()))
         return RemotePlace(self.clean, number).subject("program") if type(number) is int else None
+
+
+def _sorted(found: list[Collective] | None) -> list[tuple[str, int]]:
+    return sorted((one.kind, one.bytes) for one in found or ())
 
 
 class Sizes:

@@ -17,7 +17,7 @@ from graders.probes.donation import Donation, donation
 from graders.probes.exports import Contents, contents, exported
 from graders.probes.gradients import Derivatives, derivatives, second_derivative
 from graders.probes.keys import Draws, draws
-from graders.probes.placement import Placed, collectives, placement
+from graders.probes.placement import Collective, Placed, collectives, placement
 from graders.probes.primitives import Program, program
 from graders.probes.purity import Purity, purity
 from graders.probes.traces import traces
@@ -31,7 +31,7 @@ PROBES: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 """Every probe by its name, which is what a request carries."""
 
-REPLIES = (Donation, Contents, Derivatives, Draws, Placed, Program, Purity)
+REPLIES = (Collective, Donation, Contents, Derivatives, Draws, Placed, Program, Purity)
 """The classes of what probes return, beside plain data, numbers, text and containers of them."""
 
 ON_ANYTHING = ("value", "parameters")

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax import export
 
-from graders.values.jax_internals import nothing_cached, operations, without_locations
+from graders.values.jax_internals import nothing_cached, operations, placing, without_locations
 
 
 def exported(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -> bytes:
@@ -33,7 +33,7 @@ def exported(function: Callable, *args: Any, static_argnums: Sequence[int] = ())
         return jax.tree.leaves(function(*jax.tree.unflatten(tree, leaves)))
 
     with nothing_cached():
-        program = export.export(jax.jit(flat))(*(leaves[place] for place in places))
+        program = export.export(jax.jit(placing(flat)))(*(leaves[place] for place in places))
     return bytes(program.serialize())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from graders.values.jax_internals import collectives_in
+from graders.values.jax_internals import collectives_in, placing
 from graders.values.plain import printable
 
 
@@ -44,11 +44,19 @@ def parts_of(sharding: Any, shape: tuple[int, ...]) -> list[list[int]]:
     return sorted(rows)
 
 
-def collectives(function: Callable, *args: Any) -> dict[str, int]:
-    """How often the program that is compiled for `args` uses each kind of collective.
+@dataclass(frozen=True)
+class Collective:
+    """One collective of a compiled program."""
+
+    kind: str  # by its name in compiled HLO
+    bytes: int  # of what it gives to one device
+
+
+def collectives(function: Callable, *args: Any) -> list[Collective]:
+    """The collectives in the program that is compiled for `args`.
 
     They are read after the partitioner, which adds those that the shardings of the arguments ask
     for.
     """
-    lower = getattr(function, "lower", None) or jax.jit(function).lower
-    return collectives_in(lower(*args).compile())
+    lower = getattr(function, "lower", None) or jax.jit(placing(function)).lower
+    return [Collective(*found) for found in collectives_in(lower(*args).compile())]

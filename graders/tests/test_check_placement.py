@@ -124,6 +124,12 @@ COLLECTIVES: dict[str, tuple[Any, dict]] = {
         {"exactly": {"all-gather": 1}},
     ),
     "a bound": (total, {"at_most": {"all-reduce": 2}}),
+    "two bounds": (total, {"at_most": {"all-reduce": 2}, "at_least": {"all-reduce": 1}}),
+    "few bytes": (total, {"exactly": {"all-reduce": 1}, "max_bytes": 4}),
+    "put on the mesh outside of jit": (
+        lambda x: jax.jit(jnp.sum, out_shardings=WHOLE)(jax.device_put(x, COLUMNS)),
+        {"exactly": {"all-reduce": 1}, "at_most": {"all-to-all": 1, "all-gather": 1}},
+    ),
 }  # fmt: skip
 
 
@@ -154,6 +160,23 @@ WRONG_COLLECTIVES: dict[str, tuple[Any, dict, str]] = {
         {"at_most": {"all-reduce": 1}},
         "the program has `all-reduce` 2 times, where 1 would do",
     ),
+    "under the lower bound": (
+        in_parts(lambda x: x.sum(keepdims=True), P("data")),
+        {"at_most": {"all-reduce": 2}, "at_least": {"all-reduce": 1}},
+        "the program has no `all-reduce`: the devices exchange nothing",
+    ),
+    "all rows, in a sum with zeros": (
+        in_parts(
+            lambda x: jax.lax.psum(
+                jax.lax.dynamic_update_slice_in_dim(
+                    jnp.zeros((16, 8)), x, 2 * jax.lax.axis_index("data"), 0
+                ),
+                "data",
+            )
+        ),
+        {"exactly": {"all-reduce": 1}, "max_bytes": 64},
+        "the devices exchange too much: one `all-reduce` gives each of them 512 bytes",
+    ),
 }
 
 
@@ -173,6 +196,8 @@ def test_the_words_of_collectives() -> None:
 def test_a_kind_that_there_is_not_is_an_error_of_the_check() -> None:
     with pytest.raises(ValueError, match="all_reduce"):
         check_collectives(total, SHARDED, exactly={"all_reduce": 1})
+    with pytest.raises(ValueError, match="at_most does not say"):
+        check_collectives(total, SHARDED, at_least={"all-reduce": 1})
 
 
 def noisy(key, x, mesh):

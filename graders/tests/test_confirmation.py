@@ -145,14 +145,11 @@ CLAIM = (
 SHIFTED = """real(
     lambda x: jax.lax.scan(lambda sum, item: (sum + item, sum), jnp.float32(0), x)[1], *args
 )"""
+EXCHANGE = "[graders.probes.Collective('all-reduce', 4)]"
 FORGERIES = {
     "a claim about primitives": ("total", LOOP, ("program", CLAIM)),
-    "a claim about collectives": ("mean", ALONE, ("collectives", "{'all-reduce': 1}")),
-    "a claim about what it has compiled": (
-        "compiled",
-        ALL_ON_EACH,
-        ("collectives", "{'all-reduce': 1}"),
-    ),
+    "a claim about collectives": ("mean", ALONE, ("collectives", EXCHANGE)),
+    "a claim about what it has compiled": ("compiled", ALL_ON_EACH, ("collectives", EXCHANGE)),
 }
 TRUE = {
     "total": "import functools\n@jax.jit\ndef total(x):\n    return jax.lax.scan("

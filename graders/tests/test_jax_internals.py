@@ -325,16 +325,60 @@ COLLECTIVES: dict[str, Callable] = {
 }
 
 
+RECEIVED = {  # of 16 float32, two on each device, before the tiles
+    "all-reduce": 8,
+    "all-gather": 64,
+    "reduce-scatter": 4,
+    "collective-permute": 8,
+    "all-to-all": 64,
+}
+
+
 @pytest.mark.parametrize("kind", jax_internals.COLLECTIVES)
 def test_each_kind_of_collective_is_found(kind: str) -> None:
     f = COLLECTIVES[kind]
     mapped = jax.shard_map(f, mesh=MESH, in_specs=P("data"), out_specs=P("data"), check_vma=False)
     x = jax.device_put(X, NamedSharding(MESH, P("data")))
-    assert jax_internals.collectives_in(jax.jit(mapped).lower(x).compile()) == {kind: 1}
+    (found,) = jax_internals.collectives_in(jax.jit(mapped).lower(x).compile())
+    assert found == (kind, RECEIVED[kind])
 
 
 def test_a_program_of_one_device_has_no_collectives() -> None:
-    assert jax_internals.collectives_in(jax.jit(jnp.sum).lower(X).compile()) == {}
+    assert jax_internals.collectives_in(jax.jit(jnp.sum).lower(X).compile()) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "size"),
+    [
+        ("f32[8000,4]{1,0}", 128000),
+        ("(f32[], s8[3]{0}, pred[2]{0})", 9),
+        ("bf16[4]", 8),
+        ("f8e4m3fn[4]", 4),
+        ("c64[2]", 16),
+        ("u4[3]", 3),
+    ],
+)
+def test_the_bytes_of_a_collective(results: str, size: int) -> None:
+    class Compiled:
+        def as_text(self) -> str:
+            return f"  %r.1 = {results} all-reduce(%a, %b), channel_id=1"
+
+    assert jax_internals.collectives_in(Compiled()) == [("all-reduce", size)]
+
+
+def test_device_put_moves_under_placing_as_it_does_outside_of_jit() -> None:
+    rows, whole = NamedSharding(MESH, P("data")), NamedSharding(MESH, P())
+    inner = jax.jit(lambda x: x.sum(), out_shardings=whole)
+
+    def answer(x: Any) -> Any:
+        return {"sum": inner(jax.device_put(x, rows)), "x": x}
+
+    kinds = [
+        [found.kind for found in jax_internals.collectives_in(jax.jit(f).lower(X).compile())]
+        for f in (answer, jax_internals.placing(answer))
+    ]
+    assert kinds == [[], ["all-reduce"]]
+    assert float(jax.jit(jax_internals.placing(answer))(X)["sum"]) == X.sum()
 
 
 @pytest.mark.parametrize("donated", [(), (0,), (1,), (0, 1)])

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.core import Tracer as Tracer
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.extend.core import jaxpr_as_fun as jaxpr_as_fun
 from jax.extend.random import define_prng_impl, threefry_prng_impl
 
@@ -146,12 +147,80 @@ def operations(module: str) -> dict[str, int]:
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all")
 """The kinds of collectives by their names in compiled HLO."""
-_COLLECTIVE = re.compile(rf" ({'|'.join(COLLECTIVES)})(?:-start)?\(")
+_COLLECTIVE = re.compile(rf"= (.+?) ({'|'.join(COLLECTIVES)})(?:-start)?\(")
+_ARRAY = re.compile(r"\b(pred|bf16|[sufc](\d+))\w*\[([\d,]*)\]")
 
 
-def collectives_in(compiled: Any) -> dict[str, int]:
-    """How often a compiled program uses each kind of collective, after the partitioner."""
-    return dict(Counter(_COLLECTIVE.findall(compiled.as_text() or "")))
+class Exchange(NamedTuple):
+    """One collective of a compiled program."""
+
+    kind: str
+    bytes: int  # of what it gives to one device
+
+
+def collectives_in(compiled: Any) -> list[Exchange]:
+    """The collectives of a compiled program, after the partitioner, in their order in its text."""
+    return [
+        Exchange(kind, sum(map(_bytes, _ARRAY.findall(results))))
+        for results, kind in _COLLECTIVE.findall(compiled.as_text() or "")
+    ]
+
+
+def _bytes(array: tuple[str, str, str]) -> int:
+    """The bytes of an array by its dtype, the bits of it, and its shape in HLO."""
+    name, bits, shape = array
+    width = {"pred": 1, "bf16": 2}.get(name) or -(-int(bits) // 8)
+    return width * math.prod(int(size) for size in shape.split(",") if size)
+
+
+def placing(function: Any) -> Any:
+    """The function under a trace, with what `jax.device_put` does outside of one.
+
+    Under `jax.jit` it would not move an array to a mesh. Here it is a sharding constraint for the
+    partitioner. What stands in a jitted function of the student's own stays as it is.
+    """
+
+    def placed(*args: Any) -> Any:
+        closed, result = jax.make_jaxpr(function, return_shape=True)(*args)
+        if not any(_is_put_on_meshes(equation) for equation in closed.jaxpr.eqns):
+            return function(*args)
+        values = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        values.update(zip(closed.jaxpr.invars, jax.tree.leaves(args), strict=True))
+        for equation in closed.jaxpr.eqns:
+            values.update(
+                zip(equation.outvars, _evaluated(closed.jaxpr, equation, values), strict=True)
+            )
+        outputs = [_read(variable, values) for variable in closed.jaxpr.outvars]
+        return jax.tree.unflatten(jax.tree.structure(result), outputs)
+
+    return placed
+
+
+def _evaluated(jaxpr: Jaxpr, equation: Any, values: dict[Any, Any]) -> Iterable[Any]:
+    if _is_put_on_meshes(equation):
+        given = [_read(variable, values) for variable in equation.invars]
+        return map(jax.lax.with_sharding_constraint, given, equation.params["devices"])
+    read = [v for v in dict.fromkeys(equation.invars) if not isinstance(v, Literal)]
+    alone = jaxpr.replace(
+        constvars=[],
+        invars=read,
+        outvars=equation.outvars,
+        eqns=[equation],
+        effects=equation.effects,
+        debug_info=jaxpr.debug_info.with_unknown_names(),
+    )
+    return jaxpr_as_fun(ClosedJaxpr(alone, ()))(*(values[variable] for variable in read))
+
+
+def _read(variable: Any, values: dict[Any, Any]) -> Any:
+    return variable.val if isinstance(variable, Literal) else values[variable]
+
+
+def _is_put_on_meshes(equation: Any) -> bool:
+    """Whether an equation puts all its arrays on meshes."""
+    where = equation.params.get("devices", ())
+    named = [isinstance(device, jax.sharding.NamedSharding) for device in where]
+    return equation.primitive.name == "device_put" and bool(named) and all(named)
 
 
 def reused_bytes(compiled: Any) -> int:
