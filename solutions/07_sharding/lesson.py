@@ -26,6 +26,7 @@ from graders import (
     check_collectives,
     check_distribution,
     check_keys,
+    check_primitives,
     check_sharding,
     check_values,
     lesson_devices,
@@ -196,7 +197,7 @@ plt.show()
 
 # %% exercise="spread"
 def spread(params, batch, mesh):
-    """The pair (params, batch), placed on `mesh`; both are pytrees, and stay what they are."""
+    """The pair (params, batch), placed on `mesh`; both are pytrees and keep their dtypes."""
     ### BEGIN SOLUTION
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     shardings = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, batch)
@@ -219,7 +220,8 @@ def everywhere(shape, dtype=np.float32):
 
 
 some_params = {"w": everywhere((3, 2)), "b": everywhere((n,))}
-some_batch = {"weight": np.float32(0.5), "x": everywhere((2 * n, 3)), "y": everywhere((2 * n,))}
+labels = everywhere((2 * n,), np.int32)
+some_batch = {"weight": np.float32(0.5), "x": everywhere((2 * n, 3)), "y": labels}
 on_mesh, on_grid = NamedSharding(mesh, P("data")), NamedSharding(grid, P("data"))
 all_mesh, all_grid = NamedSharding(mesh, P()), NamedSharding(grid, P())
 check_sharding(
@@ -337,7 +339,7 @@ check_answer(
 # ### A step that places its own arguments
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# `compile_step(step, mesh)` returns `step`, compiled by `jax.jit` for `mesh`: it takes `params, x, y` as NumPy arrays, cuts `x` and `y` along axis 0 over `"data"`, and leaves the new parameters whole on every device. The devices share the work.
+# `compile_step(step, mesh)` returns `step`, compiled by `jax.jit` for `mesh`: it takes `params, x, y` as NumPy arrays, cuts `x` and `y` along axis 0 over `"data"`, whatever other axes the mesh has, and leaves the new parameters whole on every device. `step` may be any function of `params, x, y` that returns new parameters. The devices share the work.
 
 # %% exercise="compile_step"
 def compile_step(step, mesh):
@@ -386,6 +388,58 @@ check_values(
         )
     },
 )
+
+
+def step_to_the_mean(params, x, y):
+    return jax.tree.map(lambda p: p - 0.1 * (p - y.mean()), params)
+
+
+def step_to_each(params, x, y):
+    return {"each": params["each"] - 0.1 * (params["each"] - y)}
+
+
+check_collectives(
+    result_of(compile_step, step_to_the_mean, mesh),
+    *cases[0],
+    exactly={"all-reduce": 1},
+    about="a step that looks at y alone",
+)
+((each, *_),) = sweep({"each": f"{2 * n}"}, count=1)
+check_sharding(
+    result_of(compile_step, step_to_each, mesh),
+    each,
+    *cases[0][1:],
+    expected=NamedSharding(mesh, P()),
+    about="a parameter for each example",
+)
+### BEGIN HIDDEN TESTS
+half = max(1, n // 2)
+few = jax.make_mesh((half,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:half])
+
+
+def pair_step(params, x, y):
+    moved = linear_step({"w": params[0], "b": params[1][0]}, x, y)
+    return moved["w"], [moved["b"]]
+
+
+def pair_step_by_hand(params, x, y):
+    moved = linear_step_by_hand({"w": params[0], "b": params[1][0]}, x, y)
+    return moved["w"], [moved["b"]]
+
+
+check_sharding(
+    result_of(compile_step, linear_step, few),
+    *cases[0],
+    expected=NamedSharding(few, P()),
+    about="fewer devices",
+)
+check_values(
+    result_of(compile_step, pair_step, grid),
+    pair_step_by_hand,
+    sweep(("2", [""]), f"{n // wide} 2", f"{n // wide}", count=1, seed=3, planted=True),
+    about="a mesh of two axes, another tree",
+)
+### END HIDDEN TESTS
 
 # %% [markdown]
 # ## 7.3 What one device sees
@@ -443,7 +497,7 @@ print("outside:", x.shape, "to", column_sums(x).shape, column_sums(x))
 # ### Softmax without the vector
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is cut over all devices: think of a vocabulary too large for one. The result stays cut, no device ever holds all scores, and large scores do not overflow: exactly two all-reduces.
+# $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is cut over all devices: think of a vocabulary too large for one. The result stays cut over `"data"`, and no device ever holds all scores: exactly two all-reduces, of one number each. Scores may be as large, or as far below zero, as float32 allows. Some may be -inf (masked), even all of those on one device; then their probability is 0.
 
 # %% exercise="sharded_softmax"
 def sharded_softmax(scores: Float[Array, "scores"], mesh) -> Float[Array, "scores"]:
@@ -500,12 +554,35 @@ def own_largest(scores, mesh):
     return (powers / powers.sum()).ravel()
 
 
+def rescaled(scores, mesh):
+    groups = scores.reshape(len(mesh.devices), -1)
+    own = groups.max(axis=1, keepdims=True)
+    with np.errstate(all="ignore"):
+        powers = np.exp(groups - own) * np.exp(own - own.max())
+    return (powers / powers.sum()).ravel()
+
+
+def from_zero(scores, mesh):
+    with np.errstate(all="ignore"):
+        powers = np.exp(np.float32(scores - max(scores.max(), 0)))
+        return powers / powers.sum()
+
+
 (scores, _), *_ = cases = sweep(f"{2 * n}", mesh, count=2)
+far_below = np.linspace(-900, -200, 2 * n, dtype=np.float32)
+masked = np.where(np.arange(3 * n) < n, np.linspace(-2, 2, 3 * n), -np.inf).astype(np.float32)
 check_values(
     sharded_softmax,
     softmax_by_hand,
-    [*cases, (np.linspace(-900, 1000, 2 * n, dtype=np.float32), mesh)],
+    [
+        *cases,
+        (np.linspace(-900, 1000, 2 * n, dtype=np.float32), mesh),
+        (far_below, mesh),
+        (masked, mesh),
+    ],
     mistakes={
+        "where all scores of a device are -inf, its own maximum gives -inf - (-inf), NaN": rescaled,
+        "the maximum cannot fall below 0, and for scores of -200 all powers are 0": from_zero,
         "each device normalises its own part: the parts sum to one each": alone,
         "each device takes off its own maximum, and then they add what does not belong together": (
             own_largest
@@ -515,18 +592,26 @@ check_values(
 check_sharding(sharded_softmax, scores, mesh, expected=NamedSharding(mesh, P("data")))
 check_collectives(
     through(lambda f, scores: f(scores, mesh), sharded_softmax),
-    jax.device_put(scores, NamedSharding(mesh, P("data"))),
+    jax.device_put(np.tile(scores, 4), NamedSharding(mesh, P("data"))),
     exactly={"all-reduce": 2},
+    max_bytes=8,
 )
 ### BEGIN HIDDEN TESTS
 half = max(1, n // 2)
 few = jax.make_mesh((half,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:half])
-masked = np.where(np.arange(3 * n) < n, np.linspace(-2, 2, 3 * n), -np.inf).astype(np.float32)
 check_values(
     sharded_softmax,
     softmax_by_hand,
-    [(masked, mesh), (np.linspace(-900, 900, 4 * half, dtype=np.float32), few)],
-    about="masked scores, fewer devices",
+    [(np.linspace(-900, 900, 4 * half, dtype=np.float32), few)]
+    + sweep(f"{3 * n}", grid, count=1, seed=5, planted=True),
+    about="fewer devices, and a mesh of two axes",
+)
+check_sharding(
+    sharded_softmax,
+    np.arange(n, dtype=np.float32),
+    grid,
+    expected=NamedSharding(grid, P("data")),
+    about="a mesh of two axes",
 )
 ### END HIDDEN TESTS
 
@@ -555,7 +640,7 @@ plt.show()
 # ### A stencil on a ring
 # **Exercise** · 9 minutes · difficulty 4 of 5
 #
-# $y_i = k_0 x_{i-1} + k_1 x_i + k_2 x_{i+1}$, with the ends of the vector joined. `x` is cut over the devices of `mesh`, each with at least one element, and so is `y`. A device needs one number from each side: exactly two collective-permutes.
+# $y_i = k_0 x_{i-1} + k_1 x_i + k_2 x_{i+1}$, with the ends of the vector joined. `x` is cut over the devices of `mesh`, each with at least one element, and so is `y`. A device needs one number from each side: exactly two collective-permutes, of one number each.
 
 # %% exercise="ring_filter"
 def ring_filter(x: Float[Array, "cells"], kernel: Float[Array, "3"], mesh) -> Float[Array, "cells"]:
@@ -623,6 +708,7 @@ check_collectives(
     jax.device_put(cells, NamedSharding(mesh, P("data"))),
     kernel,
     exactly={"collective-permute": 2},
+    max_bytes=8,
 )
 ### BEGIN HIDDEN TESTS
 half = max(1, n // 2)
@@ -630,8 +716,9 @@ few = jax.make_mesh((half,), ("data",), axis_types=(AxisType.Auto,), devices=dev
 check_values(
     ring_filter,
     ring_by_hand,
-    sweep(f"{4 * half}", "3", few, count=1, seed=4),
-    about="fewer devices",
+    sweep(f"{4 * half}", "3", few, count=1, seed=4)
+    + sweep(f"{2 * (n // wide)}", "3", grid, count=1, seed=5, planted=True),
+    about="fewer devices, and a mesh of two axes",
 )
 ### END HIDDEN TESTS
 
@@ -718,7 +805,7 @@ print("with pmean:   ", (averaged(params, x, y)["output"]["b"] / grads["output"]
 # ### The data-parallel step
 # **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# `parallel_step` is one step of gradient descent on `loss_fn` over the whole batch, by `jax.shard_map`: `params` whole, `x` and `y` cut. It equals the step on one device, leaves the parameters whole on every device of `mesh`, and all gradients travel in one all-reduce (the compiler packs a tree into one, if you let it).
+# `parallel_step` is one step of gradient descent on `loss_fn` over the whole batch, by `jax.shard_map`: `params` whole, `x` and `y` cut. Each is cut over `"data"`, whatever other axes the mesh has. It equals the step on one device, leaves the parameters whole on every device of `mesh`, and all gradients travel in one all-reduce (the compiler packs a tree into one, if you let it).
 
 # %% exercise="parallel_step"
 def parallel_step(
@@ -797,6 +884,11 @@ check_values(
     },
 )
 check_sharding(parallel_step, *some[0], expected=NamedSharding(mesh, P()))
+check_primitives(
+    through(lambda f, params, x, y: f(params, x, y, 0.1, mesh), parallel_step),
+    *some[0][:3],
+    requires=("shard_map",),
+)
 rows = NamedSharding(mesh, P("data"))
 check_collectives(
     through(lambda f, params, x, y: f(params, x, y, 0.1, mesh), parallel_step),
@@ -804,6 +896,7 @@ check_collectives(
     jax.device_put(some[0][1], rows),
     jax.device_put(some[0][2], rows),
     exactly={"all-reduce": 1},
+    max_bytes=4 * 22,  # the 21 parameters, and perhaps the loss
 )
 ### BEGIN HIDDEN TESTS
 half = max(1, n // 2)
@@ -811,8 +904,11 @@ few = jax.make_mesh((half,), ("data",), axis_types=(AxisType.Auto,), devices=dev
 check_values(
     parallel_step,
     stepped,
-    sweep(layers(2, 4, 3), f"{2 * half} 2", f"{2 * half} 3", 0.5, few, count=1, seed=5),
-    about="fewer devices",
+    sweep(layers(2, 4, 3), f"{2 * half} 2", f"{2 * half} 3", 0.5, few, count=1, seed=5)
+    + sweep(
+        layers(3, 5, 2), f"{n // wide} 3", f"{n // wide} 2", 0.02, grid, count=1, planted=True
+    ),
+    about="fewer devices, and a mesh of two axes",
 )
 ### END HIDDEN TESTS
 
@@ -870,10 +966,10 @@ def noisy(key: Key[Array, ""], x: Float[Array, "rows columns"], scale: float, me
 
 # %% check="noisy" points=2
 black = np.zeros((2 * n, 20), np.float32)
-check_keys(noisy, jax.random.key(3), black, 1.0, mesh, rows=True)
+check_keys(noisy, jax.random.key(31), black, 1.0, mesh, rows=True)
 check_distribution(
     noisy,
-    jax.random.key(4),
+    jax.random.key(32),
     np.full((4 * n, 1000), 3, np.float32),
     0.5,
     mesh,
@@ -884,7 +980,22 @@ check_distribution(
         "the picture itself is lost": scipy.stats.norm(0, 0.5).cdf,
     },
 )
-check_sharding(noisy, jax.random.key(3), black, 1.0, mesh, expected=NamedSharding(mesh, P("data")))
+check_sharding(noisy, jax.random.key(31), black, 1.0, mesh, expected=NamedSharding(mesh, P("data")))
+### BEGIN HIDDEN TESTS
+less = max(1, n - 1)
+few = jax.make_mesh((less,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:less])
+grey = np.ones((3 * less, 12), np.float32)
+check_keys(noisy, jax.random.key(77), grey, 2.0, few, rows=True, about="one device fewer")
+check_sharding(
+    noisy,
+    jax.random.key(78),
+    np.ones((2 * (n // wide), 5), np.float32),
+    0.1,
+    grid,
+    expected=NamedSharding(grid, P("data")),
+    about="a mesh of two axes",
+)
+### END HIDDEN TESTS
 
 # %% [markdown]
 # ## 7.6 pmap: read it, then migrate
@@ -1014,6 +1125,11 @@ check_values(
     mistakes={"the gradients of examples on different devices are added up": mixed},
 )
 check_sharding(per_example_grads, *cases[0], expected=NamedSharding(mesh, P("data")))
+check_primitives(
+    through(lambda f, params, x, y: f(params, x, y, mesh), per_example_grads),
+    *cases[0][:3],
+    requires=("shard_map",),
+)
 check_collectives(
     through(lambda f, params, x, y: f(params, x, y, mesh), per_example_grads), *placed
 )
@@ -1021,8 +1137,11 @@ check_collectives(
 check_values(
     per_example_grads,
     grads_one_by_one,
-    sweep(layers(2, 4, 3), f"{n} 2", f"{n} 3", mesh, count=1, seed=7),
-    about="one example for each device",
+    sweep(layers(2, 4, 3), f"{n} 2", f"{n} 3", mesh, count=1, seed=7)
+    + sweep(
+        layers(4, 3, 2), f"{3 * (n // wide)} 4", f"{3 * (n // wide)} 2", grid, count=1, planted=True
+    ),
+    about="one example for each device, and a mesh of two axes",
 )
 ### END HIDDEN TESTS
 
@@ -1049,7 +1168,7 @@ print(messages(mapped, x, y[:, 0]))
 # ### Least squares where the data are
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# `least_squares(x, y, mesh)` is the `w` that minimises $\|xw - y\|^2$, which solves $(x^\top x)\,w = x^\top y$. The rows are cut over the devices, a device may have fewer rows than there are columns, and `w` ends up on every device. Exactly one all-reduce, of a size that does not depend on the number of rows.
+# `least_squares(x, y, mesh)` is the `w` that minimises $\|xw - y\|^2$, which solves $(x^\top x)\,w = x^\top y$. The rows are cut over the mesh axis `"data"`, a device may have fewer rows than there are columns, and `w` ends up on every device. Exactly one all-reduce, of a size that does not depend on the number of rows: for $c$ columns no more than $(c + 1)^2$ numbers.
 
 # %% exercise="least_squares"
 def least_squares(
@@ -1106,14 +1225,16 @@ check_collectives(
     through(lambda f, x, y: f(x, y, mesh), least_squares),
     *jax.device_put(cases[0][:2], rows),
     exactly={"all-reduce": 1},
+    max_bytes=64,  # 3 columns and the targets: at most 4 x 4 products
 )
 ### BEGIN HIDDEN TESTS
 check_values(
     least_squares,
     solved,
-    sweep(f"{3 * n} 2", f"{3 * n}", mesh, count=1, seed=6, scale=0.01),
+    sweep(f"{3 * n} 2", f"{3 * n}", mesh, count=1, seed=6, scale=0.01)
+    + sweep(f"{4 * (n // wide)} 2", f"{4 * (n // wide)}", grid, count=1, seed=8, planted=True),
     rtol=1e-3,
-    about="small numbers",
+    about="small numbers, and a mesh of two axes",
 )
 ### END HIDDEN TESTS
 
@@ -1124,7 +1245,7 @@ check_values(
 #
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `tensor_parallel` is `mlp` with the hidden units cut over the mesh axis `"model"`: hidden `w` by columns, hidden `b` alike, output `w` by rows, output `b` and `x` whole. The output is whole on every device. Exactly one all-reduce, whatever the number of units.
+# `tensor_parallel` is `mlp` with the hidden units cut over the mesh axis `"model"`: hidden `w` by columns, hidden `b` alike, output `w` by rows, output `b` and `x` whole. The output is whole on every device. Exactly one all-reduce, of the size of the output, whatever the number of units and whatever other axes the mesh has.
 
 # %% exercise="tensor_parallel"
 def tensor_parallel(params, x: Float[Array, "batch inputs"], mesh) -> Float[Array, "batch outputs"]:
@@ -1197,6 +1318,7 @@ check_collectives(
     jax.device_put(cases[0][0], cut),
     jax.device_put(cases[0][1], NamedSharding(models, P())),
     exactly={"all-reduce": 1},
+    max_bytes=4 * 4 * 2,
 )
 ### BEGIN HIDDEN TESTS
 check_values(
@@ -1204,6 +1326,18 @@ check_values(
     mlp_by_hand,
     sweep(layers(2, 2 * fewer.size, 3), "5 2", fewer, count=1, seed=3),
     about="fewer devices",
+)
+check_values(
+    tensor_parallel,
+    mlp_by_hand,
+    sweep(layers(2, wide, 3), "5 2", grid, count=1, seed=3, planted=True)
+    + sweep(layers(3, 3 * wide, 1), "2 3", grid, count=1, seed=4),
+    mistakes={
+        "the output bias is divided by the number of all devices, not of those along the axis": (
+            partial(mlp_by_hand, biases=wide / n)
+        ),
+    },
+    about="a mesh of two axes",
 )
 ### END HIDDEN TESTS
 
@@ -1305,12 +1439,12 @@ def averaged_products(table, tokens, mesh=None):
     return vectors, products / len(tokens)
 
 
-def words(table_rows, sentences, length, seed):
+def words(table_rows, sentences, length, seed, mesh=typed_mesh, size=3, scale=1.0):
     rng = np.random.default_rng(seed)
-    cut = NamedSharding(typed_mesh, P("data"))
-    table = rng.normal(size=(table_rows, 3)).astype(np.float32)
+    cut = NamedSharding(mesh, P("data"))
+    table = scale * rng.normal(size=(table_rows, size)).astype(np.float32)
     tokens = rng.integers(0, table_rows, (sentences, length), dtype=np.int32)
-    return jax.device_put(table, cut), jax.device_put(tokens, cut), typed_mesh
+    return jax.device_put(table, cut), jax.device_put(tokens, cut), mesh
 
 
 case = words(2 * n, 2 * n, 4, seed=0)
@@ -1329,7 +1463,20 @@ check_values(
     },
 )
 ### BEGIN HIDDEN TESTS
-check_values(sentence_vectors, vectors_by_hand, [words(n, 3 * n, 2, seed=1)], about="other sizes")
+half = max(1, n // 2)
+few = jax.make_mesh((half,), ("data",), devices=devices[:half])
+typed_grid = jax.make_mesh((n // wide, wide), ("data", "model"), devices=devices)
+check_values(
+    sentence_vectors,
+    vectors_by_hand,
+    [
+        words(n, 3 * n, 2, seed=1),
+        words(n, 3 * n, 2, seed=2, scale=300.0),
+        words(3 * half, half, 5, seed=3, mesh=few, size=2),
+        words(n, 2 * n, 3, seed=4, mesh=typed_grid),
+    ],
+    about="other sizes and meshes",
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]

@@ -99,9 +99,19 @@ def per_example_grads(params, x, y, mesh):
 
 # %% right="per_example_grads"
 def per_example_grads(params, x, y, mesh):
+    @jax.jit
+    @partial(jax.shard_map, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    def body(x, y):
+        own_params = lax.pcast(params, "data", to="varying")
+        return lax.map(lambda pair: jax.grad(loss_fn)(own_params, *pair), (x, y))
+
+    return body(x, y)
+
+# %% right="compile_step"
+def compile_step(step, mesh):
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    body = jax.vmap(jax.grad(loss_fn), in_axes=(None, 0, 0))
-    return jax.jit(body, in_shardings=(whole, rows, rows), out_shardings=rows)(params, x, y)
+    compiled = jax.jit(step, out_shardings=whole)
+    return lambda params, x, y: compiled(*jax.device_put((params, x, y), (whole, rows, rows)))
 
 # %% right="least_squares"
 def least_squares(x, y, mesh):

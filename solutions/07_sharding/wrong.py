@@ -46,6 +46,14 @@ def spread(params, batch, mesh):
     place = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, batch)
     return jax.device_put(params, whole), jax.device_put(batch, place)
 
+# %% wrong="spread" says="floats where integers are meant"
+def spread(params, batch, mesh):
+    def place(leaf):
+        spec = P("data") if jnp.ndim(leaf) else P()
+        return jax.device_put(jnp.asarray(leaf, jnp.float32), NamedSharding(mesh, spec))
+
+    return jax.device_put(params, NamedSharding(mesh, P())), jax.tree.map(place, batch)
+
 # %% wrong="compile_step" says="the result lies on one device alone"
 def compile_step(step, mesh):
     return jax.jit(step)
@@ -60,6 +68,33 @@ def compile_step(step, mesh):
     specs = P(), P("data"), P("data")
     mapped = jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=P())
     return jax.jit(mapped)
+
+# %% wrong="compile_step" says="the devices exchange nothing"
+def compile_step(step, mesh):
+    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    return jax.jit(step, in_shardings=(whole, rows, whole), out_shardings=whole)
+
+# %% wrong="compile_step" says="where every device should hold all of it"
+def compile_step(step, mesh):
+    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    return jax.jit(step, in_shardings=(whole, rows, rows))
+
+# %% wrong="compile_step" says="the right parts lie on the wrong devices"
+def compile_step(step, mesh):
+    every = jax.make_mesh((n,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+    whole, rows = NamedSharding(every, P()), NamedSharding(every, P("data"))
+    return jax.jit(step, in_shardings=(whole, rows, rows), out_shardings=whole)
+
+# %% wrong="compile_step" says="raised IndivisibleError"
+def compile_step(step, mesh):
+    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(mesh.axis_names))
+    return jax.jit(step, in_shardings=(whole, rows, rows), out_shardings=whole)
+
+# %% wrong="compile_step" says="raised ValueError"
+def compile_step(step, mesh):
+    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    tree = {"w": whole, "b": whole}
+    return jax.jit(step, in_shardings=(tree, rows, rows), out_shardings=tree)
 
 # %% wrong="sharded_softmax" says="each device normalises its own part"
 def sharded_softmax(scores, mesh):
@@ -104,7 +139,7 @@ def sharded_softmax(scores, mesh):
 
     return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P("data")))(scores)
 
-# %% wrong="sharded_softmax" says="right for the visible inputs"
+# %% wrong="sharded_softmax" says="where all scores of a device are -inf"
 def sharded_softmax(scores, mesh):
     def body(part):
         own = part.max()
@@ -112,6 +147,42 @@ def sharded_softmax(scores, mesh):
         powers = jnp.exp(part - own)
         total = lax.psum(powers.sum() * jnp.exp(own - largest), "data")
         return powers * jnp.exp(own - largest) / total
+
+    return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P("data")))(scores)
+
+# %% wrong="sharded_softmax" says="the maximum cannot fall below 0"
+def sharded_softmax(scores, mesh):
+    def body(part):
+        largest = lax.pmax(jnp.max(part, initial=0.0), "data")
+        powers = jnp.exp(part - largest)
+        return powers / lax.psum(powers.sum(), "data")
+
+    return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P("data")))(scores)
+
+# %% wrong="sharded_softmax" says="the devices exchange too much"
+def sharded_softmax(scores, mesh):
+    def body(part):
+        largest = lax.pmax(part, "data").max()
+        powers = jnp.exp(part - largest)
+        return powers / lax.psum(powers, "data").sum()
+
+    return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P("data")))(scores)
+
+# %% wrong="sharded_softmax" says="the result is split into other parts"
+def sharded_softmax(scores, mesh):
+    axes = mesh.axis_names
+
+    def body(part):
+        powers = jnp.exp(part - lax.pmax(part.max(), axes))
+        return powers / lax.psum(powers.sum(), axes)
+
+    return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P(axes), out_specs=P(axes)))(scores)
+
+# %% wrong="sharded_softmax" says="right for the visible inputs"
+def sharded_softmax(scores, mesh):
+    def body(part):
+        powers = jnp.exp(part - lax.pmax(part.max(), "data"))
+        return powers / (n * lax.pmean(powers.sum(), "data"))
 
     return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P("data")))(scores)
 
@@ -179,6 +250,21 @@ def ring_filter(x, kernel, mesh):
     def body(part, kernel):
         before = lax.ppermute(part[-1:], "data", forward)
         after = lax.ppermute(part[:1], "data", back)
+        padded = jnp.concatenate([before, part, after])
+        return kernel[0] * padded[:-2] + kernel[1] * padded[1:-1] + kernel[2] * padded[2:]
+
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
+    return jax.jit(mapped)(x, kernel)
+
+# %% wrong="ring_filter" says="the devices exchange too much"
+def ring_filter(x, kernel, mesh):
+    size = mesh.shape["data"]
+    forward = [(i, (i + 1) % size) for i in range(size)]
+    back = [(target, source) for source, target in forward]
+
+    def body(part, kernel):
+        before = lax.ppermute(part, "data", forward)[-1:]
+        after = lax.ppermute(part, "data", back)[:1]
         padded = jnp.concatenate([before, part, after])
         return kernel[0] * padded[:-2] + kernel[1] * padded[1:-1] + kernel[2] * padded[2:]
 
@@ -262,6 +348,17 @@ def parallel_step(params, x, y, learning_rate, mesh):
     mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=P())
     return jax.jit(mapped)(params, x, y, learning_rate)
 
+# %% wrong="parallel_step" says="shard_map"
+def parallel_step(params, x, y, learning_rate, mesh):
+    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+
+    @partial(jax.jit, in_shardings=(whole, rows, rows, whole), out_shardings=whole)
+    def step(params, x, y, learning_rate):
+        grads = jax.grad(loss_fn)(params, x, y)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+
+    return step(params, x, y, learning_rate)
+
 # %% wrong="noisy" says="row 0 and the result, row 2 are equal"
 noisy = noisy_broken
 
@@ -294,6 +391,25 @@ def noisy(key, x, scale, mesh):
 # %% wrong="noisy" says="the result lies on one device alone"
 def noisy(key, x, scale, mesh):
     return x + scale * jax.random.normal(key, x.shape)
+
+# %% wrong="noisy" says="an array cannot be cut into equal parts"
+def noisy(key, x, scale, mesh):
+    def body(keys, part):
+        return part + scale * jax.random.normal(keys[0], part.shape)
+
+    keys = jax.random.split(key, n)
+    return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P("data")))(keys, x)
+
+# %% wrong="noisy" says="right for the visible inputs"
+def noisy(key, x, scale, mesh):
+    axes = mesh.axis_names
+
+    def body(key, part):
+        own_key = jax.random.fold_in(key, lax.axis_index(axes))
+        return part + scale * jax.random.normal(own_key, part.shape)
+
+    specs = {"in_specs": (P(), P(axes)), "out_specs": P(axes)}
+    return jax.jit(jax.shard_map(body, mesh=mesh, **specs))(key, x)
 
 # %% wrong="per_example_grads" says="the gradients of examples on different devices"
 def per_example_grads(params, x, y, mesh):
@@ -342,6 +458,12 @@ def per_example_grads(params, x, y, mesh):
     mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=P("data"))
     return jax.jit(mapped)(params, x, y)
 
+# %% wrong="per_example_grads" says="shard_map"
+def per_example_grads(params, x, y, mesh):
+    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    body = jax.vmap(jax.grad(loss_fn), in_axes=(None, 0, 0))
+    return jax.jit(body, in_shardings=(whole, rows, rows), out_shardings=rows)(params, x, y)
+
 # %% wrong="least_squares" says="the solutions are averaged"
 def least_squares(x, y, mesh):
     def body(x, y):
@@ -383,6 +505,17 @@ def least_squares(x, y, mesh):
     def body(x, y):
         gram, moment = lax.psum((x.T @ x, x.T @ y), "data")
         return jnp.linalg.solve(gram + 1e-5 * jnp.eye(x.shape[1]), moment)
+
+    return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P()))(x, y)
+
+# %% wrong="least_squares" says="the devices exchange too much"
+def least_squares(x, y, mesh):
+    def body(x, y):
+        own = jnp.concatenate([x, y[:, None]], axis=1)
+        size = mesh.shape["data"]
+        places = lax.axis_index("data") == jnp.arange(size)
+        rows = lax.psum(places[:, None, None] * own, "data").reshape(size * len(x), -1)
+        return jnp.linalg.lstsq(rows[:, :-1], rows[:, -1])[0]
 
     return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P()))(x, y)
 
@@ -433,6 +566,20 @@ def tensor_parallel(params, x, mesh):
     def body(params, x):
         hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
         return lax.psum(hidden @ params["output"]["w"] + params["output"]["b"] / n, "model")
+
+    return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=(specs, P()), out_specs=P()))(params, x)
+
+# %% wrong="tensor_parallel" says="is divided by the number of all devices"
+def tensor_parallel(params, x, mesh):
+    specs = {
+        "hidden": {"w": P(None, "model"), "b": P("model")},
+        "output": {"w": P("model"), "b": P()},
+    }
+
+    def body(params, x):
+        hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+        share = params["output"]["b"] / mesh.size
+        return lax.psum(hidden @ params["output"]["w"] + share, "model")
 
     return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=(specs, P()), out_specs=P()))(params, x)
 
