@@ -301,7 +301,7 @@ def line_by_line(x, scale, axis=1, columns=None, inside=1e-5, outside=0.0):
 check_values(
     normalised_rows,
     line_by_line,
-    sweep("4 3", "3", count=1) + sweep("4 5", "5", seed=3, count=1),
+    sweep("4 3", "3", count=1) + sweep("6 5", "5", seed=3, count=1),
     mistakes={
         "the mean runs over the rows": lambda x, scale: line_by_line(x, scale, axis=0),
         "the square root of the sum, where the mean is divided out": lambda x, scale: line_by_line(
@@ -330,13 +330,15 @@ check_pure(normalised_rows, np.ones((4, 3)), np.ones(3))
 check_values(
     normalised_rows,
     line_by_line,
-    [(np.full((4, 5), 2e-3), np.arange(5.0))],
+    [(np.full((4, 5), 2e-3), np.arange(5.0))]
+    + sweep("rows features", "features", count=2, seed=6, planted=True)
+    + [(100 + np.arange(12.0).reshape(2, 6), np.full(6, 200.0))],
     mistakes={
         "the small number is three times too large, and divided by the columns": (
             lambda x, scale: line_by_line(x, scale, inside=3e-5 / x.shape[1])
         )
     },
-    about="small rows of another length",
+    about="other rows, small and large",
 )
 ### END HIDDEN TESTS
 
@@ -424,9 +426,12 @@ some = sweep(layers(3, 4, 1), "6 3", "6 1", 0.1, count=2)
 check_values(
     train_step,
     stepped,
-    [some[0], (*some[1][:3], 0.02)],
+    [some[0], (*some[1][:3], 0.02), (*some[0][:3], 0.0)],
     mistakes={
-        "uphill: the gradient is added": lambda params, x, y, rate: stepped(params, x, y, -rate)
+        "uphill: the gradient is added": lambda params, x, y, rate: stepped(params, x, y, -rate),
+        "the learning rate cannot fall below a bound": lambda params, x, y, rate: stepped(
+            params, x, y, max(rate, 1e-3)
+        ),
     },
 )
 check_traces(train_step, [some[0], (*some[1][:3], 0.02), some[0]])
@@ -434,7 +439,8 @@ check_traces(train_step, [some[0], (*some[1][:3], 0.02), some[0]])
 check_values(
     train_step,
     stepped,
-    sweep(layers(2, 4, 3), "5 2", "5 3", 0.5, count=2, seed=5),
+    sweep(layers(2, 4, 3), "5 2", "5 3", 0.5, count=1, seed=5, planted=True)
+    + [jax.tree.map(np.float64, case) for case in sweep(layers(4, 6, 2), "3 4", "3 2", 0.3)],
     mistakes={
         "the outputs are summed and not averaged": lambda params, x, y, rate: stepped(
             params, x, y, y.shape[1] * rate
@@ -526,36 +532,46 @@ def before_the_relu(params, x):
     return output, stats | {"hidden": x @ params["hidden"]["w"] + params["hidden"]["b"]}
 
 
-def partly_dead(inputs, batch, shift, seed):
+def by_the_batch(params, x):
+    return by_units(params, x, dead=lambda hidden: np.sum(hidden.max(axis=0) == 0) / len(hidden))
+
+
+def partly_dead(inputs, batch, biases, outputs, seed, scale=1.0):
     draw = np.random.default_rng(seed).normal
     params = {
-        "hidden": {"w": draw(size=(inputs, 5)), "b": np.array([-shift, 0.0, -shift, 1.0, 0.5])},
-        "output": {"w": draw(size=(5, 2)), "b": draw(size=2)},
+        "hidden": {"w": draw(size=(inputs, len(biases))), "b": np.array(biases)},
+        "output": {"w": scale * draw(size=(len(biases), outputs)), "b": draw(size=outputs)},
     }
     return params, draw(size=(batch, inputs))
 
 
+two_of_five = [-20.0, 0.0, -20.0, 1.0, 0.5]
 check_values(
     mlp_with_stats,
     by_units,
-    [partly_dead(3, 6, 20.0, 0), partly_dead(3, 6, 20.0, 1)],
+    [partly_dead(3, 6, two_of_five, 2, 0), partly_dead(2, 5, [0.0, 1.0, -20.0], 1, 1)],
     mistakes={
+        "divided by the number of examples, not of units": by_the_batch,
         "the fraction of zeros among all activations": zeros_of_all,
         "the fraction of examples that excite no unit": silent_examples,
         "the number of dead units, not the fraction": number_of_dead,
         "the hidden layer before its ReLU": before_the_relu,
     },
 )
-check_pure(mlp_with_stats, *partly_dead(3, 6, 20.0, 0))
+check_pure(mlp_with_stats, *partly_dead(3, 6, two_of_five, 2, 0))
 ### BEGIN HIDDEN TESTS
 faint = {
     "hidden": {"w": np.array([[1e-7, 1.0, -1.0, 0.0, -1e-7]]), "b": np.zeros(5)},
-    "output": {"w": np.ones((5, 1)), "b": np.zeros(1)},
+    "output": {"w": np.ones((5, 1)), "b": np.array([np.inf])},
 }
 check_values(
     mlp_with_stats,
     by_units,
-    [(faint, np.array([[1.0], [2.0]]))],
+    [
+        (faint, np.array([[1.0], [2.0]])),
+        partly_dead(4, 3, [-20.0, -20.0, -20.0], 3, 2),
+        partly_dead(3, 9, [1.0, 2.0], 2, 3, scale=300.0),
+    ],
     mistakes={"a faint unit counts as dead": lambda params, x: by_units(params, x, at_most=1e-5)},
 )
 ### END HIDDEN TESTS
@@ -651,9 +667,12 @@ def keep_if_finite(params, proposed):
 # </details>
 
 # %% check="keep_if_finite" points=3
+def all_finite(tree):
+    return np.isfinite(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])).all()
+
+
 def all_or_nothing(params, proposed):
-    flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(proposed)])
-    return proposed if np.isfinite(flat).all() else params
+    return proposed if all_finite(proposed) else params
 
 
 def per_element(params, proposed):
@@ -672,6 +691,18 @@ def only_nan(params, proposed):
     return params if any(np.isnan(leaf).any() for leaf in jax.tree.leaves(proposed)) else proposed
 
 
+def by_first_leaf(params, proposed):
+    return proposed if np.isfinite(jax.tree.leaves(proposed)[0]).all() else params
+
+
+def by_params(params, proposed):
+    return proposed if all_finite(params) else params
+
+
+def by_the_step(params, proposed):
+    return proposed if all_finite(jax.tree.map(np.subtract, proposed, params)) else params
+
+
 def some_params(draw):
     return {
         "hidden": {"w": draw(size=(2, 3)), "b": draw(size=3)},
@@ -679,22 +710,32 @@ def some_params(draw):
     }
 
 
-def old_and_new(spoiled, seed=0):
+def old_and_new(spoiled, seed=0, layer="hidden", name="b", old=0.5):
     draw = np.random.default_rng(seed).normal
     params, proposed = some_params(draw), some_params(draw)
-    proposed["hidden"]["b"][1] = spoiled
+    proposed[layer][name][-1] = spoiled
+    params[layer][name][-1] = old
     return params, proposed
 
 
 check_values(
     keep_if_finite,
     all_or_nothing,
-    [old_and_new(0.5), old_and_new(np.nan), old_and_new(np.inf, seed=1)],
+    [
+        old_and_new(0.5),
+        old_and_new(np.nan),
+        old_and_new(np.inf, seed=1),
+        old_and_new(np.nan, seed=2, layer="output", name="w"),
+        old_and_new(0.5, seed=3, old=np.nan),
+    ],
     mistakes={
+        "only the first leaf is looked at": by_first_leaf,
         "each leaf decides for itself": per_leaf,
         "each element decides for itself": per_element,
         "zeros take the place of NaN": zeros_for_nan,
         "an infinity gets through": only_nan,
+        "`params` is looked at, not `proposed`": by_params,
+        "the difference to `params` is looked at: where `params` has a NaN, it stays": by_the_step,
     },
 )
 check_pure(keep_if_finite, *old_and_new(np.nan))
@@ -702,14 +743,23 @@ check_pure(keep_if_finite, *old_and_new(np.nan))
 check_values(
     keep_if_finite,
     all_or_nothing,
-    [old_and_new(0.5, seed=6), old_and_new(-np.inf, seed=7)],
+    [
+        old_and_new(0.5, seed=6, old=np.inf),
+        old_and_new(-np.inf, seed=7, layer="output"),
+        old_and_new(-np.inf, seed=8, name="w"),
+    ],
     mistakes={"minus infinity gets through": lambda params, proposed: proposed},
 )
 check_values(
     keep_if_finite,
     all_or_nothing,
-    [([np.zeros(3), (np.ones((3, 1)),)], [np.array([3e38, 2e38, 0.0]), (np.ones((3, 1)),)])],
-    mistakes={"the sum of finite numbers is infinite": lambda params, proposed: params},
+    [
+        ([np.zeros(3), (np.ones((3, 1)),)], [np.array([3e38, 2e38, 0.0]), (np.ones((3, 1)),)]),
+        ([np.ones(2), (np.ones(()),)], [np.zeros(2), (np.array(np.nan),)]),
+    ],
+    mistakes={
+        "numbers that are large, and finite, are taken for infinite": lambda params, proposed: params
+    },
 )
 ### END HIDDEN TESTS
 
@@ -794,6 +844,10 @@ def from_the_end(x, labels, strength, classes):
     return class_by_class(x, np.where(labels < 0, labels + classes, labels), strength, classes)
 
 
+def only_minus_one(x, labels, strength, classes):
+    return from_the_end(x, np.where(labels == -1, classes, labels), strength, classes)
+
+
 labelled = sweep("12 2", integers("12", 0, 3), 0.5, 3, count=2)
 check_values(
     class_means,
@@ -801,9 +855,10 @@ check_values(
     [
         labelled[0],
         (*labelled[1][:2], 2.0, 3),
-        (np.arange(12.0).reshape(6, 2), np.int32([0, -1, 2, 1, 2, -1]), 1.0, 4),
+        (np.arange(12.0).reshape(6, 2), np.int32([0, -1, 2, 1, 2, -2]), 1.0, 4),
     ],
     mistakes={
+        "-1 belongs to no class, and other negative labels count from the end": only_minus_one,
         "the strength is left out": no_shrinking,
         "the strength joins too late": shrunk_afterwards,
         "a negative label counts from the end": from_the_end,
@@ -818,7 +873,13 @@ def cut_to_the_last(x, labels, strength, classes):
 check_values(
     class_means,
     class_by_class,
-    [(np.arange(12.0).reshape(6, 2), np.int32([0, -1, 2, 5, 2, -1]), 1.0, 4)],
+    [
+        (np.arange(12.0).reshape(6, 2), np.int32([0, -1, 2, 5, 2, -3]), 1.0, 4),
+        (np.ones((300, 1)), np.arange(300) // 295, 0.5, 2),
+        (np.arange(15.0).reshape(5, 3), np.uint8([0, 4, 5, 200, 4]), 0.1, 5),
+    ]
+    + sweep("batch features", integers("batch", -3, 9), 3.0, 6, count=1, seed=8, planted=True)
+    + sweep("20 4", integers("20", -1, 2), 0.5, 1, count=1, seed=9, scale=300.0),
     mistakes={"a label that is too large joins the last class": cut_to_the_last},
 )
 ### END HIDDEN TESTS
@@ -896,7 +957,7 @@ check_answer(
 # ### One program or two?
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `same_program(one, other)` says whether a freshly jitted function, called with the arguments `*one` and then `*other`, needs only one trace. Both are tuples of arguments: arrays, Python numbers and trees of them.
+# `same_program(one, other)` says whether a freshly jitted function, called with the arguments `*one` and then `*other`, needs only one trace. Both are tuples of arguments: arrays (NumPy's too), Python numbers and trees of them.
 
 # %% exercise="same_program"
 def same_program(one: tuple, other: tuple) -> bool:
@@ -984,6 +1045,41 @@ check_values(
     mistakes={"the tree around the leaves is not compared": same_leaves},
     about="trees",
 )
+
+
+def rewritten(one):
+    """The same tree of NumPy's arrays, in float64 and int64, its dicts in the opposite order."""
+    if isinstance(one, dict):
+        return {name: rewritten(one[name]) for name in reversed(one)}
+    if isinstance(one, tuple):
+        return tuple(map(rewritten, one))
+    return np.asarray(one, np.int64 if np.asarray(one).dtype.kind == "i" else np.float64)
+
+
+def as_rewritten(same, one, other):
+    return jnp.asarray(same(rewritten(one), other))
+
+
+pairs = [
+    ((jnp.ones(3), jnp.arange(2)), (jnp.ones(3), jnp.arange(2))),
+    ((jnp.ones(3),), (jnp.ones(4),)),
+    ((jnp.ones(3),), (jnp.ones(3, "float16"),)),
+    (({"b": jnp.ones(3), "w": jnp.arange(2)},), ({"b": jnp.ones(3), "w": jnp.arange(2)},)),
+]
+check_values(
+    through(as_rewritten, same_program),
+    [traced_once(*pair) for pair in pairs],
+    pairs,
+    mistakes={
+        "NumPy's float64 arrays arrive as float32, and need no program of their own": (
+            lambda one, other: False
+        ),
+        "the order of the keys in a dict is compared": (
+            lambda one, other: len(one) == 2
+        ),
+    },
+    about="NumPy's arrays, and dicts in another order",
+)
 ### BEGIN HIDDEN TESTS
 def numbers_alone_are_weak(one, other):
     weak = [[isinstance(leaf, float) for leaf in jax.tree.leaves(args)] for args in (one, other)]
@@ -995,6 +1091,8 @@ more = [
     ((jnp.ones(2), {"a": [jnp.ones(3)]}), (jnp.zeros(2), {"a": [jnp.ones((3, 1))]})),
     ((jnp.ones(2), None), (jnp.ones(2), jnp.ones(2))),
     ((jnp.ones(2), jnp.asarray(2.0)), (jnp.ones(2), 5.0)),
+    ((jnp.ones(3, bool),), (jnp.ones(3, int),)),
+    ((True,), (1,)),
 ]
 check_values(
     through(as_array, same_program),
@@ -1019,7 +1117,7 @@ for turn in range(3):
 # ### The place for jit
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# `train` takes `steps` steps of gradient descent on any `loss_fn(params, x, y)`, and returns `(params, losses)` with the loss *before* each step. However many steps there are, the Python body of `loss_fn` runs once. (That is what is counted; a `jit` around the loop, with another inside, would pass and still be unrolled.)
+# `train` takes `steps` steps of gradient descent on any `loss_fn(params, x, y)`, and returns `(params, losses)`. `losses` is one array with the loss *before* each step. However many steps there are, the Python body of `loss_fn` runs once. (That is what is counted; a `jit` around the loop, with another inside, would pass and still be unrolled.)
 
 # %% exercise="train"
 def train(loss_fn, params, x, y, learning_rate: float, steps: int):
@@ -1062,6 +1160,11 @@ def descended(loss_fn, params, x, y, rate, steps, after=False, way=1):
     return {"w": w_before, "b": b_before}, np.array(losses[1:] if after else losses[:-1])
 
 
+def until_it_rises(*given):
+    rises = np.flatnonzero(np.diff(descended(*given)[1]) > 0)
+    return descended(*given[:5], rises[0] + 1 if len(rises) else given[5])
+
+
 def loss_runs(train, x, y, steps):
     runs = []
 
@@ -1076,10 +1179,16 @@ def loss_runs(train, x, y, steps):
 check_values(
     train,
     descended,
-    sweep(linear_loss, {"w": "3", "b": ""}, "6 3", "6", 0.1, 4, count=2),
+    sweep(linear_loss, {"w": "3", "b": ""}, "6 3", "6", 0.1, 4, count=1)
+    + sweep(linear_loss, {"w": "3", "b": ""}, "6 3", "6", 0.02, 3, count=1, seed=1)
+    + sweep(linear_loss, {"w": "2", "b": ""}, "4 2", "4", 3.0, 5, count=1, seed=2),
     mistakes={
         "the loss after each step": lambda *given: descended(*given, after=True),
         "uphill: the gradient is added": lambda *given: descended(*given, way=-1),
+        "it stops where the loss rises": until_it_rises,
+        "the learning rate of the first call is kept": lambda *given: descended(
+            *given[:4], 0.1, given[5]
+        ),
     },
 )
 check_values(
@@ -1106,7 +1215,11 @@ def into_the_bowl(loss_fn, params, x, y, rate, steps):
 
 
 check_values(
-    train, into_the_bowl, sweep(bowl, ({"p": "2 2"}, "3"), "3", "", 0.2, 3, count=1, seed=9)
+    train,
+    into_the_bowl,
+    sweep(bowl, ({"p": "2 2"}, "3"), "3", "", 0.2, 3, count=1, seed=9, planted=True)
+    + sweep(bowl, ({"p": "4"}, "2"), "2", "", 0.01, 25, count=1, seed=10)
+    + sweep(bowl, ({"p": "4"}, "2"), "2", "", 0.1, 1, count=1, seed=11),
 )
 ### END HIDDEN TESTS
 
@@ -1184,21 +1297,39 @@ def fixed_rate(params, velocity, x, y, rate):
     return rolled(params, velocity, x, y, 0.1)
 
 
+def uphill(params, velocity, x, y, rate):
+    return rolled(params, velocity, x, y, -rate)
+
+
+def of_the_rate(params, velocity, x, y, rate):
+    grads = slopes_of_mlp(params, x, y)
+    faster = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
+    return jax.tree.map(lambda p, v: p - rate * v, params, faster), faster
+
+
 shapes = {"hidden": {"w": "3 4", "b": "4"}, "output": {"w": "4 1", "b": "1"}}
 rolling = sweep(shapes, shapes, "6 3", "6 1", 0.1, count=2)
 check_values(
     momentum_step,
     rolled,
     rolling,
-    mistakes={"the parameters move by the old velocity": old_velocity},
+    mistakes={
+        "the parameters move by the old velocity": old_velocity,
+        "uphill: the gradient is added": uphill,
+        "the velocity is that of `torch.optim.SGD`, which multiplies it by the rate afterwards": (
+            of_the_rate
+        ),
+    },
 )
 check_donates(momentum_step, *rolling[0], donated=(0, 1))
 check_traces(momentum_step, [rolling[0], (*rolling[1][:4], 0.02)])
 ### BEGIN HIDDEN TESTS
+wider = {"hidden": {"w": "2 5", "b": "5"}, "output": {"w": "5 3", "b": "3"}}
 check_values(
     momentum_step,
     rolled,
-    sweep(shapes, shapes, "6 3", "6 1", 0.7, count=1, seed=4),
+    sweep(shapes, shapes, "6 3", "6 1", 0.7, count=1, seed=4)
+    + sweep(wider, wider, "5 2", "5 3", 0.3, count=1, seed=5, planted=True),
     mistakes={"the learning rate that is passed makes no difference": fixed_rate},
 )
 ### END HIDDEN TESTS
@@ -1272,6 +1403,22 @@ def tiles(a):
     return jnp.tile(a, (10, 10)) + 1.0
 
 
+def one_product_twice(a):
+    return a @ a + a @ a
+
+
+def wider_product(a):
+    return a @ jnp.concatenate([a, a[:, :10]], axis=1)
+
+
+def three_sums(a):
+    return a * a * a + a * a
+
+
+def one_sum(a):
+    return a + 1.0
+
+
 def runs_of_them(choose, x):
     runs = []
 
@@ -1319,6 +1466,22 @@ check_values(
         "the bytes are counted and not the operations": lambda functions, a: functions.index(square)
     },
     about="operations against bytes",
+)
+check_values(
+    through(as_integer, cheapest),
+    [np.array(0), np.array(1), np.array(1)],
+    [
+        ([one_product_twice, wider_product], np.ones((40, 40))),
+        ([three_sums, one_sum], np.ones((30, 20))),
+        ([wider_product, square, one_product_twice], np.ones((40, 40))),
+    ],
+    mistakes={
+        "the program is counted as it was before it was compiled": lambda functions, a: 1,
+        "only the matrix products are counted": lambda functions, a: (
+            0 if functions[0] is three_sums else 1
+        ),
+    },
+    about="what the compiler finds",
 )
 a = jax.ShapeDtypeStruct((90_000, 90_000), np.float32)
 v = jax.ShapeDtypeStruct((90_000,), np.float32)
@@ -1386,7 +1549,7 @@ for turns in (4, 40, 160):
 # ### Break even
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `break_even(plain, compiled, x, clock)`: from how many calls on is `compiled`, compilation included, no slower in total than `plain`? It is the smallest whole number $n \ge 1$ for which $n$ calls of one take no longer than $n$ calls of the other, and `math.inf` if that never happens. Time two calls of each. The first of `plain`, which is not under `jit`, does not count; `compiled` is fresh.
+# `break_even(plain, compiled, x, clock)`: from how many calls on is `compiled`, compilation included, no slower in total than `plain`? It is the smallest whole number $n \ge 1$ for which $n$ calls of one take no longer than $n$ calls of the other, and `math.inf` if that never happens. Both functions may return any tree of arrays. Time two calls of each with `clock`. The first of `plain`, which is not under `jit`, does not count; `compiled` is fresh.
 
 # %% exercise="break_even"
 def break_even(plain, compiled, x, clock=time.perf_counter) -> float:
@@ -1418,9 +1581,9 @@ def break_even(plain, compiled, x, clock=time.perf_counter) -> float:
 # </details>
 
 # %% check="break_even" points=3
-def on_a_fake_device(measure, compiling, fast, slow, warming=8.0):
+def on_a_fake_device(measure, compiling, fast, slow, warming=8.0, tree=dict):
     """What `measure` says on a device whose every cost is known; compiling spares dispatch too."""
-    now, free = [0.0], [0.0]
+    now, free, reads = [0.0], [0.0], []
 
     class Promise:
         def __init__(self, ready):
@@ -1437,12 +1600,21 @@ def on_a_fake_device(measure, compiling, fast, slow, warming=8.0):
             now[0] += dispatch + (0.0 if calls else extra)
             calls.append(x)
             free[0] = max(now[0], free[0]) + cost - dispatch
-            return {"value": Promise(free[0])}
+            return tree([("value", Promise(free[0]))])
 
         return f
 
+    def clock():
+        reads.append(now[0])
+        return now[0]
+
     plain, compiled = function(warming, slow, 1.0), function(compiling, fast, 0.5)
-    return jnp.float32(measure(plain, compiled, None, lambda: now[0]))
+    calls = measure(plain, compiled, None, clock)
+    return jnp.float32(calls if reads else 0)  # never right: without the clock nothing is known
+
+
+def returning_a_list(measure, *costs):
+    return on_a_fake_device(measure, *costs, tree=lambda pairs: [array for _, array in pairs])
 
 
 def first_to_pay(compiling, fast, slow, warming=8.0):
@@ -1463,7 +1635,9 @@ check_values(
     mistakes={
         "only the dispatch is timed": lambda compiling, fast, slow: quotient(compiling, 0.5, 1.0),
         "the compilation is not counted": lambda compiling, fast, slow: 1.0,
+        "the `clock` that was passed is not read": lambda *costs: 0.0,
         "the exact quotient is no whole number": lambda *costs: quotient(*costs),
+        "rounded to the nearest, not up": lambda *costs: np.round(quotient(*costs)),
         "the first call of plain is counted": lambda compiling, fast, slow: np.ceil(
             quotient(compiling, fast, slow + 8.0)
         ),
@@ -1490,10 +1664,17 @@ check_values(
 )
 ### BEGIN HIDDEN TESTS
 check_values(
-    through(on_a_fake_device, break_even),
+    through(returning_a_list, break_even),
     first_to_pay,
-    [(10.0, 2.0, 2.0), (1.0, 1.0, 3.0)],
-    about="other costs",
+    [(10.0, 2.0, 2.0), (1.0, 1.0, 3.0), (5000.0, 1.0, 2.0), (0.0, 2.0, 2.0)],
+    mistakes={
+        "where nothing is gained at each call, the first call can still be no slower": (
+            lambda compiling, fast, slow: (
+                max(1, np.ceil(quotient(compiling, fast, slow))) if fast < slow else np.inf
+            )
+        ),
+    },
+    about="other costs, and lists for results",
 )
 ### END HIDDEN TESTS
 

@@ -156,7 +156,8 @@ def cheapest(functions, *args):
 
 # %% right="cheapest"
 def cheapest(functions, *args):
-    costs = [jax.jit(f).lower(*args).cost_analysis()["flops"] for f in functions]
+    programs = [jax.jit(f).lower(*args).compile() for f in functions]
+    costs = [program.cost_analysis()["flops"] for program in programs]
     return jnp.argmin(jnp.asarray(costs))
 
 # %% right="break_even"
@@ -168,7 +169,7 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
         ends.append(clock())
     _, slow, first, fast = np.diff(ends)
     if slow <= fast:
-        return float("inf")
+        return 1 if first <= slow else float("inf")
     return max(1, int(np.ceil((first - fast) / (slow - fast))))
 
 # %% right="break_even"

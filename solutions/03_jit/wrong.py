@@ -66,6 +66,13 @@ def train_step(params, x, y, learning_rate):
     grads = jax.grad(squared_distance)(params)
     return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
 
+# %% wrong="train_step" says="cannot fall below a bound"
+@jax.jit
+def train_step(params, x, y, learning_rate):
+    rate = jnp.maximum(learning_rate, 1e-3)
+    grads = jax.grad(loss_fn)(params, x, y)
+    return jax.tree.map(lambda p, g: p - rate * g, params, grads)
+
 # %% wrong="mlp_with_stats" says="keeps a tracer"
 dead_units = {}
 
@@ -112,6 +119,12 @@ def mlp_with_stats(params, x):
     output = hidden @ params["output"]["w"] + params["output"]["b"]
     return output, {"hidden": hidden, "dead": jnp.mean(hidden.max(axis=0) < 1e-6)}
 
+# %% wrong="mlp_with_stats" says="divided by the number of examples"
+def mlp_with_stats(params, x):
+    hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    return output, {"hidden": hidden, "dead": jnp.all(hidden == 0, axis=0).sum() / len(hidden)}
+
 # %% wrong="keep_if_finite" says="a Python `if` or `while` looks at a traced value"
 def keep_if_finite(params, proposed):
     for leaf in jax.tree.leaves(proposed):
@@ -154,9 +167,25 @@ def keep_if_finite(params, proposed):
     finite = jnp.stack([jnp.all(leaf < jnp.inf) for leaf in jax.tree.leaves(proposed)]).all()
     return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
 
-# %% wrong="keep_if_finite" says="the sum of finite numbers is infinite"
+# %% wrong="keep_if_finite" says="numbers that are large, and finite, are taken for infinite"
 def keep_if_finite(params, proposed):
     finite = jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(proposed)))
+    return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
+
+# %% wrong="keep_if_finite" says="only the first leaf is looked at"
+def keep_if_finite(params, proposed):
+    finite = jnp.isfinite(jax.tree.leaves(proposed)[0]).all()
+    return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
+
+# %% wrong="keep_if_finite" says="`params` is looked at, not `proposed`"
+def keep_if_finite(params, proposed):
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+    return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
+
+# %% wrong="keep_if_finite" says="where `params` has a NaN, it stays"
+def keep_if_finite(params, proposed):
+    steps = jax.tree.leaves(jax.tree.map(jnp.subtract, proposed, params))
+    finite = jnp.stack([jnp.isfinite(step).all() for step in steps]).all()
     return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
 
 # %% wrong="class_means" says="needs a concrete value while it is traced"
@@ -211,6 +240,14 @@ def class_means(x, labels, strength, classes):
     member = (labels == jnp.arange(classes)[:, None]).astype(x.dtype)
     return member @ x / (member.sum(axis=1, keepdims=True) + strength)
 
+# %% wrong="class_means" says="other negative labels count from the end"
+@partial(jax.jit, static_argnames="classes")
+def class_means(x, labels, strength, classes):
+    labels = jnp.where(labels == -1, classes, labels)
+    sums = jnp.zeros((classes, x.shape[1])).at[labels].add(x)
+    sizes = jnp.zeros(classes).at[labels].add(1.0)
+    return sums / (sizes[:, None] + strength)
+
 # %% wrong="same_program" says="the values are compared"
 def same_program(one, other):
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other))
@@ -250,6 +287,23 @@ def same_program(one, other):
 
     labels = [[label(leaf) for leaf in jax.tree.leaves(args)] for args in (one, other)]
     return jax.tree.structure(one) == jax.tree.structure(other) and labels[0] == labels[1]
+
+# %% wrong="same_program" says="arrive as float32, and need no program of their own"
+def same_program(one, other):
+    def label(leaf):
+        return np.shape(leaf), np.result_type(leaf), getattr(leaf, "weak_type", True)
+
+    labels = [[label(leaf) for leaf in jax.tree.leaves(args)] for args in (one, other)]
+    return jax.tree.structure(one) == jax.tree.structure(other) and labels[0] == labels[1]
+
+# %% wrong="same_program" says="the order of the keys in a dict is compared"
+def same_program(one, other):
+    if type(one) is dict and type(other) is dict:
+        return list(one) == list(other) and same_program(list(one.values()), list(other.values()))
+    if type(one) in (tuple, list) and type(one) is type(other):
+        return len(one) == len(other) and all(map(same_program, one, other))
+    trees = any(type(tree) in (tuple, list, dict, type(None)) for tree in (one, other))
+    return one is other if trees else jax.typeof(one) == jax.typeof(other)
 
 # %% wrong="train" says="the loss runs through Python again at every step"
 def train(loss_fn, params, x, y, learning_rate, steps):
@@ -316,6 +370,33 @@ def train(loss_fn, params, x, y, learning_rate, steps):
         losses.append(loss)
     return params, jnp.stack(losses)
 
+# %% wrong="train" says="the learning rate of the first call is kept"
+steps_of = {}
+
+
+def train(loss_fn, params, x, y, learning_rate, steps):
+    def step(params, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+
+    compiled, losses = steps_of.setdefault(loss_fn, jax.jit(step)), []
+    for _ in range(steps):
+        params, loss = compiled(params, x, y)
+        losses.append(loss)
+    return params, jnp.stack(losses)
+
+# %% wrong="train" says="it stops where the loss rises"
+def train(loss_fn, params, x, y, learning_rate, steps):
+    step = jax.jit(jax.value_and_grad(loss_fn))
+    losses, least = [], jnp.inf
+    for _ in range(steps):
+        loss, grads = step(params, x, y)
+        if loss > least:
+            break
+        params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
+        losses, least = [*losses, loss], loss
+    return params, jnp.stack(losses)
+
 # %% wrong="momentum_step" says="argument 'velocity' is not donated"
 @partial(jax.jit, donate_argnums=0)
 def momentum_step(params, velocity, x, y, learning_rate):
@@ -368,6 +449,20 @@ def momentum_step(params, velocity, x, y, learning_rate):
     velocity = jax.tree.map(lambda v, g: 0.9 * v - learning_rate * g, velocity, grads)
     return jax.tree.map(jnp.add, params, velocity), velocity
 
+# %% wrong="momentum_step" says="uphill"
+@partial(jax.jit, donate_argnums=(0, 1))
+def momentum_step(params, velocity, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v + learning_rate * g, velocity, grads)
+    return jax.tree.map(jnp.add, params, velocity), velocity
+
+# %% wrong="momentum_step" says="the velocity is that of `torch.optim.SGD`"
+@partial(jax.jit, donate_argnums=(0, 1))
+def momentum_step(params, velocity, x, y, learning_rate):
+    grads = jax.grad(loss_fn)(params, x, y)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
+    return jax.tree.map(lambda p, v: p - learning_rate * v, params, velocity), velocity
+
 # %% wrong="cheapest" says="the dearest instead of the cheapest"
 def cheapest(functions, *args):
     costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in functions]
@@ -410,6 +505,24 @@ def cheapest(functions, *args):
     one, other = functions[:2]
     costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in (one, other)]
     return 0 if costs[0] < costs[1] else 1
+
+# %% wrong="cheapest" says="as it was before it was compiled"
+def cheapest(functions, *args):
+    costs = [jax.jit(f).lower(*args).cost_analysis()["flops"] for f in functions]
+    return costs.index(min(costs))
+
+# %% wrong="cheapest" says="only the matrix products are counted"
+def cheapest(functions, *args):
+    def products(f):
+        total = 0
+        for equation in jax.make_jaxpr(f)(*args).eqns:
+            if equation.primitive.name == "dot_general":
+                shapes = [v.aval.shape for v in (equation.outvars[0], equation.invars[0])]
+                total += 2 * math.prod(shapes[0]) * shapes[1][-1]
+        return total
+
+    costs = [products(f) for f in functions]
+    return costs.index(min(costs))
 
 # %% wrong="break_even" says="only the dispatch is timed"
 def break_even(plain, compiled, x, clock=time.perf_counter):
@@ -505,3 +618,37 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
 
     (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
     return math.ceil((first - fast) / (slow - fast)) if fast < slow else math.inf
+
+# %% wrong="break_even" says="is not read"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = time.perf_counter()
+        jax.block_until_ready(f(x))
+        return time.perf_counter() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    if first <= slow:
+        return 1.0
+    return math.ceil((first - fast) / (slow - fast)) if fast < slow else math.inf
+
+# %% wrong="break_even" says="rounded to the nearest"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    if first <= slow:
+        return 1.0
+    return round((first - fast) / (slow - fast)) if fast < slow else math.inf
+
+# %% wrong="break_even" says="where nothing is gained at each call"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def seconds(f):
+        start = clock()
+        jax.block_until_ready(f(x))
+        return clock() - start
+
+    (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
+    return max(1, math.ceil((first - fast) / (slow - fast))) if fast < slow else math.inf
