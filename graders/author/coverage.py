@@ -189,14 +189,23 @@ def _facts(value: Any, depth: int) -> Any:
 
 
 def ignored_leaves(lesson_run: LessonRun, cell: Cell) -> list[str]:
-    """The paths in the answer's results at which the checks accept another number."""
+    """The paths in the answer's results at which the checks accept another number.
+
+    A line that looks at shapes or dtypes alone may have a structure of its own: its leaves count
+    only where a leaf beside them is compared, or where nothing of the result is.
+    """
     watched = _Changed(_branch(lesson_run, cell).namespace)
     _run(lesson_run, cell, watched)
-    return [
-        f"{name}: {path or 'the result'}"
-        for name, depth, path in list(watched.places)[:MOST_LEAVES]
-        if _is_ignored(lesson_run, cell, (name, depth, path))
-    ]
+    places = list(watched.places)[:MOST_LEAVES]
+    ignored = {where for where in places if _is_ignored(lesson_run, cell, where)}
+    compared = {where for where in places if where not in ignored}
+
+    def counts(where: Where) -> bool:
+        beside = {other for structure in watched.places[where] for other in structure}
+        alike = {other for other in compared if other[:2] == where[:2]}
+        return bool(beside & compared) or not alike
+
+    return [f"{name}: {path or 'the result'}" for name, _, path in filter(counts, ignored)]
 
 
 Where = tuple[str, int, str]
@@ -240,7 +249,7 @@ class _Changed(LocalPlace):
     def __init__(self, namespace: dict[str, Any], where: Where | None = None) -> None:
         super().__init__(namespace)
         self.where = where
-        self.places: dict[Where, None] = {}  # that were met
+        self.places: dict[Where, set[frozenset[Where]]] = {}  # that were met, in which structures
 
     def subject(self, name: str) -> Subject:
         found = super().subject(name)
@@ -263,12 +272,15 @@ class _ChangedSubject(LocalSubject):
         result = super().send(request)
         ours = any(step.function for step in request.steps)
         if request.probe == call.__name__ and result.error is None and not ours:
-            for path, leaf in leaves(result.value):
-                if isinstance(leaf, Leaf) and leaf.data.size:
-                    where = self.name, len(request.steps), path
-                    self.place.places[where] = None
-                    if where == self.place.where:
-                        object.__setattr__(leaf, "data", np.asarray(_other(leaf.data)))
+            numbers = {
+                (self.name, len(request.steps), path): leaf
+                for path, leaf in leaves(result.value)
+                if isinstance(leaf, Leaf) and leaf.data.size
+            }
+            for where, leaf in numbers.items():
+                self.place.places.setdefault(where, set()).add(frozenset(numbers))
+                if where == self.place.where:
+                    object.__setattr__(leaf, "data", np.asarray(_other(leaf.data)))
         return result
 
 

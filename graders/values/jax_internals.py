@@ -434,6 +434,29 @@ def recording(key: jax.Array) -> jax.Array:
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_RECORDING)
 
 
+@contextlib.contextmanager
+def wraps_recording_keys() -> Iterator[None]:
+    """A block in which `jax.random.wrap_key_data` makes recording keys of words of threefry."""
+    wrap = jax.random.wrap_key_data
+
+    def recorded(words: Any, *, impl: Any = None) -> Any:
+        if impl is None or impl == _RECORDING or str(impl) in ("threefry2x32", "fry"):
+            return wrap(words, impl=_RECORDING)
+        return wrap(words, impl=impl)
+
+    jax.random.wrap_key_data = recorded
+    try:
+        yield
+    finally:
+        jax.random.wrap_key_data = wrap
+
+
+def wraps_words_of_a_key(closed: ClosedJaxpr) -> bool:
+    """Whether a program takes the words of a key, and makes a key of words."""
+    names = {equation.primitive.name for equation in equations(closed.jaxpr)}
+    return {"random_unwrap", "random_wrap"} <= names
+
+
 def holds_other_keys(closed: ClosedJaxpr) -> bool:
     """Whether a program computes with typed keys that record nothing."""
     found = (

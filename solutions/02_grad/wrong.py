@@ -402,7 +402,7 @@ def gauss_newton(f, x, v):
     gradient = jax.grad(lambda x: 0.5 * jnp.sum(f(x) ** 2))
     return jax.jvp(gradient, (x,), (v,))[1]
 
-# %% wrong="gauss_newton" says="an array as large as the Jacobian"
+# %% wrong="gauss_newton" says="holds an intermediate value of"
 def gauss_newton(f, x, v):
     jacobian = jax.jacobian(f)(x).reshape(-1, x.size)
     return (jacobian.T @ (jacobian @ v.ravel())).reshape(x.shape)
@@ -444,7 +444,7 @@ def hvp(f, x, v):
     gradient = jax.grad(f)
     return (gradient(x + 1e-4 * v) - gradient(x - 1e-4 * v)) / 2e-4
 
-# %% wrong="hvp" says="an array as large as the Hessian"
+# %% wrong="hvp" says="holds an intermediate value of"
 def hvp(f, x, v):
     return jnp.tensordot(jax.hessian(f)(x), v, axes=v.ndim)
 
