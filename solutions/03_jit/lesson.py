@@ -549,7 +549,11 @@ two_of_five = [-20.0, 0.0, -20.0, 1.0, 0.5]
 check_values(
     mlp_with_stats,
     by_units,
-    [partly_dead(3, 6, two_of_five, 2, 0), partly_dead(2, 5, [0.0, 1.0, -20.0], 1, 1)],
+    [
+        partly_dead(3, 6, two_of_five, 2, 0),
+        partly_dead(2, 5, [0.0, 1.0, -20.0], 1, 1),
+        partly_dead(3, 6, [-20.0, 0.0, -20.0, -20.0, 2.0], 2, 4),
+    ],
     mistakes={
         "divided by the number of examples, not of units": by_the_batch,
         "the fraction of zeros among all activations": zeros_of_all,
@@ -855,6 +859,7 @@ check_values(
     [
         labelled[0],
         (*labelled[1][:2], 2.0, 3),
+        (*labelled[1][:3], 5),
         (np.arange(12.0).reshape(6, 2), np.int32([0, -1, 2, 1, 2, -2]), 1.0, 4),
     ],
     mistakes={
@@ -1074,9 +1079,7 @@ check_values(
         "NumPy's float64 arrays arrive as float32, and need no program of their own": (
             lambda one, other: False
         ),
-        "the order of the keys in a dict is compared": (
-            lambda one, other: len(one) == 2
-        ),
+        "the order of the keys in a dict is compared": lambda one, other: len(one) == 2,
     },
     about="NumPy's arrays, and dicts in another order",
 )
@@ -1219,7 +1222,8 @@ check_values(
     into_the_bowl,
     sweep(bowl, ({"p": "2 2"}, "3"), "3", "", 0.2, 3, count=1, seed=9, planted=True)
     + sweep(bowl, ({"p": "4"}, "2"), "2", "", 0.01, 25, count=1, seed=10)
-    + sweep(bowl, ({"p": "4"}, "2"), "2", "", 0.1, 1, count=1, seed=11),
+    + sweep(bowl, ({"p": "4"}, "2"), "2", "", 0.1, 1, count=1, seed=11)
+    + sweep(bowl, ({"p": "4"}, "2"), "2", np.float32(np.nan), 0.1, 2, count=1, seed=12),
 )
 ### END HIDDEN TESTS
 
