@@ -1,8 +1,9 @@
 """`jax-course verify`: proves that a lesson's checks tell right from wrong.
 
 For each lesson: the notebook with the solutions gets every point, the untouched one none, each
-wrong answer is rejected with its own diagnosis, each right answer is accepted, and every line of
-every check is needed. The lessons are proved in parallel, in processes of their own.
+wrong answer is rejected with its own diagnosis, each right answer is accepted, every line of every
+check is needed, every argument varies and every leaf of a result is compared. The lessons are
+proved in parallel, in processes of their own.
 
 The short form, for CI, runs a lesson's cells in one process and no notebook: its solutions, its
 untouched exercises, and a wrong answer of every fifth exercise; no demonstration. The long form
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from graders.author import build, independence, kernel_runs, proofs, two_places
+from graders.author import build, coverage, independence, kernel_runs, proofs, two_places
 from graders.author.census import census, too_few
 from graders.author.notebooks import sources_by_id
 from graders.author.reports import Report
@@ -162,6 +163,7 @@ def _answers(folder: Path, ticks: Any, form: Form) -> tuple[list[Problem], float
     lesson_run = _run_here(lesson)
     problems, trials = proofs.prove(lesson_run, lambda: ticks.put(folder.name))
     chosen = _compared(lesson, form)
+    problems += coverage.coverage_problems(lesson_run)
     again = [trial for trial in trials if trial.entry in chosen]
     return problems + two_places.compare_places(
         lesson_run, again, lambda: ticks.put(folder.name)

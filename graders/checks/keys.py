@@ -40,7 +40,8 @@ def check_keys(
     6. With `rows`, no row of floats is one number that was drawn for all of it.
 
     JAX's checker only suspects that a key is used twice: it takes `keys[i]` in a loop for a use of
-    all keys. A run that records the words of each key decides. By them:
+    all keys. A key that is made of another one's words is a suspicion too. A run that records the
+    words of each key decides. By them:
 
     - A draw uses its key, and so does a split. No key may be used twice, whatever its name, in each
       turn of a loop and on each device.
@@ -50,8 +51,8 @@ def check_keys(
     - A draw or a split counts even where what it gives is thrown away.
     - A clone, by `jax.random.clone`, may be used once more, and `jax.checkpoint` may run twice.
 
-    The suspicion stands where the words do not show every key: the function takes JAX's own keys
-    only, or wraps words to new keys with `jax.random.wrap_key_data`.
+    The checker's suspicion stands where the words do not show every key, as those of a function
+    that takes JAX's own keys only.
 
     A function of ours in between that calls the answer twice gives each call
     `jax.random.clone(key)`.

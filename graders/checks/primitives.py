@@ -20,6 +20,7 @@ def check_primitives(
     forbids: Sequence[str] = (),
     at_most: Mapping[str, int] | None = None,
     max_equations: int | None = None,
+    max_elements: int | None = None,
     same_size_for: Sequence[Sequence[Any]] = (),
     static_argnums: Sequence[int] = (),
     about: str = "",
@@ -29,10 +30,13 @@ def check_primitives(
     Args:
         answer: the student's function.
         args: the arguments that it is traced for.
-        requires: primitives that must be there, as `jax.make_jaxpr` prints them.
+        requires: primitives that must be there, as `jax.make_jaxpr` prints them, with a result that
+            is used.
         forbids: primitives that must not be there.
         at_most: primitives with the number that there may be.
         max_equations: how many equations there may be.
+        max_elements: how many elements the largest intermediate value may have. A whole Jacobian of
+            n outputs by m inputs has n m.
         same_size_for: other argument tuples, of other sizes, for which the program must have as
             many equations: no Python loop over elements.
         static_argnums: the positions of arguments that are not traced.
@@ -55,8 +59,8 @@ def check_primitives(
     facts = facts_at(args)
     count, length = facts.primitives, facts.equations
     for name in requires:
-        if name not in count:
-            refuse(diagnosis.lacks(name), f"`{name}`")
+        if not facts.used.keys() & count.keys() & {name}:  # a forged reply may have it in one only
+            refuse(diagnosis.lacks(name, name in count), f"`{name}`")
     for name in forbids:
         if name in count:
             refuse(diagnosis.has(name, count[name]), f"no `{name}`")
@@ -65,6 +69,9 @@ def check_primitives(
             refuse(diagnosis.too_often(name, count[name], bound), f"`{name}` at most {bound} times")
     if max_equations is not None and length > max_equations:
         refuse(diagnosis.too_long(length, max_equations), f"at most {max_equations} operations")
+    if max_elements is not None and facts.largest > max_elements:
+        words = f"no intermediate value of more than {max_elements} elements"
+        reject(diagnosis.too_large(facts.largest), words, f"{facts.largest}", at(answer, args))
     for others in same_size_for:
         larger = facts_at(others).equations
         if larger != length:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from graders.card.failure import Cause
 
 
-def lacks(primitive: str) -> Cause:
+def lacks(primitive: str, unused: bool = False) -> Cause:
+    """`unused` where the primitive is there, and nothing needs what it gives."""
+    if unused:
+        return Cause(
+            f"the result of `{primitive}` is not used",
+            "Compute what you return from it. XLA removes operations whose results are not used.",
+        )
     return Cause(
         f"the program does not use `{primitive}`",
         f"Print `jax.make_jaxpr(f)(...)` and look which operations stand where `{primitive}` "
@@ -31,6 +37,14 @@ def too_long(count: int, at_most: int) -> Cause:
     return Cause(
         f"the program has {count} equations, where {at_most} would do",
         "Look for a Python loop, which is unrolled while it is traced.",
+    )
+
+
+def too_large(elements: int) -> Cause:
+    return Cause(
+        f"the program holds an intermediate value of {elements} elements",
+        "Look at the shapes in `jax.make_jaxpr(f)(...)` for the largest one. A product with a "
+        "Jacobian needs no Jacobian: `jax.jvp` and `jax.vjp` give it.",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from graders.values.inputs import copied
-from graders.values.jax_internals import reuses_a_key
+from graders.values.jax_internals import reuses_a_key, wraps_words_of_a_key
 from graders.values.key_words import recorded, uses_words_twice
 from graders.values.plain import Plain, is_key, plain
 
@@ -54,31 +54,35 @@ def _fresh_key(leaf: Any) -> Any:
 
 
 def _is_reused(function: Callable, args: Sequence[Any], key: int) -> bool:
-    """Whether a key is used twice: suspected by JAX's checker, and not refuted by the words.
+    """Whether a key is used twice: suspected, and not refuted by the words.
 
-    The checker takes an index into an array of keys for a use of them all. The words cost a program
-    that is compiled once more, so they are asked only where there is a suspicion. It stands where
-    the words do not show every key.
+    JAX's checker takes an index into an array of keys for a use of them all. The words cost a
+    program that is compiled once more, so they are asked only where there is a suspicion. That of
+    the checker stands where the words do not show every key.
     """
 
-    def of_key(given: Any) -> Any:
-        return function(*_with(_fresh(args), key, given))
+    def with_rest(rest: Sequence[Any]) -> Callable:
+        return lambda given: function(*_with(rest, key, given))
 
-    if not _is_suspected(of_key, args[key]):
+    reuses, wraps = _suspicions(lambda: with_rest(_fresh(args)), args[key])
+    if not reuses and not wraps:
         return False
-    rest = recorded(args)
     try:
-        return uses_words_twice(lambda given: function(*_with(rest, key, given)), args[key])
+        return uses_words_twice(with_rest(recorded(args)), args[key])
     except Exception:  # the function takes JAX's own keys only
-        return True
+        return reuses
 
 
-def _is_suspected(of_key: Callable, key: Any) -> bool:
-    """Whether the checker objects to the function's trace; to its run, where it has no trace.
+def _suspicions(fresh: Callable[[], Callable], key: Any) -> tuple[bool, bool]:
+    """Whether JAX's checker objects, and whether the words of a key become a key again.
 
-    Under the checker no program is taken from JAX's caches: a run compiles them all once more.
+    The checker looks at the function's trace; at its run, where it has no trace. It takes the two
+    keys of the same words for different ones. Under the checker no program is taken from JAX's
+    caches: a run compiles them all once more.
     """
+    traced: list[Any] = []
     try:
-        return reuses_a_key(jax.jit(of_key).trace, _fresh_key(key))
+        reuses = reuses_a_key(lambda k: traced.append(jax.jit(fresh()).trace(k)), _fresh_key(key))
     except Exception:
-        return reuses_a_key(of_key, _fresh_key(key))
+        return reuses_a_key(fresh(), _fresh_key(key)), False
+    return reuses, any(wraps_words_of_a_key(one.jaxpr) for one in traced)

@@ -16,9 +16,11 @@ from graders.values.jax_internals import (
     constants,
     dtypes,
     effects,
+    largest,
     nothing_cached,
     primitives,
     text_of,
+    used_primitives,
 )
 from graders.values.plain import is_key
 from graders.values.tracing import trace
@@ -29,7 +31,9 @@ class Program:
     """The facts of a jaxpr, inner programs included, the calls of jitted functions left out."""
 
     primitives: dict[str, int]  # how often each occurs, by its name
+    used: dict[str, int]  # likewise, without those whose results nothing needs
     equations: int
+    largest: int  # the number of elements of the largest intermediate value or result
     dtypes: list[str]  # of all intermediate values
     effects: list[str]  # their names
     text: str  # a digest, which differs where two traces differ
@@ -46,7 +50,9 @@ def facts_of(closed: ClosedJaxpr) -> Program:
     names = primitives(closed)
     return Program(
         primitives=dict(names),
+        used=dict(used_primitives(closed)),
         equations=sum(names.values()),
+        largest=largest(closed),
         dtypes=sorted(dtypes(closed)),
         effects=sorted(effects(closed)),
         text=_digest(text_of(closed).encode()),

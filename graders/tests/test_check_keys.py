@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.random import wrap_key_data
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -457,22 +458,50 @@ def wrapped_again_beside_others(key):
     return jax.random.normal(one, (5,)), drawn
 
 
+def imported_before(key):
+    again = wrap_key_data(jax.random.key_data(key))
+    return jax.random.normal(again, (9,)), jax.random.bernoulli(again, 0.5, (64,))
+
+
 def takes_threefry_only(key):
     if "fry" not in str(key.dtype):
         raise TypeError("a threefry key, please")
     return jax.random.normal(key, (9,)), jax.random.bernoulli(key, 0.5, (64,))
 
 
+def by_another_name(key):
+    again = jax.random.wrap_key_data(jax.random.key_data(key))
+    return jax.random.normal(again, (9,)), jax.random.bernoulli(key, 0.5, (64,))
+
+
+def wrapped_once(key):
+    keys = jax.random.wrap_key_data(jax.random.key_data(jax.random.split(key)))
+    return jax.random.normal(keys[0], (9,)), jax.random.bernoulli(keys[1], 0.5, (64,))
+
+
 @pytest.mark.parametrize(
     "reuses",
-    [
-        names_threefry,
-        wrapped_again,
-        split_of_wrapped_again,
-        wrapped_again_beside_others,
-        takes_threefry_only,
-    ],
-)
+    [names_threefry, wrapped_again, split_of_wrapped_again, wrapped_again_beside_others,
+     by_another_name],
+)  # fmt: skip
+def test_a_key_of_the_words_of_a_key_is_the_same_key(reuses) -> None:
+    assert failure(check_keys, reuses, KEY).diagnosis.startswith("a key is used twice")
+
+
+def test_keys_of_words_may_be_used_once() -> None:
+    check_keys(wrapped_once, KEY)
+    assert jax.random.wrap_key_data is wrap_key_data
+
+
+def test_legacy_keys_may_be_used_once() -> None:
+    def legacy_once(key):
+        seeds = jax.random.bits(key, (2,))
+        return [jax.random.normal(jax.random.PRNGKey(seed), (9,)) for seed in seeds]
+
+    check_keys(legacy_once, KEY)
+
+
+@pytest.mark.parametrize("reuses", [takes_threefry_only, imported_before])
 def test_a_suspicion_stands_where_the_words_do_not_show_every_key(reuses) -> None:
     """JAX's checker has seen the reuse; the recording run has not, or has failed."""
     with pytest.raises((ValueError, TypeError, key_words.NotRecorded)):

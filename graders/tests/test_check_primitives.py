@@ -37,6 +37,11 @@ RIGHT: dict[str, tuple[Any, dict]] = {
     "under jit": (jax.jit(in_a_scan), {"requires": ("scan",), "forbids": ("while",)}),
     "of a gradient": (jax.grad(lambda x: jnp.sin(x).sum()), {"requires": ("cos",)}),
     "few": (jax.jit(jnp.sin), {"max_equations": 1}),
+    "small": (lambda x: jnp.outer(x, x).sum(), {"max_elements": LONGER.size**2}),
+    "used in an inner function": (
+        lambda x: jax.jit(lambda y: (jnp.sin(y), jnp.cos(y)))(x)[1],
+        {"requires": ("cos",)},
+    ),
     "static argument": (
         lambda x, n: x**n,
         {"forbids": ("while",), "requires": ("integer_pow",)},
@@ -59,6 +64,24 @@ WRONG: dict[str, tuple[Any, dict, str, str]] = {
         {"requires": ("scan",)},
         "the program does not use `scan`",
         "`scan`",
+    ),
+    "dead code": (
+        lambda x: (x.astype(bool), jax.lax.scan(lambda c, y: (c, y), 0.0, x))[0],
+        {"requires": ("scan",)},
+        "the result of `scan` is not used",
+        "`scan`",
+    ),
+    "dead code in an inner function": (
+        lambda x: jax.jit(lambda y: (jnp.sin(y), jnp.cos(y)))(x)[0],
+        {"requires": ("cos",)},
+        "the result of `cos` is not used",
+        "`cos`",
+    ),
+    "a large intermediate value": (
+        lambda x: jnp.outer(x, x) @ x,
+        {"max_elements": X.size},
+        f"the program holds an intermediate value of {X.size**2} elements",
+        f"no intermediate value of more than {X.size} elements",
     ),
     "forbidden": (jnp.mean, {"forbids": ("div",)}, "the program uses `div`", "no `div`"),
     "forbidden in a branch": (

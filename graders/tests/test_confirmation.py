@@ -140,7 +140,7 @@ graders.probes.PROBES["<probe>"] = lambda function, *args, **options: <value>
 """
 CLAIM = (
     "__import__('dataclasses').replace("
-    "real(function, *args, **options), primitives={'scan': 1}, equations=3)"
+    "real(function, *args, **options), primitives={'scan': 1}, used={'scan': 1}, equations=3)"
 )
 SHIFTED = """real(
     lambda x: jax.lax.scan(lambda sum, item: (sum + item, sum), jnp.float32(0), x)[1], *args
@@ -273,7 +273,7 @@ def test_places_are_left_out_and_nothing_can_be_hidden_in_one() -> None:
 
 
 def program(equations: int, **primitives: int) -> Program:
-    return Program(primitives, equations, [], [], "", [])
+    return Program(primitives, primitives, equations, 1, [], [], "", [])
 
 
 PLAIN = program(4, add=4)

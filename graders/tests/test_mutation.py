@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from graders.author.mutation import wrappers
-from graders.author.mutation.equivalence import difference
-from graders.author.mutation.run import LessonRun, mutants_of, tried
+from graders.author.mutation.equivalence import Reference
+from graders.author.mutation.listed import read_listed
+from graders.author.mutation.rewritings import SHELLS, rewritings
+from graders.author.mutation.run import Bench, LessonRun, mutants_of
 from graders.author.mutation.source import mutations
 from graders.judging.lesson_run import run_lesson
 from graders.lesson.source import read_lesson
@@ -32,6 +34,7 @@ def f(x, w):
     y = x @ w + 1.0
     if x.ndim < 2 and True:
         y = jnp.where(y > 0, y.mean(axis=0), 0)
+    unused = jnp.sqrt(y) / w
     return y, jax.lax.stop_gradient(w[1:])
 '''
 
@@ -60,6 +63,8 @@ def made(kind: str) -> list[str]:
          "return (jax.lax.stop_gradient(w[1:]), y)"),
         ("earlier variable returned", "return (y, jax.lax.stop_gradient(w[1:])) -> return x"),
         ("statement dropped", "y = x @ w + 1.0 -> (dropped)"),
+        ("small number", "jnp.sqrt(y) / w -> jnp.sqrt(y) / (w + 1e-06)"),
+        ("small number", "jnp.sqrt(y) -> jnp.sqrt(y + 1e-06)"),
     ],
 )  # fmt: skip
 def test_a_mutant_of_source(kind: str, change: str) -> None:
@@ -104,7 +109,24 @@ X = np.array([[0.5, -1.5, 2.0], [1.0, 3.0, -0.25]], np.float32)
     ],
 )  # fmt: skip
 def test_what_counts_as_equivalent(solution: Any, mutant: Any, same: bool) -> None:
-    assert (difference(solution, mutant, asked(X)) is None) == same
+    assert (Reference(solution, asked(X)).difference(mutant) == "") == same
+
+
+def test_dtypes_and_containers_vary_where_the_text_speaks_of_them() -> None:
+    def narrow(x: jax.Array) -> jax.Array:
+        return x.astype(jnp.float32)
+
+    assert Reference(jnp.asarray, asked(X)).difference(narrow) == ""
+    assert "other dtypes" in Reference(jnp.asarray, asked(X), "any dtype").difference(narrow)
+
+    def lists(tree: Any) -> Any:
+        return tree.copy() and [2 * leaf for leaf in tree]
+
+    def trees(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: 2 * leaf, tree)
+
+    assert Reference(trees, asked([X])).difference(lists) == ""
+    assert "other containers" in Reference(trees, asked([X]), "any pytree").difference(lists)
 
 
 def test_where_the_solution_raises_an_input_says_nothing() -> None:
@@ -116,7 +138,7 @@ def test_where_the_solution_raises_an_input_says_nothing() -> None:
     def mutant(x: jax.Array) -> jax.Array:
         return x if x.shape == (2, 3) else 0 * x
 
-    assert difference(solution, mutant, asked(X)) is None
+    assert Reference(solution, asked(X)).difference(mutant) == ""
 
 
 def pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -151,6 +173,64 @@ def test_special_values_are_wiped() -> None:
     assert wrappers.clipped(lambda x: x)(jnp.array([200.0])).tolist() == [100]
 
 
+def test_a_result_is_remembered_by_shape() -> None:
+    mutant = wrappers.remembered(lambda x: x)
+    assert [float(mutant(jnp.float32(n))) for n in (1, 2)] == [1, 1]
+    assert mutant(jnp.ones(2)).tolist() == [1, 1]
+
+
+def test_arguments_are_changed_in_place() -> None:
+    given: Any = [np.ones(2), {"a": jnp.ones(2)}, [1, 2]]
+    mutant = wrappers.changed_in_place(lambda x: 2, 0)
+    assert [mutant(one) for one in given] == [2, 2, 2]
+    assert given[0].tolist() == [0, 0]
+    assert given[1]["a"].tolist() == [0, 0]
+    assert given[2] == [2, 1]
+
+
+@pytest.mark.parametrize("what", ["shape", "dtype"])
+def test_only_the_first_shape_or_dtype_is_accepted(what: str) -> None:
+    mutant = wrappers.only_first(lambda x: x, what)
+    mutant(jnp.ones(2))
+    mutant(jnp.zeros(2))
+    with pytest.raises(TypeError, match=what):
+        mutant(jnp.ones(3) if what == "shape" else jnp.ones(2, jnp.int32))
+
+
+# ---- right answers ----
+
+SPELT = """\
+import jax, jax.numpy as jnp
+
+def f(x, w, key):
+    keys = jax.random.split(key, 2)
+    slope = jax.grad(lambda v: jnp.sum((x @ w - v) ** 2))(w.T[0, 0])
+    total = jax.lax.scan(lambda c, row: (c + row.sum(), jnp.where(row > 0, -row, row)), slope, x)
+    rows = jax.vmap(jnp.max)(x) + jnp.zeros_like(x[:, 0])
+    noise = jax.random.normal(keys[0], ())
+    return jax.tree.map(jnp.tanh, (total, rows, noise - noise))
+"""
+
+
+def test_every_rewriting_computes_the_same() -> None:
+    made = list(rewritings("f", SPELT))
+    changes = [mutant.change for mutant in made]
+    for part in (*SHELLS, "with default arguments", "fold_in", "tree_util", "jacrev", "lax.map"):
+        assert any(part in change for change in changes), part
+    args = X, X.T.copy(), jax.random.key(7)
+    wanted = jax.tree.leaves(_run(SPELT)(*args))
+    for mutant in made:
+        assert mutant.is_right
+        got = jax.tree.leaves(_run(mutant.source)(*args))
+        assert all(map(np.allclose, got, wanted)), mutant.change
+
+
+def _run(source: str) -> Any:
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    return namespace["f"]
+
+
 # ---- a lesson with a hole ----
 
 LESSON = '''\
@@ -181,7 +261,10 @@ def double(x):
 # %% check="double" points=2
 check_values(double, lambda x: 2 * x, {cases})
 '''
-NARROW, WIDE = "[(np.ones(3, np.float32),)]", "[(np.float32(x),) for x in ([1, 512.3], [0, -7])]"
+NARROW, WIDE = (
+    "[(np.ones(3, np.float32),)]",
+    "[(np.float32(x),) for x in ([1, 512.3], [0, -7], [1, 2, 3])]",
+)
 
 
 @pytest.fixture(params=[NARROW, WIDE], ids=["narrow", "wide"])
@@ -194,7 +277,9 @@ def lesson_run(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LessonRu
 
 def test_a_check_with_one_case_lets_wrong_answers_pass(lesson_run: tuple) -> None:
     run, wide = lesson_run
-    found = [tried(run, mutant) for mutant in mutants_of(run)]
+    bench = Bench(run, read_listed(run.lesson.path))
+    found = [bench.tried(mutant) for mutant in mutants_of(run)]
+    assert {one.verdict for one in found if one.mutant.is_right} <= {"accepted", "other"}
     survivors = {one.mutant.kind for one in found if one.verdict == "surviving"}
     assert {"operator", "constant"} <= {one.mutant.kind for one in found}
     if wide:

@@ -85,6 +85,37 @@ def primitives(closed: ClosedJaxpr) -> Counter[str]:
     return Counter(name for name in names if name not in CALLS)
 
 
+def used_primitives(closed: ClosedJaxpr) -> Counter[str]:
+    """How often each primitive occurs among the equations that the results or effects need."""
+    names = (equation.primitive.name for equation in _needed(closed.jaxpr, closed.jaxpr.outvars))
+    return Counter(name for name in names if name not in CALLS)
+
+
+def _needed(jaxpr: Jaxpr, results: Iterable[Any]) -> Iterator[Any]:
+    """The equations, inner ones included, that the variables in `results` need.
+
+    Inside of a loop or a branch every equation counts as needed where the whole is.
+    """
+    needed = {variable for variable in results if not isinstance(variable, Literal)}
+    for equation in reversed(jaxpr.eqns):
+        if not equation.effects and needed.isdisjoint(equation.outvars):
+            continue
+        needed.update(v for v in equation.invars if not isinstance(v, Literal))
+        yield equation
+        for inner in _inner(equation.params.values()):
+            if equation.primitive.name in CALLS:
+                pairs = zip(inner.outvars, equation.outvars, strict=True)
+                yield from _needed(inner, [own for own, outer in pairs if outer in needed])
+            else:
+                yield from equations(inner)
+
+
+def largest(closed: ClosedJaxpr) -> int:
+    """The number of elements of the largest intermediate value or result."""
+    made = (v.aval for equation in equations(closed.jaxpr) for v in equation.outvars)
+    return max((math.prod(aval.shape) for aval in made if hasattr(aval, "shape")), default=0)
+
+
 def dtypes(closed: ClosedJaxpr) -> set[str]:
     """The dtypes of all intermediate values and results."""
     made = (v.aval for equation in equations(closed.jaxpr) for v in equation.outvars)
@@ -401,6 +432,29 @@ def recording(key: jax.Array) -> jax.Array:
     a time and under vmap for more. So everything that runs is recorded, at each turn of a loop.
     """
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_RECORDING)
+
+
+@contextlib.contextmanager
+def wraps_recording_keys() -> Iterator[None]:
+    """A block in which `jax.random.wrap_key_data` makes recording keys of words of threefry."""
+    wrap = jax.random.wrap_key_data
+
+    def recorded(words: Any, *, impl: Any = None) -> Any:
+        if impl is None or impl == _RECORDING or str(impl) in ("threefry2x32", "fry"):
+            return wrap(words, impl=_RECORDING)
+        return wrap(words, impl=impl)
+
+    jax.random.wrap_key_data = recorded
+    try:
+        yield
+    finally:
+        jax.random.wrap_key_data = wrap
+
+
+def wraps_words_of_a_key(closed: ClosedJaxpr) -> bool:
+    """Whether a program takes the words of a key, and makes a key of words."""
+    names = {equation.primitive.name for equation in equations(closed.jaxpr)}
+    return {"random_unwrap", "random_wrap"} <= names
 
 
 def holds_other_keys(closed: ClosedJaxpr) -> bool:

@@ -18,6 +18,7 @@ from graders.values.jax_internals import (
     key_uses,
     primitives,
     recording,
+    wraps_recording_keys,
 )
 from graders.values.plain import is_key
 
@@ -37,10 +38,16 @@ def uses_words_twice(function: Callable, *args: Any) -> bool:
     Draws whose numbers nobody uses count as well; `fold_in` does not count as use.
 
     Raises:
-        NotRecorded: the program also uses keys that are not made of those in `args`.
+        NotRecorded: the program also uses keys that are not made of those in `args`, or that it
+            does not wrap with `jax.random.wrap_key_data`.
         Exception: the function accepts no keys but JAX's own, or has another error.
     """
     args = recorded(args)
+    with wraps_recording_keys():
+        return _uses_words_twice(function, args)
+
+
+def _uses_words_twice(function: Callable, args: Any) -> bool:
     try:
         # Without keep_unused JAX leaves out draws whose numbers nobody uses.
         traced = jax.jit(function, keep_unused=True).trace(*args)

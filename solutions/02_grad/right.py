@@ -108,6 +108,14 @@ def hvp(f, x, v):
 def hvp(f, x, v):
     return jax.grad(lambda x: jax.jvp(f, (x,), (v,))[1])(x)
 
+# %% right="hvp"
+def hvp(f, x, v):
+    return jax.jvp(jax.jacrev(f), (x,), (v,))[1]
+
+# %% right="hvp"
+def hvp(f, x, v):
+    return jax.jacfwd(lambda t: jax.grad(f)(x + t * v))(0.0)
+
 # %% right="td_loss"
 @jax.jit
 def td_loss(w, features, next_features, rewards, discount):

@@ -38,7 +38,14 @@ def derivative(f, eps):
 
     return lambda x: (4 * central(x, eps / 2) - central(x, eps)) / 3
 
-# %% wrong="derivative" says="no known mistake matches"
+# %% wrong="derivative" says="right for the visible inputs, wrong on hidden ones: "
+def derivative(f, eps):
+    def central(x, h):
+        return (f(x + h) - f(x - h)) / (2 * h)
+
+    return jax.vmap(lambda x: (4 * central(x, eps / 2) - central(x, eps)) / 3)
+
+# %% wrong="derivative" says="the step is not eps"
 def derivative(f, eps, h=0.5):
     def central(x, h):
         return (f(x + h) - f(x - h)) / (2 * h)
@@ -190,6 +197,18 @@ def backprop(params, x, y):
         "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
     }
 
+# %% wrong="backprop" says="lets the gradient through where its input is 0"
+def backprop(params, x, y):
+    before = x @ params["hidden"]["w"] + params["hidden"]["b"]
+    hidden = jnp.maximum(before, 0)
+    output = hidden @ params["output"]["w"] + params["output"]["b"]
+    d_output = 2 * (output - y) / y.size
+    d_hidden = jnp.where(before >= 0, d_output @ params["output"]["w"].T, 0.0)
+    return {
+        "hidden": {"w": x.T @ d_hidden, "b": d_hidden.sum(axis=0)},
+        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
+    }
+
 # %% wrong="backprop" says="a NumPy function was given a traced array"
 def backprop(params, x, y):
     hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
@@ -298,6 +317,23 @@ class Layer:
         b, w = children
         return cls(w, b, activation)
 
+# %% wrong="Layer" says="layers that differ in their activation alone count as equal"
+@jax.tree_util.register_pytree_node_class
+class Layer:
+    def __init__(self, w, b, activation="relu"):
+        self.w, self.b, self.activation = w, b, activation
+
+    def __call__(self, x):
+        return getattr(jax.nn, self.activation)(x @ self.w + self.b)
+
+    def tree_flatten(self):
+        Layer.last = self.activation
+        return (self.w, self.b), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children, cls.last)
+
 # %% wrong="Layer" says="raised ValueError"
 @jax.tree_util.register_pytree_node_class
 class Layer:
@@ -366,7 +402,7 @@ def gauss_newton(f, x, v):
     gradient = jax.grad(lambda x: 0.5 * jnp.sum(f(x) ** 2))
     return jax.jvp(gradient, (x,), (v,))[1]
 
-# %% wrong="gauss_newton" says="uses"
+# %% wrong="gauss_newton" says="holds an intermediate value of"
 def gauss_newton(f, x, v):
     jacobian = jax.jacobian(f)(x).reshape(-1, x.size)
     return (jacobian.T @ (jacobian @ v.ravel())).reshape(x.shape)
@@ -408,7 +444,7 @@ def hvp(f, x, v):
     gradient = jax.grad(f)
     return (gradient(x + 1e-4 * v) - gradient(x - 1e-4 * v)) / 2e-4
 
-# %% wrong="hvp" says="uses"
+# %% wrong="hvp" says="holds an intermediate value of"
 def hvp(f, x, v):
     return jnp.tensordot(jax.hessian(f)(x), v, axes=v.ndim)
 
@@ -455,7 +491,7 @@ def td_loss(w, features, next_features, rewards, discount):
     last_targets["now"] = jax.lax.stop_gradient(rewards + discount * next_features @ w)
     return jnp.mean((last_targets["now"] - features @ w) ** 2)
 
-# %% wrong="td_loss" says="no known mistake matches"
+# %% wrong="td_loss" says="the discount that is passed is not used"
 def td_loss(w, features, next_features, rewards, discount):
     targets = jax.lax.stop_gradient(rewards + 0.9 * next_features @ w)
     return jnp.mean((targets - features @ w) ** 2)
@@ -497,6 +533,24 @@ def row_norms(x):
 # %% wrong="row_norms" says="as small as 1e-12 under the root is too large"
 def row_norms(x):
     return jnp.sqrt(jnp.sum(x**2, axis=1) + 1e-12)
+
+# %% wrong="row_norms" says="the cotangent is ignored"
+@jax.custom_vjp
+def row_norms(x):
+    return jnp.sqrt(jnp.sum(x**2, axis=1))
+
+
+def row_norms_forward(x):
+    norms = row_norms(x)
+    return norms, (x, norms)
+
+
+def row_norms_backward(residuals, cotangent):
+    x, norms = residuals
+    return (x / jnp.where(norms > 0, norms, 1.0)[:, None],)
+
+
+row_norms.defvjp(row_norms_forward, row_norms_backward)
 
 # %% wrong="row_norms" says="added to the length that the gradient divides by"
 @jax.custom_vjp

@@ -21,6 +21,7 @@ from graders import (
     check_gradients,
     check_primitives,
     check_values,
+    integers,
     sweep,
     through,
 )
@@ -247,10 +248,11 @@ def hat_slope(x):
 
 
 points = np.float32([-2.0, -1.0, -0.9, -0.3, 0.0, 0.5, 0.7, 1.0, 1.0001, 30.0])
+near = np.float32([-0.9999, -0.97, -1e-6, -0.0, 1e-6, 0.01, 0.1, 0.6, 0.95, 0.99999])
 check_values(
     hat,
     hat_by_element,
-    [(points,)],
+    [(points,), (near,), *sweep("n", count=1, planted=True)],
     mistakes={
         "the sign of the exponent": lambda x: hat_by_element(
             x, inner=lambda v: np.exp(1 / (1 - v * v))
@@ -296,18 +298,24 @@ def doubled(x):
     return {"twice": 2 * x, "sum": x + 1}
 
 
+def powers(x):
+    return x.sum(), [x**2, x**3]
+
+
 def stacked(trees):
-    return {name: jnp.stack([jnp.asarray(tree[name]) for tree in trees]) for name in trees[0]}
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def turns_of(choose, x, every):
-    """What `choose` returns at six steps, compiled."""
-    compiled = jax.jit(lambda step, every: choose(step, every, doubled, x, doubled(0 * x)))
-    return stacked([compiled(jnp.int32(step), every) for step in range(6)])
+def turns_of(choose, expensive, x, cached, every):
+    """What `choose` returns at the first ten steps, and at steps 60 and 61, compiled."""
+    compiled = jax.jit(lambda step, every: choose(step, every, expensive, x, cached))
+    results = [compiled(jnp.int32(step), every) for step in (*range(10), 60, 61)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
 
-def by_turns(x, every, due=lambda step, every: step % every == 0):
-    return stacked([doubled(x if due(step, every) else 0 * x) for step in range(6)])
+def by_turns(expensive, x, cached, every, due=lambda step, every: step % every == 0):
+    steps = (*range(10), 60, 61)
+    return stacked([expensive(x) if due(step, every) else cached for step in steps])
 
 
 def runs_of_expensive(choose, x, every):
@@ -328,17 +336,18 @@ def runs_of_expensive(choose, x, every):
 check_values(
     through(turns_of, now_and_then),
     by_turns,
-    [(np.float32([1.0, 2.0]), np.int32(4)), (np.float32([1.0, 2.0]), np.int32(2))],
+    sweep(doubled, "2", {"twice": "2", "sum": "2"}, np.int32(4), count=2)
+    + sweep(powers, "n", ("", ["n", "n"]), np.int32(2), count=2, planted=True),
     mistakes={
         "the branches are exchanged": partial(by_turns, due=lambda step, every: step % every),
         "the counting starts at one": partial(by_turns, due=lambda s, every: (s + 1) % every == 0),
     },
-    about="six steps",
+    about="some steps",
 )
 check_values(
     through(runs_of_expensive, now_and_then),
-    [np.array(2)],
-    [(np.float32([1.0, 2.0]), 4)],
+    [np.array(2), np.array(1)],
+    [(np.float32([1.0, 2.0]), 4), (np.float32([3.0, 4.0, 5.0]), 8)],
     mistakes={"expensive ran at every step": lambda x, every: np.array(6)},
     about="how often expensive ran",
 )
@@ -346,7 +355,8 @@ check_values(
 check_values(
     through(turns_of, now_and_then),
     by_turns,
-    [(np.float32([3.0]), np.int32(3)), (np.float32([3.0]), np.int32(1))],
+    sweep(doubled, "1", {"twice": "1", "sum": "1"}, np.int32(3), count=1)
+    + sweep(doubled, "1", {"twice": "1", "sum": "1"}, np.int32(1), count=1),
     mistakes={
         "right for powers of two only": partial(
             by_turns, due=lambda step, every: step & (every - 1) == 0
@@ -445,6 +455,17 @@ def by_movement(f, x, tolerance, most):
     return newton_by_hand(f, x, tolerance, most, lambda f, x, before: abs(x - before))
 
 
+def squared(f, x, tolerance, most):
+    return newton_by_hand(f, x, tolerance, most, lambda f, x, before: f(x) ** 2)
+
+
+def one_late(f, x, tolerance, most):
+    start = np.float64(x)
+    return newton_by_hand(
+        f, x, tolerance, most, lambda f, x, before: abs(f(start if np.isinf(before) else before))
+    )
+
+
 def signed(f, x, tolerance, most):
     return newton_by_hand(f, x, tolerance, most, lambda f, x, before: f(x))
 
@@ -457,6 +478,14 @@ def cubic(x):
     return x * x * x - 2 * x + 3
 
 
+def flat(x):
+    return x**20
+
+
+def falling(x):
+    return 5 - x * x
+
+
 check_values(
     through(compiled_newton, newton),
     newton_by_hand,
@@ -465,6 +494,10 @@ check_values(
         (square_minus_two, np.float32(0.5), np.float32(0.1), np.int32(20)),
         (square_minus_two, np.float32(9.0), np.float32(1e-3), np.int32(2)),
         (cubic, np.float32(-3.0), np.float32(1e-3), np.int32(30)),
+        (square_minus_two, np.float32(-7.0), np.float32(1e-3), np.int32(20)),
+        (flat, np.float32(1.2), np.float32(1e-3), np.int32(100)),
+        (falling, np.float32(2.0), np.float32(1e-3), np.int32(20)),
+        (falling, np.float32(900.0), np.float32(1.0), np.int32(3)),
     ],
     mistakes={
         "all steps are taken, however early the root is found": partial(
@@ -473,8 +506,10 @@ check_values(
         "it stops where it should go on": lambda f, x, tolerance, most: (x, np.array(0)),
         "it waits for a small step, not for a small f(x)": by_movement,
         "the sign of f(x) is not taken off": signed,
+        "the square of f(x) is compared with the tolerance": squared,
+        "f is looked at where the step began, not where it ended": one_late,
     },
-    about="four searches",
+    about="some searches",
 )
 
 
@@ -502,10 +537,6 @@ check_values(
     about="starts that are good enough, the second exactly",
 )
 ### BEGIN HIDDEN TESTS
-def flat(x):
-    return x**20
-
-
 check_values(
     through(compiled_newton, newton),
     newton_by_hand,
@@ -607,7 +638,7 @@ def about_running_mean(x, old=False):
 check_values(
     running_stats,
     so_far,
-    sweep("6 3", count=2),
+    [*sweep("6 3", count=2, planted=True), *sweep("200 3", count=1, seed=1)],
     atol=1e-5,
     mistakes={
         "divided by n - 1": partial(so_far, less=1),
@@ -716,6 +747,9 @@ check_values(
     [
         (np.array([True, True, False, True]),),
         (np.array([False, True, False, True, True, True]),),
+        (np.array([True, True, True, True, False, True, True, False]),),
+        (np.array([False, True, True, False]),),
+        (np.random.default_rng(5).random(60) < 0.8,),
     ],
     mistakes={
         "a run that ends with the last toss is missed": partial(toss_by_toss, late=True),
@@ -727,11 +761,17 @@ check_values(
     },
 )
 ### BEGIN HIDDEN TESTS
+def counted_in_int8(heads):
+    lengths = np.array([(n + 128) % 256 - 128 for n in toss_by_toss(heads)[1]], int)
+    return lengths.max(initial=0), lengths
+
+
 check_values(
     longest_run,
     toss_by_toss,
-    [(np.zeros(3, bool),), (np.ones(5, bool),), (np.zeros(0, bool),)],
-    about="no heads, only heads, no tosses",
+    [(np.zeros(3, bool),), (np.ones(5, bool),), (np.zeros(0, bool),), (np.arange(700) > 9,)],
+    mistakes={"the counts are int8, which ends at 127": counted_in_int8},
+    about="no heads, only heads, no tosses, a long run",
 )
 ### END HIDDEN TESTS
 
@@ -795,7 +835,7 @@ print("mean squared distance to the nearest neighbour:", nearest(cloud).mean())
 # ### A machine of your own
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# A calculator has a display and a memory, which starts at 0. Each instruction is a code and a number: 0 adds the number to the display, 1 multiplies the display by it, 2 copies the display to memory, 3 adds the memory to the display (2 and 3 ignore the number). A code outside 0 ... 3 changes nothing. `calculate(codes, numbers, x)` starts with `x` on the display, and returns `(display, history)`, with the display after each instruction in `history`. One scan, one switch: an interpreter that needs no compiling for a new program.
+# A calculator has a display and a memory, which starts at 0. Each instruction is a code and a number: 0 adds the number to the display, 1 multiplies the display by it, 2 copies the display to memory, 3 adds the memory to the display (2 and 3 ignore the number). A code outside 0 ... 3 changes nothing. `calculate(codes, numbers, x)` starts with `x` on the display, and returns `(display, history)`, with the display after each instruction in `history`. It is one scan, and so an interpreter that needs no compiling for a new program. `lax.switch` can choose the operation.
 
 # %% exercise="calculate"
 def calculate(
@@ -858,6 +898,9 @@ check_values(
         (*tune, np.float32(1.5)),
         (np.int32([3, 0, 2, 9]), np.float32([1.0, 2.0, 3.0, 4.0]), np.float32(0.5)),
         (np.int32([2, 3, -1, 0]), np.float32([1.0, 2.0, 3.0, 4.0]), np.float32(0.5)),
+        (np.int32([3, 0, 2, 1]), np.float32([np.nan, 300.0, np.inf, 0.0]), np.float32(-0.25)),
+        (np.int32([2, 3, 9, 1]), np.float32([np.nan, np.inf, np.nan, 1e3]), np.float32(123.4)),
+        *sweep(integers("30", -1, 6), "30", "", count=2, seed=6),
     ],
     mistakes={
         "an unknown code is clamped to 0 or 3": partial(button_by_button, clamp=("low", "high")),
@@ -885,6 +928,7 @@ check_values(
     [
         (np.int32([0, -4, 2, 3, 4, 3]), np.float32([0.5, 2, 3, 4, 5, 6]), np.float32(-1.0)),
         (np.int32([1, -2, 0, 100]), np.float32([3.0, 2.0, 3.0, 4.0]), np.float32(2.0)),
+        (np.int32([1, 2**31 - 1, 0]), np.float32([3.0, 2.0, 3.0]), np.float32(2.0)),
     ],
     mistakes={
         "a code of -2 counts from the end": lambda codes, numbers, x: button_by_button(
@@ -930,14 +974,14 @@ def rnn(
 # </details>
 
 # %% check="rnn" points=3
-def recurrent(params, x, biased=True, squash=np.tanh, late=False):
+def recurrent(params, x, biased=True, squash=np.tanh, late=False, shifted=True):
     h, outputs = np.zeros(params["hidden"]["w"].shape[0]), []
     for row in x:
         before = h
         into = row @ params["input"]["w"] + h @ params["hidden"]["w"]
         h = squash(into + biased * params["hidden"]["b"])
         seen = before if late else h
-        outputs.append(seen @ params["output"]["w"] + params["output"]["b"])
+        outputs.append(seen @ params["output"]["w"] + shifted * params["output"]["b"])
     return h, np.array(outputs)
 
 
@@ -958,14 +1002,19 @@ def outputs_of(rnn, params, x):
     return rnn(params, x)[1]
 
 
-sequence, longer = sweep(weights(3, 3, 2), "5 3", count=2, scale=0.7), np.ones((8, 3))
+sequence = sweep(weights(3, 3, 2), "5 3", count=2, scale=0.7, planted=True)
+longer = np.ones((8, 3))
 check_values(
     rnn,
     recurrent,
-    sequence,
+    [*sequence, *sweep(weights(3, 3, 4), "40 3", count=1, scale=0.4, seed=1)],
     mistakes={
         "the output is made of the old state": partial(recurrent, late=True),
         "the hidden bias is left out": partial(recurrent, biased=False),
+        "the output bias is left out": partial(recurrent, shifted=False),
+        "W_in is transposed, as PyTorch keeps its weights": partial(
+            other_weights, w_in=lambda p: p["input"]["w"].T, w_hid=lambda p: p["hidden"]["w"]
+        ),
         "ReLU instead of tanh": partial(recurrent, squash=lambda v: np.maximum(v, 0)),
         "W_hid is transposed, as PyTorch keeps its weights": partial(
             other_weights, w_in=lambda p: p["input"]["w"], w_hid=lambda p: p["hidden"]["w"].T
@@ -978,7 +1027,7 @@ check_values(
 check_primitives(rnn, *sequence[0], requires=["scan"], same_size_for=[(sequence[0][0], longer)])
 check_gradients(through(outputs_of, rnn), *sequence[0])
 ### BEGIN HIDDEN TESTS
-check_values(rnn, recurrent, sweep(weights(2, 5, 1), "4 2", count=1, seed=3))
+check_values(rnn, recurrent, sweep(weights(2, 5, 1), "4 2", count=1, seed=3) + sweep(weights(4, 2, 3), "1 4", count=1, seed=4))
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1054,15 +1103,20 @@ def two_layers(inputs, hidden, outputs):
 
 
 epochs = sweep(loss_fn, two_layers(3, 4, 1), ("3 6 3", "3 6 1"), 0.1, count=2)
+others = sweep(loss_fn, two_layers(2, 5, 3), ["9 4 2", "9 4 3"], 0.02, count=2, seed=1)
+big = sweep(loss_fn, two_layers(3, 4, 1), ("1 6 3", "1 6 1"), 1e-7, count=1, seed=2, scale=20.0)
 check_values(
     train_epoch,
     epoch_by_hand,
-    epochs,
+    [*epochs, *others, *big],
     mistakes={
         "each loss is taken after its step": partial(epoch_by_hand, after=True),
         "the first batch is used again and again": partial(epoch_by_hand, only_first=True),
         "every gradient is taken at the first parameters": partial(epoch_by_hand, stale=True),
         "uphill: the gradient is added": uphill,
+        "the learning rate that is passed is not used": lambda loss_fn, params, batches, rate: (
+            epoch_by_hand(loss_fn, params, batches, 0.1)
+        ),
     },
 )
 check_primitives(
@@ -1086,7 +1140,11 @@ def into_the_bowl(loss_fn, params, batches, rate):
 
 
 check_values(
-    train_epoch, into_the_bowl, sweep(bowl, ("3", {"q": "2"}), ("4 3", "4 2"), 0.2, count=1, seed=9)
+    train_epoch,
+    into_the_bowl,
+    sweep(bowl, ("3", {"q": "2"}), ("4 3", "4 2"), 0.2, count=1, seed=9)
+    + sweep(bowl, ("4", {"q": ""}), ("2 4", "2"), 0.0, count=1, seed=10)
+    + [(bowl, (np.ones(2), {"q": np.ones(1)}), (np.array([[1.0, 2.0], [np.nan, 3.0]]), np.ones((2, 1))), 0.1)],
 )
 ### END HIDDEN TESTS
 
@@ -1107,7 +1165,7 @@ print("running sum:    ", running(jnp.add, x))
 # ### A recurrence without waiting
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `linear_recurrence(a, b)` returns all $h_t = a_t h_{t-1} + b_t$ with $h_{-1} = 0$, along the first axis, element by element on the others. No scan, no while, no loop that is written out. Any number, zero too, may be in `a`.
+# `linear_recurrence(a, b)` returns all $h_t = a_t h_{t-1} + b_t$ with $h_{-1} = 0$, along the first axis, element by element on the others. No `scan`, no `while_loop`, and no Python loop over the steps. Any number, zero too, may be in `a`.
 
 # %% exercise="linear_recurrence"
 @jax.jit
@@ -1155,13 +1213,18 @@ check_values(
     linear_recurrence,
     one_by_one,
     [
-        *sweep("8", "8", count=1),
-        *sweep("6 2", "6 2", count=1),
+        *sweep("8", "8", count=1, planted=True),
+        *sweep("6 2", "6 2", count=1, planted=True),
+        *sweep("n m k", "n m k", count=2),
+        (np.float32([0.5, 2.0, -1.0, 1.5]), np.float32([1.0, np.nan, 3.0, 4.0])),
         (np.float32([0.5, 0.0, 2.0, 0.0]), np.float32([1.0, 2.0, 3.0, 4.0])),
     ],
     mistakes={
         "the earlier and the later step are exchanged": exchanged,
         "b is summed without a": lambda a, b: np.cumsum(b, axis=0),
+        "time is taken to be the last axis": lambda a, b: np.moveaxis(
+            one_by_one(np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)), 0, -1
+        ),
     },
 )
 check_primitives(
@@ -1260,6 +1323,11 @@ def heron(loop, x):
     return loop(go_on, body, {"guess": x, "turns": 0}, 8)
 
 
+def looked_too_late(x):
+    first = {"guess": np.float64((x + 1) / 2), "turns": np.array(1)}
+    return first if heron_by_hand(x)["turns"] == 0 else heron_by_hand(x)
+
+
 def heron_by_hand(x, most=8, extra=0):
     guess, turns = x, 0
     while abs(guess**2 - x) > 1e-3 * x and turns < most:
@@ -1289,9 +1357,10 @@ def some_turns(loop, x, most):
 check_values(
     through(heron, bounded_while),
     heron_by_hand,
-    [(np.float32(2.0),), (np.float32(1.0),), (np.float32(1e6),)],
+    [(np.float32(x),) for x in (2.0, 1.0, 1e6, 0.02, 55.0)],
     mistakes={
         "one turn too many": one_too_many,
+        "a turn is made before the condition is looked at": looked_too_late,
         "all turns are taken": lambda x: heron_by_hand(x, extra=8 - heron_by_hand(x)["turns"]),
     },
     about="square roots",
@@ -1335,7 +1404,7 @@ print("with checkpoint:", kept(jax.checkpoint(layer), stack, batch))
 # ### A deep stack on little memory
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `deep(params, x)` applies one layer after the other: $h \leftarrow h + \tanh(h W_\ell + b_\ell)$, with $h = x$ at first and all layers stacked in `params["w"]` and `params["b"]`. It is one scan over the layers, and of each layer only its input $h$ is kept for the way back.
+# `deep(params, x)` applies one layer after the other: $h \leftarrow h + \tanh(h W_\ell + b_\ell)$, with $h = x$ at first and all layers stacked in `params["w"]` and `params["b"]`. It is one scan over the layers, and by `jax.checkpoint` only the input $h$ of each layer is kept for the way back.
 
 # %% exercise="deep"
 def deep(params, x: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
@@ -1389,7 +1458,11 @@ layered = sweep(stack_of, "4 3", count=2, scale=0.5)
 check_values(
     deep,
     layer_by_layer,
-    layered,
+    [
+        *layered,
+        *sweep({"w": "layers n n", "b": "layers n"}, "batch n", scale=0.5, planted=True),
+        *sweep({"w": "40 3 3", "b": "40 3"}, "2 3", count=1, scale=0.1),
+    ],
     mistakes={
         "h itself is not added": partial(layer_by_layer, skip=0.0),
         "the layers are run from the last to the first": lambda params, x: layer_by_layer(

@@ -96,6 +96,26 @@ def newton(f, x, tolerance, most):
 
     return jax.lax.while_loop(go_on, lambda s: (s[0] - f(s[0]) / jax.grad(f)(s[0]), s[1] + 1), (x, 0))
 
+# %% wrong="newton" says="the square of f(x) is compared with the tolerance"
+def newton(f, x, tolerance, most):
+    def go_on(state):
+        return (f(state[0]) ** 2 > tolerance) & (state[1] < most)
+
+    return jax.lax.while_loop(go_on, lambda s: (s[0] - f(s[0]) / jax.grad(f)(s[0]), s[1] + 1), (x, 0))
+
+# %% wrong="newton" says="where the step began, not where it ended"
+def newton(f, x, tolerance, most):
+    def go_on(state):
+        x, value, steps = state
+        return (jnp.abs(value) > tolerance) & (steps < most)
+
+    def body(state):
+        x, _, steps = state
+        return x - f(x) / jax.grad(f)(x), f(x), steps + 1
+
+    x, _, steps = jax.lax.while_loop(go_on, body, (x, f(x), 0))
+    return x, steps
+
 # %% wrong="newton" says="it steps before it looks"
 def newton(f, x, tolerance, most):
     def body(state):
@@ -234,6 +254,16 @@ def longest_run(heads):
         return current, current
 
     return lax.scan(body, 0, heads)
+
+# %% wrong="longest_run" says="the counts are int8"
+def longest_run(heads):
+    def body(carry, head):
+        current, longest = carry
+        current = jnp.where(head, current + 1, 0)
+        return (current, jnp.maximum(longest, current)), current
+
+    (_, longest), lengths = lax.scan(body, (jnp.int8(0), jnp.int8(0)), heads)
+    return longest, lengths
 
 # %% wrong="longest_run" says="right for the visible inputs, wrong on hidden ones: "
 def longest_run(heads):
@@ -380,6 +410,24 @@ def rnn(params, x):
 
     return lax.scan(body, jnp.zeros_like(params["hidden"]["b"]), x)
 
+# %% wrong="rnn" says="the output bias is left out"
+def rnn(params, x):
+    def body(h, x):
+        recalled = h @ params["hidden"]["w"] + params["hidden"]["b"]
+        h = jnp.tanh(x @ params["input"]["w"] + recalled)
+        return h, h @ params["output"]["w"]
+
+    return lax.scan(body, jnp.zeros_like(params["hidden"]["b"]), x)
+
+# %% wrong="rnn" says="W_in is transposed, as PyTorch keeps its weights"
+def rnn(params, x):
+    def body(h, x):
+        recalled = h @ params["hidden"]["w"] + params["hidden"]["b"]
+        h = jnp.tanh(params["input"]["w"] @ x + recalled)
+        return h, h @ params["output"]["w"] + params["output"]["b"]
+
+    return lax.scan(body, jnp.zeros_like(params["hidden"]["b"]), x)
+
 # %% wrong="rnn" says="W_hid is transposed, as PyTorch keeps its weights"
 def rnn(params, x):
     def body(h, x):
@@ -470,6 +518,14 @@ def train_epoch(loss_fn, params, batches, learning_rate):
 
     return lax.scan(step, params, batches)
 
+# %% wrong="train_epoch" says="the learning rate that is passed is not used"
+def train_epoch(loss_fn, params, batches, learning_rate):
+    def step(params, batch, learning_rate=0.1):
+        loss, grads = jax.value_and_grad(loss_fn)(params, *batch)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), loss
+
+    return lax.scan(step, params, batches)
+
 # %% wrong="train_epoch" says="a tracer escaped"
 def train_epoch(loss_fn, params, batches, learning_rate):
     losses = []
@@ -521,6 +577,14 @@ def linear_recurrence(a, b):
 def linear_recurrence(a, b):
     return lax.associative_scan(lambda f, s: (f[0] * s[0], f[1] + s[1]), (a, b))[1]
 
+# %% wrong="linear_recurrence" says="time is taken to be the last axis"
+@jax.jit
+def linear_recurrence(a, b):
+    def combine(first, second):
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    return lax.associative_scan(combine, (a, b), axis=-1)[1]
+
 # %% wrong="linear_recurrence" says="NaN"
 def linear_recurrence(a, b):
     factors = jnp.cumprod(a, axis=0)
@@ -551,6 +615,13 @@ def bounded_while(go_on, body, state, most):
         return (new, going & go_on(state)), None
 
     return lax.scan(turn, (state, go_on(state)), length=most)[0][0]
+
+# %% wrong="bounded_while" says="a turn is made before the condition is looked at"
+def bounded_while(go_on, body, state, most):
+    def turn(state, _):
+        return lax.cond(go_on(state), body, lambda state: state, state), None
+
+    return lax.scan(turn, body(state), length=most - 1)[0]
 
 # %% wrong="bounded_while" says="all turns are taken"
 def bounded_while(go_on, body, state, most):

@@ -8,6 +8,7 @@
 # %%
 import zlib
 from functools import partial
+from inspect import unwrap
 from itertools import pairwise, permutations
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
-from scipy.stats import binom, expon, laplace, norm
+from scipy.stats import binom, expon, laplace, norm, uniform
 
 from graders import (
     check_answer,
@@ -213,7 +214,7 @@ check_answer(
 # ### Initial weights
 # **Exercise** · 6 minutes · difficulty 2 of 5
 #
-# `init_mlp(key, sizes)` makes one dict `{"w", "b"}` for each pair of neighbouring sizes. Each `w`, of shape (inputs, outputs), has independent entries with mean 0 and *variance* 2 / inputs (He initialisation); each `b` is zero. Each layer has a key of its own.
+# `init_mlp(key, sizes)` makes one dict `{"w", "b"}` for each pair of neighbouring sizes. Each `w`, of shape (inputs, outputs), has independent normal entries with mean 0 and *variance* 2 / inputs (He initialisation), independent of those of the other layers; each `b` is zero.
 
 # %% exercise="init_mlp"
 def init_mlp(key: Key[Array, ""], sizes: tuple[int, ...]) -> list[dict[str, Array]]:
@@ -223,7 +224,7 @@ def init_mlp(key: Key[Array, ""], sizes: tuple[int, ...]) -> list[dict[str, Arra
     params = []
     for layer_key, n_in, n_out in zip(keys, sizes, sizes[1:]):
         w = jnp.sqrt(2 / n_in) * jax.random.normal(layer_key, (n_in, n_out))
-        params.append({"w": w, "b": jnp.zeros(n_out)})
+        params.append({"b": jnp.zeros(n_out), "w": w})
     return params
     ### END SOLUTION
 
@@ -254,16 +255,20 @@ def biases(init, key, sizes):
     return [layer["b"] for layer in init(key, sizes)]
 
 
+def last_digits_of_layer(init, key, sizes, layer):
+    return weights_of_layer(init, key, sizes, layer) * 4096 % 1
+
+
 check_shape(
     init_mlp,
-    jax.random.key(1),
+    jax.random.key(611),
     (3, 32, 1),
     returns=[{"w": "3 32", "b": "32"}, {"w": "32 1", "b": "1"}],
 )
-check_keys(init_mlp, jax.random.key(2), (5, 5, 5, 5))
+check_keys(init_mlp, jax.random.key(612), (5, 5, 5, 5))
 check_distribution(
     through(weights_of_layer, init_mlp),
-    jax.random.key(3),
+    jax.random.key(613),
     (100, 300),
     0,
     cdf=norm(0, np.sqrt(2 / 100)).cdf,
@@ -275,19 +280,29 @@ check_distribution(
     },
 )
 check_values(
-    through(biases, init_mlp), [[np.zeros(32), np.zeros(1)]], [(jax.random.key(4), (3, 32, 1))]
+    through(biases, init_mlp),
+    [[np.zeros(32), np.zeros(1)], [np.zeros(2), np.zeros(3), np.zeros(2)]],
+    [(jax.random.key(614), (3, 32, 1)), (jax.random.key(615), (4, 2, 3, 2))],
 )
 ### BEGIN HIDDEN TESTS
 check_distribution(
     through(weights_of_layer, init_mlp),
-    jax.random.key(5),
+    jax.random.key(616),
     (2, 100, 300),
     1,
     cdf=norm(0, np.sqrt(2 / 100)).cdf,
     mistakes={"every layer is scaled by the size of the first": norm(0, np.sqrt(2 / 2)).cdf},
     about="the second layer",
 )
-check_keys(init_mlp, jax.random.key(6), (5, 5, 5, 5, 5), about="four layers")
+check_keys(init_mlp, jax.random.key(617), (4,) * 14, about="thirteen layers")
+check_distribution(
+    through(last_digits_of_layer, init_mlp),
+    jax.random.key(618),
+    (100, 300),
+    0,
+    cdf=uniform.cdf,
+    about="the last digits of the numbers",
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -327,7 +342,7 @@ plt.show()
 # ### Waiting times
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# Events that happen `rate` times a second on average, at moments independent of each other, have gaps with $F(t) = 1 - e^{-\text{rate} \cdot t}$. Write the sampler from `jax.random.uniform`. It may be asked for a billion numbers, and every one of them is finite: mind which values `uniform` can return.
+# Events that happen `rate` times a second on average, at moments independent of each other, have gaps with $F(t) = 1 - e^{-\text{rate} \cdot t}$. Write the sampler; `jax.random.uniform` is all that you need. It may be asked for a billion numbers, and every one of them is finite and none is negative, whatever the rate: mind which values `uniform` can return.
 
 # %% exercise="waiting_times"
 def waiting_times(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> Array:
@@ -348,9 +363,16 @@ def waiting_times(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> A
 # </details>
 
 # %% check="waiting_times" points=3
-def finite_and_long(sample, key, shape, rate):
+def sensible(sample, key, shape, rate):
     times = sample(key, shape, rate)
-    return jnp.stack([jnp.isfinite(times).all(), times.max() > 9 / rate])
+    longest = times.max() * rate
+    return jnp.stack(
+        [jnp.isfinite(times).all(), times.min() >= 0, longest > 9.5, ~(longest > 200)]
+    )
+
+
+def last_digits(sample, key, shape, rate):
+    return sample(key, shape, rate) * 64 % 1
 
 
 mistaken = {
@@ -360,32 +382,42 @@ mistaken = {
 }
 check_distribution(
     waiting_times,
-    jax.random.key(0),
+    jax.random.key(621),
     (40, 500),
     2.5,
     cdf=expon(scale=0.4).cdf,
     mistakes=mistaken,
 )
-check_shape(waiting_times, jax.random.key(0), (40, 500), 1.0, returns="40 500")
-check_keys(waiting_times, jax.random.key(0), (40, 500), 1.0, rows=True)
+check_shape(waiting_times, jax.random.key(622), (40, 500), 1.0, returns="40 500")
+check_keys(waiting_times, jax.random.key(623), (40, 500), 1.0, rows=True)
 check_values(
-    through(finite_and_long, waiting_times),
-    [np.array([True, True])],
-    [(jax.random.key(7), (2**18,), 1.0)],
+    through(sensible, waiting_times),
+    [np.ones(4, bool)] * 2,
+    [(jax.random.key(7), (2**18,), 1.0), (jax.random.key(7), (2**18,), 0.25)],
     mistakes={
-        "infinite where `uniform` returned 0": lambda *args: np.array([False, True]),
-        "the longest waiting times are cut off": lambda *args: np.array([True, False]),
+        "infinite where `uniform` returned 0": lambda *args: np.array([False, True, True, False]),
+        "the longest waiting times are cut off": lambda *args: np.array([True, True, False, True]),
+        "where `uniform` returned 0, a waiting time that has no end": (
+            lambda key, shape, rate: np.array([rate >= 1, True, True, False])
+        ),
+        "all waiting times are cut off at one length, whatever the rate": (
+            lambda key, shape, rate: np.array([True, True, rate >= 1, True])
+        ),
+        "something is added in the logarithm: some times are negative, and none is long": (
+            lambda *args: np.array([True, False, False, True])
+        ),
     },
-    about="all are finite, the longest is long: a key whose uniform numbers include 0",
+    about="all are finite, none is negative, the longest is long: a key whose uniform numbers "
+    "include 0",
 )
 ### BEGIN HIDDEN TESTS
 check_distribution(
-    waiting_times,
-    jax.random.key(3),
-    (40, 500),
+    through(last_digits, waiting_times),
+    jax.random.key(624),
+    (4, 10, 500),
     0.05,
-    cdf=expon(scale=20).cdf,
-    about="rare events",
+    cdf=uniform.cdf,
+    about="the last digits of the numbers",
 )
 ### END HIDDEN TESTS
 
@@ -396,7 +428,7 @@ check_distribution(
 #
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# `draw_distinct(key, logits, n, k)` makes `n` such draws, each of `k` different choices in the order in which they were drawn. Only differences between logits matter, so they may be as large as they like. The checks ask for 20,000 draws: a Python loop over them would take minutes.
+# `draw_distinct(key, logits, n, k)` makes `n` such draws, each of `k` different choices in the order in which they were drawn. Logits of any size are allowed, and so are differences of any size: a choice whose logit is 200 below another's is still drawn before one whose logit is 300 below. The checks ask for 20,000 draws: a Python loop over them would take minutes.
 
 # %% exercise="draw_distinct"
 def draw_distinct(
@@ -435,6 +467,17 @@ def one_after_another(weights, k, read=lambda order, k: order[:k]):
     return chances
 
 
+def ranked(key, logits, n, k):
+    return np.tile(np.argsort(-logits)[:k], (n, 1))
+
+
+def by_weight(key, logits, n, k):
+    """The order in which a weight of zero or infinity in float32 ties with others."""
+    with np.errstate(over="ignore"):
+        weights = np.exp(logits).astype(np.float32)
+    return np.tile(np.argsort(-weights, kind="stable")[:k], (n, 1))
+
+
 def steps(chances):
     heights = np.concatenate([[0.0], np.cumsum(chances) / np.sum(chances)])
     return lambda x: heights[np.clip(np.floor(x) + 1, 0, len(chances)).astype(int)]
@@ -442,10 +485,10 @@ def steps(chances):
 
 logits = np.log(np.array([0.1, 0.2, 0.3, 0.4]))
 p = np.exp(logits)
-check_shape(draw_distinct, jax.random.key(0), logits, 30, 2, returns="30 2")
+check_shape(draw_distinct, jax.random.key(631), logits, 30, 2, returns="30 2")
 check_distribution(
     through(in_one_number, draw_distinct),
-    jax.random.key(0),
+    jax.random.key(632),
     logits,
     20_000,
     2,
@@ -467,26 +510,32 @@ check_distribution(
     },
     about="two of four",
 )
-check_keys(draw_distinct, jax.random.key(1), logits, 20_000, 2)
-check_distribution(
-    through(in_one_number, draw_distinct),
-    jax.random.key(2),
-    logits + 300,
-    20_000,
-    2,
-    cdf=steps(one_after_another(p, 2)),
-    mistakes={"infinite weights: the exponential of large logits overflows": steps(np.eye(16)[1])},
-    about="large logits",
+check_keys(draw_distinct, jax.random.key(633), logits, 20_000, 2)
+check_values(
+    draw_distinct,
+    ranked,
+    [
+        (jax.random.key(634), np.array([100.0, 0.0, 300.0], np.float32), 30, 2),
+        (jax.random.key(635), np.array([0.0, -300.0, -200.0], np.float32), 30, 2),
+        (jax.random.key(636), np.array([-300.0, -600.0, -200.0], np.float32), 40, 2),
+    ],
+    mistakes={
+        "infinite weights: the exponential of large logits overflows": by_weight,
+        "the weight of a choice far below the others is rounded to zero: compare logarithms": (
+            lambda key, logits, n, k: by_weight(key, logits - logits.max(), n, k)
+        ),
+    },
+    about="logits so far apart that the order is certain",
 )
 ### BEGIN HIDDEN TESTS
 check_distribution(
     through(in_one_number, draw_distinct),
-    jax.random.key(3),
-    np.array([0.0, 1.0, -1.0, 0.5, 0.0]),
+    jax.random.key(637),
+    300 + np.array([0.0, 1.0, -1.0, 0.5]),
     20_000,
     3,
-    cdf=steps(one_after_another(np.exp([0.0, 1.0, -1.0, 0.5, 0.0]), 3)),
-    about="three of five",
+    cdf=steps(one_after_another(np.exp([0.0, 1.0, -1.0, 0.5]), 3)),
+    about="three of four",
 )
 ### END HIDDEN TESTS
 
@@ -622,7 +671,7 @@ check_answer(
 # ### Noise and mask
 # **Exercise** · 4 minutes · difficulty 2 of 5
 #
-# Mend it: `corrupt` adds normal noise of standard deviation `sigma`, then sets each pixel to zero with probability `drop`, independently of the noise and of the other pixels. Both depend on `key`, for `x` of any shape.
+# Mend it: `corrupt` adds normal noise of standard deviation `sigma`, then sets each pixel to zero with probability `drop`. Each number in `x` is a pixel, whatever the shape of `x`, and has a noise and a chance of its own, independent of each other and of those of all other pixels. Both come from `key`.
 
 # %% exercise="corrupt"
 def corrupt(
@@ -655,13 +704,18 @@ def zeros_in(corrupt, key, x):
     return corrupt(key, x, 1.0, 0.5) == 0
 
 
-def zeros_in_a_row(corrupt, key, x):
-    return zeros_in(corrupt, key, x).sum(axis=1)
+def zeros_of_an_image(corrupt, key, x):
+    return zeros_in(corrupt, key, x).sum(axis=(1, 2))
+
+
+def along_each_axis(corrupt, key, x):
+    noise = corrupt(key, x, 2.0, 0.0)
+    return {f"axis {i}": jnp.moveaxis(noise, i, 0) for i in range(x.ndim)}
 
 
 check_distribution(
     corrupt,
-    jax.random.key(0),
+    jax.random.key(641),
     np.full(20_000, 3.0),
     2.0,
     0.25,
@@ -680,21 +734,41 @@ check_distribution(
         ),
     },
 )
-check_keys(corrupt, jax.random.key(1), np.ones((4, 5000)), 1.0, 0.25, about="the whole")
+check_values(
+    corrupt,
+    lambda key, x, sigma, drop: x,
+    sweep(jax.random.key(642), "n", 0.0, 0.0, count=2, scale=20.0, planted=True)
+    + sweep(jax.random.key(643), "n m k", np.float32(0), np.float32(0), count=1),
+    about="no noise, and nothing dropped",
+)
+check_keys(corrupt, jax.random.key(644), np.ones((4, 5000)), 1.0, 0.25, about="the whole")
 check_keys(
-    through(zeros_in, corrupt), jax.random.key(1), np.ones((4, 5000)), rows=True, about="the zeros"
+    through(zeros_in, corrupt),
+    jax.random.key(645),
+    np.ones((4, 5000)),
+    rows=True,
+    about="the zeros",
 )
 check_distribution(
-    through(zeros_in_a_row, corrupt),
-    jax.random.key(2),
-    np.ones((20_000, 4)),
+    through(zeros_of_an_image, corrupt),
+    jax.random.key(646),
+    np.ones((20_000, 2, 2)),
     cdf=binom(4, 0.5).cdf,
-    mistakes={"all pixels of a row are dropped together": lambda v: (v >= 0) / 2 + (v >= 4) / 2},
-    about="how many zeros a row has",
+    mistakes={
+        "all pixels of a row are dropped together": lambda v: (v >= 0) / 2 + (v >= 4) / 2,
+        "pixels along the last axis are dropped together": (
+            lambda v: (v >= 0) / 4 + (v >= 2) / 2 + (v >= 4) / 4
+        ),
+    },
+    about="how many zeros an image of 2 by 2 has",
 )
 ### BEGIN HIDDEN TESTS
 check_keys(
-    corrupt, jax.random.key(3), np.zeros((4, 5000)), 2.0, 0.0, rows=True, about="noise in rows"
+    through(along_each_axis, corrupt),
+    jax.random.key(647),
+    np.zeros((10, 8, 6)),
+    rows=True,
+    about="the noise along each axis",
 )
 ### END HIDDEN TESTS
 
@@ -770,17 +844,32 @@ def zero_or(value, chance):
     return lambda v: (1 - chance) * (v >= 0) + chance * (v >= value)
 
 
+def shares_a_mask(apply, key):
+    """Whether the first hidden layer's mask of an example is the second's of any example.
+
+    A unit that the second mask keeps is 6 where the first mask keeps it too, and 2 where not.
+    """
+    one, two, last = through_identities(3, 100)
+    units = apply(key, [one, two | {"b": np.ones(100)}, last], np.ones((30, 100)), 0.5, True)
+    first, second = units[:, None] > 4, units[:, None] > 0
+    return jnp.all((first == second.swapaxes(0, 1)) | ~second, axis=2).any()
+
+
 def layers(*sizes):
     return [{"w": f"{n} {m}", "b": f"{m}"} for n, m in pairwise(sizes)]
 
 
+pairs_of_inputs = {"w": np.repeat(np.eye(100), 2, axis=0), "b": np.zeros(100)}
 check_values(
     mlp_dropout,
     layer_by_layer,
-    sweep(None, layers(3, 4, 5, 2), "6 3", 0.5, False, count=1),
+    sweep(None, layers(*"abcd"), "n a", 0.5, False, count=2, planted=True)
+    + sweep(jax.random.key(651), layers(*"abc"), "n a", 0.25, False, count=1),
     mistakes={
-        "at evaluation everything is multiplied by keep": lambda *args: layer_by_layer(
-            *args, scale=0.5
+        "at evaluation everything is multiplied by keep": (
+            lambda key, params, x, keep, train: layer_by_layer(
+                key, params, x, keep, train, scale=keep
+            )
         ),
         "a ReLU after the last layer": lambda *args: layer_by_layer(*args, relu_last=True),
     },
@@ -788,7 +877,7 @@ check_values(
 )
 check_keys(
     mlp_dropout,
-    jax.random.key(3),
+    jax.random.key(652),
     through_identities(2, 60),
     np.ones((60, 60)),
     0.5,
@@ -798,33 +887,49 @@ check_keys(
 )
 check_distribution(
     mlp_dropout,
-    jax.random.key(0),
-    through_identities(3, 10),
-    np.ones((2000, 10)),
+    jax.random.key(653),
+    [pairs_of_inputs, *through_identities(2, 100)],
+    np.full((1000, 200), 9 / 32),  # so that 3/4 and its square divide without rounding
     0.25,
     True,
-    cdf=zero_or(16.0, 1 / 16),
+    cdf=zero_or(9.0, 1 / 16),
     mistakes={
-        "both hidden layers lose the same units: one key for two masks": zero_or(16.0, 1 / 4),
-        "the output layer has dropout too": zero_or(64.0, 1 / 64),
-        "what is kept is not divided by keep": zero_or(1.0, 1 / 16),
-        "only one of the two hidden layers has dropout": zero_or(4.0, 1 / 4),
-        "nothing is dropped": zero_or(1.0, 1.0),
+        "both hidden layers lose the same units: one key for two masks": zero_or(9.0, 1 / 4),
+        "the output layer has dropout too": zero_or(36.0, 1 / 64),
+        "what is kept is not divided by keep": zero_or(9 / 16, 1 / 16),
+        "only one of the two hidden layers has dropout": zero_or(9 / 4, 1 / 4),
+        "nothing is dropped": zero_or(9 / 16, 1.0),
+        "the inputs have dropout too": lambda v: (
+            (v >= 0) * 249 / 256 + (v >= 18) * 6 / 256 + (v >= 36) / 256
+        ),
+        "`keep` is taken for the probability of zero": zero_or(1.0, 9 / 16),
+        "what is kept is divided by 1 - keep": zero_or(1.0, 1 / 16),
     },
     about="two hidden layers",
 )
 check_keys(
     through(unit_by_unit, mlp_dropout),
-    jax.random.key(1),
+    jax.random.key(654),
     through_identities(3, 60),
     np.ones((60, 60)),
     rows=True,
     about="the units of one layer",
 )
+check_values(
+    through(shares_a_mask, mlp_dropout),
+    [np.array(False)],
+    [(jax.random.key(655),)],
+    mistakes={
+        "an example has in one layer the mask that another has in the next: from one key": (
+            lambda key: np.array(True)
+        )
+    },
+    about="whether masks of two layers are equal",
+)
 ### BEGIN HIDDEN TESTS
 check_distribution(
     mlp_dropout,
-    jax.random.key(2),
+    jax.random.key(656),
     through_identities(4, 10),
     np.ones((2000, 10)),
     0.5,
@@ -836,8 +941,9 @@ check_distribution(
 check_values(
     mlp_dropout,
     layer_by_layer,
-    sweep(None, layers(4, 3), "5 4", 0.5, False, count=1, seed=2),
-    about="no hidden layer",
+    sweep(None, layers(4, 3), "5 4", 0.5, False, count=1, seed=2)
+    + sweep(jax.random.key(657), layers(*"abcd"), "n a", 1.0, True, count=2, planted=True),
+    about="no hidden layer, and layers that keep everything",
 )
 ### END HIDDEN TESTS
 
@@ -948,11 +1054,11 @@ def simulated(log_density, start, steps, width, accept, moves="standard_normal",
     return lambda v: np.searchsorted(x, v, "right") / x.size
 
 
-some, many = np.full(4_000, 2.0), np.full(20_000, 2.0)
-check_shape(metropolis, jax.random.key(0), log_gumbel, np.zeros(20), 5, 1.0, returns="5 20")
+some, many = np.full(4_000, 2.0), np.repeat([2.0, 0.5], 10_000)
+check_shape(metropolis, jax.random.key(661), log_gumbel, np.zeros(20), 5, 1.0, returns="5 20")
 check_distribution(
     through(row, metropolis),
-    jax.random.key(0),
+    jax.random.key(662),
     log_gumbel,
     some,
     50,
@@ -981,7 +1087,7 @@ check_distribution(
 )
 check_distribution(
     through(row, metropolis),
-    jax.random.key(1),
+    jax.random.key(663),
     log_gumbel,
     many,
     3,
@@ -989,28 +1095,31 @@ check_distribution(
     0,
     cdf=simulated(log_gumbel, many, 1, 0.5, lambda u, gain, z: np.log(u) < gain),
     mistakes={
-        "the first row is the start": lambda v: 1.0 * (v >= 2),
+        "the first row is the start": lambda v: (v >= 0.5) / 2 + (v >= 2) / 2,
+        "all walkers start where the first one does": simulated(
+            log_gumbel, np.full(20_000, 2.0), 1, 0.5, lambda u, gain, z: np.log(u) < gain
+        ),
         "the variance of the move is `width`": simulated(
             log_gumbel, many, 1, 0.5**0.5, lambda u, gain, z: np.log(u) < gain
         ),
     },
     about="the first step",
 )
-check_keys(metropolis, jax.random.key(2), log_gumbel, np.zeros(20), 5, 2.0)
+check_keys(metropolis, jax.random.key(664), log_gumbel, np.zeros(20), 5, 2.0)
 check_primitives(
     metropolis,
-    jax.random.key(0),
+    jax.random.key(665),
     log_gumbel,
     np.zeros(3),
     4,
     1.0,
-    same_size_for=[(jax.random.key(0), log_gumbel, np.zeros(3), 9, 1.0)],
+    same_size_for=[(jax.random.key(665), log_gumbel, np.zeros(3), 9, 1.0)],
     static_argnums=(3,),
 )
 ### BEGIN HIDDEN TESTS
 check_distribution(
     through(row, metropolis),
-    jax.random.key(4),
+    jax.random.key(666),
     lambda x: -2 * jnp.abs(x - 1),
     np.full(4_000, 60.0),
     200,
@@ -1024,6 +1133,13 @@ check_distribution(
     },
     about="another density, a start far out",
 )
+check_values(
+    metropolis,
+    lambda key, log_density, start, steps, width: np.tile(start, (steps, 1)),
+    sweep(jax.random.key(667), log_gumbel, "n", 3, 0.0, count=2, planted=True)
+    + sweep(jax.random.key(668), lambda x: 0 * x, normal("6", 400.0), 5, 0.0, count=1),
+    about="moves of width 0, which all lead to where they began",
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1034,7 +1150,7 @@ check_distribution(
 # ### Shuffled batches
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `epoch_batches(key, epoch, n, batch_size)` arranges the examples 0 to `n - 1` in random order and cuts them into batches, one a row. No example comes twice in an epoch; those that do not fill a batch are left out, others in each epoch. `epoch` may be traced.
+# `epoch_batches(key, epoch, n, batch_size)` arranges the examples 0 to `n - 1` in random order and cuts them into batches, one a row. No example comes twice in an epoch; those that do not fill a batch are left out, others in each epoch. The orders of different epochs are independent, and so are those of different keys. `epoch` may be traced.
 
 # %% exercise="epoch_batches"
 def epoch_batches(
@@ -1074,29 +1190,40 @@ def three_epochs(batches_of, key, first, n, batch_size):
     return [batches_of(jax.random.clone(key), first + i, n, batch_size) for i in range(3)]
 
 
+def two_keys(batches_of, key, n, batch_size):
+    """The epochs of two keys whose words are neighbours, as those of the seeds 8 and 9."""
+    words = jax.random.key_data(jax.random.clone(key)) + jnp.arange(2, dtype=jnp.uint32)[:, None]
+    return [
+        three_epochs(batches_of, neighbour, 0, n, batch_size)
+        for neighbour in jax.random.wrap_key_data(words)
+    ]
+
+
 def gaps_in_a_batch(batches_of, key, n):
-    first, second = batches_of(key, 0, n, 2).T
-    return (second - first) / n
+    batches = batches_of(key, 0, n, 100)
+    return (batches[:, 1::2] - batches[:, ::2]) / n
 
 
-check_shape(epoch_batches, jax.random.key(0), 0, 11, 4, returns="2 4")
+check_shape(epoch_batches, jax.random.key(671), 0, 11, 4, returns="2 4")
 check_values(
     through(times_seen, epoch_batches),
     [np.ones(12, int)],
-    [(jax.random.key(0), 3, 12, 4)],
+    [(jax.random.key(672), 3, 12, 4)],
     about="how often each example comes in an epoch",
 )
-check_keys(through(three_epochs, epoch_batches), jax.random.key(0), 0, 40, 5, about="three epochs")
+check_keys(
+    through(three_epochs, epoch_batches), jax.random.key(673), 0, 40, 5, about="three epochs"
+)
 check_values(
     through(ever_seen, epoch_batches),
     [np.ones(11, bool)],
-    [(jax.random.key(0), 11, 4)],
+    [(jax.random.key(674), 11, 4)],
     mistakes={"the last examples are left out in every epoch": lambda *args: np.arange(11) < 8},
     about="which examples come in 20 epochs",
 )
 check_distribution(
     through(gaps_in_a_batch, epoch_batches),
-    jax.random.key(0),
+    jax.random.key(675),
     20_000,
     cdf=lambda v: np.where(v < 0, (1 + v) ** 2 / 2, 1 - (1 - np.minimum(v, 1)) ** 2 / 2) * (v > -1),
     mistakes={
@@ -1106,10 +1233,13 @@ check_distribution(
     },
     about="how far apart two examples of a batch are",
 )
-check_pure(epoch_batches, jax.random.key(0), 3, 10, 4, static_argnums=(2, 3))
+check_pure(epoch_batches, jax.random.key(676), 3, 10, 4, static_argnums=(2, 3))
 ### BEGIN HIDDEN TESTS
 check_keys(
-    through(three_epochs, epoch_batches), jax.random.key(8), 70_000, 33, 8, about="late epochs"
+    through(three_epochs, epoch_batches), jax.random.key(677), 70_000, 33, 8, about="late epochs"
+)
+check_keys(
+    through(two_keys, epoch_batches), jax.random.key(678), 40, 5, about="epochs of two keys"
 )
 ### END HIDDEN TESTS
 
@@ -1167,61 +1297,81 @@ def with_more_members(init, key):
     return alike(jax.tree.leaves(few), jax.tree.leaves(more[:2]))
 
 
+class Name(str):
+    """A copy of a name, at a place in memory of its own."""
+
+
 def with_more_names(init, key):
-    few, more = init(key, 2, two), init(key, 2, {"a_norm": (20,), **two, "z": (20,)})
+    copies = {Name(name): shape for name, shape in two.items()}
+    few, more = init(key, 2, two), init(key, 2, {"a_norm": (20,), **copies, "z": (20,)})
     return alike([m[name] for m in few for name in two], [m[name] for m in more for name in two])
 
 
-class Name(str):
-    """A name whose `hash` is what chance could make it in some process: that of all others."""
-
-    def __hash__(self):
-        return 7
-
-
 def with_unlucky_hashes(init, key):
-    shapes = {Name(name): shape for name, shape in two.items()}
-    return [{str(name): w for name, w in member.items()} for member in init(key, 2, shapes)]
+    """What `init` returns in a process in which all hashes happen to be equal."""
+    names = getattr(unwrap(init), "__globals__", {})
+    if "hash" in names:
+        return init(key, 2, two)
+    names["hash"] = lambda value: 7
+    try:
+        return init(key, 2, two)
+    finally:
+        del names["hash"]
 
 
-check_shape(init_ensemble, jax.random.key(0), 2, two, returns=[{"w": "4 5", "out": "20"}] * 2)
-check_keys(init_ensemble, jax.random.key(0), 3, two)
+def last_digits_of_values(init, key, members, shapes):
+    return values_of(init, key, members, shapes) * 256 % 1
+
+
+check_shape(init_ensemble, jax.random.key(681), 2, two, returns=[{"w": "4 5", "out": "20"}] * 2)
+check_keys(init_ensemble, jax.random.key(682), 3, two)
 check_values(
     through(with_more_members, init_ensemble),
     [np.ones(4, bool)],
-    [(jax.random.key(0),)],
+    [(jax.random.key(683),)],
     mistakes={"with more members, those that were there are others": lambda key: np.zeros(4)},
     about="after members were added",
 )
 check_values(
     through(with_more_names, init_ensemble),
     [np.ones(4, bool)],
-    [(jax.random.key(0),)],
+    [(jax.random.key(684),)],
     mistakes={"with more names, the arrays that were there are others": lambda key: np.zeros(4)},
     about="after names were added",
 )
 check_keys(
     through(with_unlucky_hashes, init_ensemble),
-    jax.random.key(0),
+    jax.random.key(685),
     about="names whose Python hashes are equal",
 )
 check_distribution(
-    through(values_of, init_ensemble), jax.random.key(0), 2, {"w": (100, 100)}, cdf=norm.cdf
+    through(values_of, init_ensemble), jax.random.key(686), 2, {"w": (100, 100)}, cdf=norm.cdf
 )
 ### BEGIN HIDDEN TESTS
 check_keys(
     init_ensemble,
-    jax.random.key(0),
+    jax.random.key(687),
     2,
-    {"dense_12": (4, 5), "dense_21": (4, 5), "d": (20,)},
+    {
+        name: (20,)
+        for name in ("dense_12", "dense_21", "d", "layer_1_bias", "layer_2_bias", "layer_2_scale")
+    },
     about="other names",
 )
 check_keys(
     init_ensemble,
-    jax.random.key(0),
+    jax.random.key(688),
     2,
     {"gate_value_1602": (20,), "bias_down_1889": (20,)},
     about="names whose CRC-32 are neighbours",
+)
+check_distribution(
+    through(last_digits_of_values, init_ensemble),
+    jax.random.key(689),
+    2,
+    {"w": (100, 100)},
+    cdf=uniform.cdf,
+    about="the last digits of the numbers",
 )
 ### END HIDDEN TESTS
 
@@ -1277,7 +1427,7 @@ print(jax.random.wrap_key_data(old) == new, jax.random.key_data(new))
 # ### The door
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# `as_key` returns a typed key, whatever it is given: a typed key, or an array of them, as it is; a seed, which is a Python integer or an integer array of shape `()`, as `jax.random.key` of it; legacy words of shape `(2,)`, or an array of shape `(..., 2)` of them, as the typed keys of shape `(...)` that draw the same numbers.
+# `as_key` returns a typed key, whatever it is given: a typed key, or an array of them, as it is; a seed, which is a Python integer or an integer array of shape `()`, negative or not, as `jax.random.key` of it; legacy words of shape `(2,)`, or an array of shape `(..., 2)` of them, as the typed keys of shape `(...)` that draw the same numbers. Seeds and words may be traced.
 
 # %% exercise="as_key"
 def as_key(given) -> Key[Array, "..."]:
@@ -1310,29 +1460,35 @@ def typed_words(as_key, given):
 def its_words(given):
     if hasattr(given, "dtype") and jnp.issubdtype(given.dtype, jax.dtypes.prng_key):
         found = np.asarray(jax.random.key_data(given))
+    elif np.ndim(given) == 0:
+        found = np.array([0, int(given) % 2**32], np.uint32)
     else:
-        found = np.array([0, given], np.uint32) if np.ndim(given) == 0 else np.asarray(given)
+        found = np.asarray(given)
     return np.array(True), found
+
+
+def from_words_and_seed(as_key, words, seed):
+    return as_key(words), as_key(seed)
 
 
 legacy = np.asarray(jax.random.key_data(jax.random.split(jax.random.key(3), 4)))
 check_values(
     through(typed_words, as_key),
     its_words,
-    [(7,), (np.int32(8),)],
+    [(7,), (np.int32(8),), (-3,), (jnp.int32(-4),)],
     mistakes={"a seed becomes a legacy key": lambda given: (np.array(False), 0)},
     about="seeds",
 )
 check_values(
     through(typed_words, as_key),
     its_words,
-    [(jax.random.key(5),), (jax.random.split(jax.random.key(5), 3),)],
+    [(jax.random.key(5),), (jax.random.split(jax.random.key(5)),)],
     about="typed keys",
 )
 check_values(
     through(typed_words, as_key),
     its_words,
-    [(np.array([0, 42], np.uint32),), (legacy[1],), (legacy,)],
+    [(np.array([0, 42], np.uint32),), (legacy[1],), (legacy,), (jnp.asarray(legacy[:2]),)],
     mistakes={
         "legacy words come back as legacy words": lambda given: (np.array(False), given),
         "the last word is taken for the seed": lambda given: (
@@ -1342,12 +1498,17 @@ check_values(
     },
     about="legacy words",
 )
-check_pure(as_key, legacy[0])
+check_pure(through(from_words_and_seed, as_key), legacy[0], np.int32(8))
 ### BEGIN HIDDEN TESTS
 check_values(
     through(typed_words, as_key),
     its_words,
-    [(np.uint32(9),), (legacy.reshape(2, 2, 2),), (legacy[:2],)],
+    [
+        (np.uint32(9),),
+        (legacy.reshape(2, 2, 2),),
+        (legacy[:2],),
+        (jax.random.split(jax.random.key(6), (3, 2)),),
+    ],
     about="other shapes",
 )
 ### END HIDDEN TESTS

@@ -19,6 +19,17 @@ def init_mlp(key, sizes):
     w = jax.random.normal(sub, sizes[:2]) * (2 / sizes[0]) ** 0.5
     return [{"w": w, "b": jnp.zeros(sizes[1])}, *init_mlp(key, sizes[1:])]
 
+# %% right="init_mlp"
+def init_mlp(key, sizes):
+    pairs = list(pairwise(sizes))
+    numbers = jax.random.normal(key, (sum(a * b for a, b in pairs),))
+    layers, start = [], 0
+    for a, b in pairs:
+        w = numbers[start : start + a * b].reshape(a, b) * jnp.sqrt(2 / a)
+        layers.append({"w": w, "b": jnp.zeros(b)})
+        start += a * b
+    return layers
+
 # %% right="waiting_times"
 def waiting_times(key, shape, rate):
     tiny = jnp.finfo(jnp.float32).tiny
@@ -42,7 +53,7 @@ def draw_distinct(key, logits, n, k):
 
 # %% right="draw_distinct"
 def draw_distinct(key, logits, n, k):
-    race = jax.random.exponential(key, (n, logits.size)) / jax.nn.softmax(logits)
+    race = jnp.log(jax.random.exponential(key, (n, logits.size))) - logits
     return jnp.argsort(race)[:, :k]
 
 # %% right="corrupt"

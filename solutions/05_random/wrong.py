@@ -86,6 +86,23 @@ def init_mlp(key, sizes):
         for k, n_in, n_out in zip(keys, sizes, sizes[1:])
     ]
 
+# %% wrong="init_mlp" says="a key is used twice"
+def init_mlp(key, sizes):
+    keys = jax.random.split(key, 8)
+    return [
+        {"w": jax.random.normal(keys[i], (a, b)) * jnp.sqrt(2 / a), "b": jnp.zeros(b)}
+        for i, (a, b) in enumerate(pairwise(sizes))
+    ]
+
+# %% wrong="init_mlp" says="right for the visible inputs"
+def init_mlp(key, sizes):
+    keys = jax.random.split(key, len(sizes) - 1)
+    params = []
+    for k, n_in, n_out in zip(keys, sizes, sizes[1:]):
+        w = jax.random.normal(k, (n_in, n_out), jnp.bfloat16).astype(jnp.float32)
+        params.append({"w": jnp.sqrt(2 / n_in) * w, "b": jnp.zeros(n_out)})
+    return params
+
 # %% wrong="waiting_times" says="the longest waiting times are cut off"
 def waiting_times(key, shape, rate):
     u = jax.random.uniform(key, shape)
@@ -116,9 +133,22 @@ def waiting_times(key, shape, rate):
     u = np.random.default_rng().uniform(size=shape)
     return -jnp.log1p(-jnp.asarray(u, jnp.float32)) / rate
 
-# %% wrong="waiting_times" says="right for the visible inputs"
+# %% wrong="waiting_times" says="cut off at one length, whatever the rate"
 def waiting_times(key, shape, rate):
     return jnp.clip(-jnp.log(jax.random.uniform(key, shape)) / rate, 0, 16.0)
+
+# %% wrong="waiting_times" says="something is added in the logarithm"
+def waiting_times(key, shape, rate):
+    return -jnp.log(jax.random.uniform(key, shape) + 1e-4) / rate
+
+# %% wrong="waiting_times" says="a waiting time that has no end"
+def waiting_times(key, shape, rate):
+    return jnp.nan_to_num(-jnp.log(jax.random.uniform(key, shape))) / rate
+
+# %% wrong="waiting_times" says="right for the visible inputs"
+def waiting_times(key, shape, rate):
+    times = -jnp.log1p(-jax.random.uniform(key, shape)) / rate
+    return times.astype(jnp.bfloat16).astype(jnp.float32)
 
 # %% wrong="draw_distinct" says="each choice is put back"
 def draw_distinct(key, logits, n, k):
@@ -168,6 +198,11 @@ def draw_distinct(key, logits, n, k):
     left = jnp.where(jnp.arange(logits.size) == first, -jnp.inf, logits)
     rest = jax.random.categorical(rest_key, left[:, None, :], shape=(n, k - 1))
     return jnp.concatenate([first, rest], axis=1)
+
+# %% wrong="draw_distinct" says="a choice far below the others is rounded to zero"
+def draw_distinct(key, logits, n, k):
+    race = jax.random.exponential(key, (n, logits.size)) / jax.nn.softmax(logits)
+    return jnp.argsort(race)[:, :k]
 
 # %% wrong="corrupt" says="all pixels of a row are dropped together"
 def corrupt(key, x, sigma, drop):
@@ -225,6 +260,20 @@ def corrupt(key, x, sigma, drop):
     noise = sigma * jax.random.normal(noise_key, x.shape[-1:])
     kept = jax.random.bernoulli(mask_key, 1 - drop, x.shape)
     return jnp.where(kept, x + noise, 0.0)
+
+# %% wrong="corrupt" says="along the last axis are dropped together"
+def corrupt(key, x, sigma, drop):
+    noise_key, mask_key = jax.random.split(key)
+    noise = sigma * jax.random.normal(noise_key, x.shape)
+    kept = jax.random.bernoulli(mask_key, 1 - drop, x.shape[:2])
+    kept = kept.reshape(kept.shape + (1,) * (x.ndim - kept.ndim))
+    return jnp.where(kept, x + noise, 0.0)
+
+# %% wrong="corrupt" says="right on some inputs"
+def corrupt(key, x, sigma, drop):
+    noise_key, mask_key = jax.random.split(key)
+    spoilt = jnp.clip(x + sigma * jax.random.normal(noise_key, x.shape), -20, 20)
+    return jnp.where(jax.random.bernoulli(mask_key, 1 - drop, x.shape), spoilt, 0.0)
 
 # %% wrong="mlp_dropout" says="was not given a key as its first argument"
 def mlp_dropout(key, params, x, keep, train):
@@ -336,6 +385,48 @@ def mlp_dropout(key, params, x, keep, train):
     x = hidden_layer(params[0], x, key if key is None else jax.random.fold_in(key, 0))
     for i, layer in enumerate(params[1:-1]):
         x = hidden_layer(layer, x, key if key is None else jax.random.fold_in(key, i + 1))
+    return x @ params[-1]["w"] + params[-1]["b"]
+
+# %% wrong="mlp_dropout" says="an example has in one layer the mask that another has in the next"
+def mlp_dropout(key, params, x, keep, train):
+    *hidden, last = params
+    for i, layer in enumerate(hidden):
+        x = jax.nn.relu(x @ layer["w"] + layer["b"])
+        if train:
+
+            def mask_of(example):
+                return jax.random.bernoulli(jax.random.fold_in(key, i + example), keep, x.shape[1:])
+
+            x = jnp.where(jax.vmap(mask_of)(jnp.arange(len(x))), x / keep, 0.0)
+    return x @ last["w"] + last["b"]
+
+# %% wrong="mlp_dropout" says="the inputs have dropout too"
+def mlp_dropout(key, params, x, keep, train):
+    for i, layer in enumerate(params):
+        if train:
+            key, mask_key = jax.random.split(key)
+            x = jnp.where(jax.random.bernoulli(mask_key, keep, x.shape), x / keep, 0.0)
+        x = x @ layer["w"] + layer["b"]
+        if i < len(params) - 1:
+            x = jax.nn.relu(x)
+    return x
+
+# %% wrong="mlp_dropout" says="`keep` is taken for the probability of zero"
+def mlp_dropout(key, params, x, keep, train):
+    for layer in params[:-1]:
+        x = jax.nn.relu(x @ layer["w"] + layer["b"])
+        if train:
+            key, mask_key = jax.random.split(key)
+            x = jnp.where(jax.random.bernoulli(mask_key, keep, x.shape), 0.0, x / (1 - keep))
+    return x @ params[-1]["w"] + params[-1]["b"]
+
+# %% wrong="mlp_dropout" says="divided by 1 - keep"
+def mlp_dropout(key, params, x, keep, train):
+    for layer in params[:-1]:
+        x = jax.nn.relu(x @ layer["w"] + layer["b"])
+        if train:
+            key, mask_key = jax.random.split(key)
+            x = jnp.where(jax.random.bernoulli(mask_key, keep, x.shape), x / (1 - keep), 0.0)
     return x @ params[-1]["w"] + params[-1]["b"]
 
 # %% wrong="metropolis" says="the proposal and the decision come from one key"
@@ -466,6 +557,29 @@ def metropolis(key, log_density, start, steps, width):
 
     return jax.lax.scan(step, start, jax.random.split(key, steps))[1]
 
+# %% wrong="metropolis" says="all walkers start where the first one does"
+def metropolis(key, log_density, start, steps, width):
+    def step(x, step_key):
+        move_key, accept_key = jax.random.split(step_key)
+        proposed = x + width * jax.random.normal(move_key, x.shape)
+        threshold = jnp.log(jax.random.uniform(accept_key, x.shape))
+        x = jnp.where(threshold < log_density(proposed) - log_density(x), proposed, x)
+        return x, x
+
+    first = jnp.full(start.shape, start[0])
+    return jax.lax.scan(step, first, jax.random.split(key, steps))[1]
+
+# %% wrong="metropolis" says="right for the visible inputs"
+def metropolis(key, log_density, start, steps, width):
+    def step(x, step_key):
+        move_key, accept_key = jax.random.split(step_key)
+        proposed = jnp.clip(x + width * jax.random.normal(move_key, x.shape), -100, 100)
+        threshold = jnp.log(jax.random.uniform(accept_key, x.shape))
+        x = jnp.where(threshold < log_density(proposed) - log_density(x), proposed, x)
+        return x, x
+
+    return jax.lax.scan(step, start, jax.random.split(key, steps))[1]
+
 # %% wrong="epoch_batches" says="neighbours stay together"
 def epoch_batches(key, epoch, n, batch_size):
     order_key, start_key = jax.random.split(jax.random.fold_in(key, epoch))
@@ -509,6 +623,12 @@ def epoch_batches(key, epoch, n, batch_size):
     order = jax.random.permutation(jax.random.split(key, 1000)[epoch], n)
     return order[: n // batch_size * batch_size].reshape(-1, batch_size)
 
+# %% wrong="epoch_batches" says="[0][1] and [1][0] are equal"
+def epoch_batches(key, epoch, n, batch_size):
+    words = jax.random.key_data(key) + jnp.asarray(epoch).astype(jnp.uint32)
+    order = jax.random.permutation(jax.random.wrap_key_data(words), n)
+    return order[: n // batch_size * batch_size].reshape(-1, batch_size)
+
 # %% wrong="init_ensemble" says="[0]['bias_down_1889'] and [1]['gate_value_1602'] are equal"
 def init_ensemble(key, members, shapes):
     def draw(i, name):
@@ -549,15 +669,6 @@ def init_ensemble(key, members, shapes):
 
     return [{name: draw(name) for name in shapes} for _ in range(members)]
 
-# %% wrong="init_ensemble" says="[0]['w'] and [0]['out'] are equal"
-def init_ensemble(key, members, shapes):
-    def draw(member_key, name):
-        name_key = jax.random.fold_in(member_key, hash(name) % 2**32)
-        return jax.random.normal(name_key, shapes[name])
-
-    keys = jax.random.split(key, members)
-    return [{name: draw(k, name) for name in shapes} for k in keys]
-
 # %% wrong="init_ensemble" says="as wide as it should be"
 def init_ensemble(key, members, shapes):
     def draw(member_key, name):
@@ -575,6 +686,31 @@ def init_ensemble(key, members, shapes):
 
     keys = jax.random.split(key, members)
     return [{name: draw(k, name) for name in shapes} for k in keys]
+
+# %% wrong="init_ensemble" says="[0]['w'] and [0]['out'] are equal"
+def init_ensemble(key, members, shapes):
+    def draw(i, name):
+        number = hash(f"{i}/{name}") % 2**32
+        return jax.random.normal(jax.random.fold_in(key, number), shapes[name])
+
+    return [{name: draw(i, name) for name in shapes} for i in range(members)]
+
+# %% wrong="init_ensemble" says="[0]['layer_1_bias'] and [0]['layer_2_bias'] are equal"
+def init_ensemble(key, members, shapes):
+    def draw(member_key, name):
+        number = int.from_bytes(name.encode(), "big") % 2**32
+        return jax.random.normal(jax.random.fold_in(member_key, number), shapes[name])
+
+    member_keys = [jax.random.fold_in(key, i) for i in range(members)]
+    return [{name: draw(k, name) for name in shapes} for k in member_keys]
+
+# %% wrong="init_ensemble" says="depend on each other"
+def init_ensemble(key, members, shapes):
+    def draw(i, name):
+        name_key = jax.random.fold_in(jax.random.fold_in(key, i), zlib.crc32(name.encode()))
+        return jax.random.normal(name_key, shapes[name], jnp.bfloat16).astype(jnp.float32)
+
+    return [{name: draw(i, name) for name in shapes} for i in range(members)]
 
 # %% wrong="as_key" says="a seed becomes a legacy key"
 def as_key(given):
@@ -623,3 +759,26 @@ def as_key(given):
     if not hasattr(given, "dtype") or given.dtype == jnp.int32:
         return jax.random.key(given)
     return jax.random.wrap_key_data(given) if given.dtype == jnp.uint32 else given
+
+# %% wrong="as_key" says="if jnp.shape(given)[-1] == 2"
+def as_key(given):
+    if jnp.shape(given) == ():
+        typed = hasattr(given, "dtype") and jnp.issubdtype(given.dtype, jax.dtypes.prng_key)
+        return given if typed else jax.random.key(given)
+    return jax.random.wrap_key_data(given) if jnp.shape(given)[-1] == 2 else given
+
+# %% wrong="as_key" says="a value was asked for"
+def as_key(given):
+    if hasattr(given, "dtype") and jnp.issubdtype(given.dtype, jax.dtypes.prng_key):
+        return given
+    if jnp.shape(given) == ():
+        return jax.random.key(int(given))
+    return jax.random.wrap_key_data(given)
+
+# %% wrong="as_key" says="out of bounds"
+def as_key(given):
+    if hasattr(given, "dtype") and jnp.issubdtype(given.dtype, jax.dtypes.prng_key):
+        return given
+    if jnp.shape(given) == ():
+        given = jnp.stack([jnp.uint32(0), jnp.asarray(given, jnp.uint32)])
+    return jax.random.wrap_key_data(given)

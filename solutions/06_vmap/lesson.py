@@ -18,10 +18,12 @@ from jaxtyping import Array, Float, Int
 from graders import (
     check_answer,
     check_batched,
+    check_distribution,
     check_keys,
     check_primitives,
     check_shape,
     check_values,
+    normal,
     sweep,
     through,
 )
@@ -203,8 +205,16 @@ attention_mistakes = {
             query * np.sqrt(len(query) / len(keys)), keys, *rest
         )
     ),
+    "divided by the number of features, not by its root": lambda query, *rest: word_by_word(
+        query / np.sqrt(len(query)), *rest
+    ),
 }
-check_values(attend, word_by_word, sentences(4, 6, 1), mistakes=attention_mistakes)
+check_values(
+    attend,
+    word_by_word,
+    sentences(4, 6, 2) + sweep("d", "7 d", normal("7 n", 300.0), np.int32(5), count=2),
+    mistakes=attention_mistakes,
+)
 check_batched(attend, sentences(2, 5, 6, seed=1))
 check_values(
     attend,
@@ -325,7 +335,7 @@ check_answer(
 # ### Each with each
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `kernel` takes two *single* examples and returns an array. `kernel_matrix(kernel, x, y)` holds `kernel(x[i], y[j])` at `[i, j]`, for any kernel and without a loop. Examples may be trees: then `x` and `y` are trees of arrays whose first axes count the examples.
+# `kernel` takes two *single* examples and returns an array. `kernel_matrix(kernel, x, y)` holds `kernel(x[i], y[j])` at `[i, j]`, for any kernel; no Python loop over examples. Examples may be trees: then `x` and `y` are trees of arrays whose first axes count the examples.
 
 
 # %% exercise="kernel_matrix"
@@ -375,11 +385,18 @@ def mixed_up(kernel, x, y):
 check_values(
     kernel_matrix,
     pair_by_pair,
-    sweep(lopsided, "n d", "m d", count=2),
-    mistakes={"the right numbers, in the order of the transposed matrix": mixed_up},
+    sweep(lopsided, "n d", "m d", count=2, planted=True),
+    mistakes={
+        "the right numbers, in the order of the transposed matrix": mixed_up,
+        "the kernel is given the example of y first": lambda kernel, x, y: pair_by_pair(
+            lambda a, b: kernel(b, a), x, y
+        ),
+    },
 )
 bodies = {"place": "n 2", "mass": "n"}, {"place": "m 2", "mass": "m"}
-check_values(kernel_matrix, pair_by_pair, sweep(pull, *bodies, count=1), about="trees")
+check_values(
+    kernel_matrix, pair_by_pair, sweep(pull, *bodies, count=1, planted=True), about="trees"
+)
 check_primitives(
     kernel_matrix,
     *sweep(lopsided, "3 2", "4 2", count=1)[0],
@@ -474,6 +491,12 @@ def without_bias(params, x):
     return head_by_head(params | {"output": bare}, x)
 
 
+def without_relu(params, x):
+    w, b = params["output"]["w"], params["output"]["b"]
+    hidden = x @ params["hidden"]["w"] + params["hidden"]["b"]
+    return np.einsum("nh,hok->nko", hidden, w) + b
+
+
 def tree_of_heads(inputs, hidden, outputs, heads):
     trunk = {"w": f"{inputs} {hidden}", "b": f"{hidden}"}
     return {
@@ -485,10 +508,11 @@ def tree_of_heads(inputs, hidden, outputs, heads):
 check_values(
     all_heads,
     head_by_head,
-    sweep(tree_of_heads(3, 7, 2, 4), "5 3", count=2),
+    sweep(tree_of_heads("d", "h", "o", "k"), "n d", count=2, planted=True),
     mistakes={
         "the axes of w are reshaped where they should be moved": reshaped,
         "the heads have no bias": without_bias,
+        "the hidden layer has no ReLU": without_relu,
     },
 )
 check_primitives(
@@ -576,7 +600,7 @@ def layers(inputs, hidden, outputs):
 check_values(
     gradient_norms,
     norms_by_hand,
-    sweep(layers(3, 4, 1), "6 3", "6 1", count=2),
+    sweep(layers("d", "h", 1), "n d", "n 1", count=2, planted=True),
     mistakes={
         "the squares are summed, and no root is taken": lambda *args: norms_by_hand(
             *args, root=False
@@ -707,7 +731,8 @@ def with_shorten(shorten):
 check_values(
     clipped_mean,
     one_after_another,
-    sweep(network(3, 4, 1), "6 3", "6 1", 4.0, count=2),
+    sweep(network(3, 4, 1), "6 3", "6 1", 4.0, count=2)
+    + sweep(network("d", "h", "o"), "n d", "n o", 0.7, count=1, planted=True),
     mistakes={
         "the mean is clipped, where each example should be": mean_first,
         "each leaf is clipped by its own norm": with_shorten(leaf_by_leaf),
@@ -886,25 +911,38 @@ def two_normals(key):
     return {"w": jax.random.normal(one, (3, 2)), "b": (jax.random.normal(other, (2,)),)}
 
 
+def last_digits(init_ensemble, init, key, members):
+    leaves = jax.tree.leaves(init_ensemble(init, key, members))
+    return jnp.concatenate([leaf.ravel() * 256 % 1 for leaf in leaves])
+
+
 check_shape(
     init_ensemble,
     two_normals,
-    jax.random.key(3),
+    jax.random.key(712),
     4,
     returns={"w": "members 3 2", "b": ("members 2",)},
     members=4,
 )
-check_keys(init_ensemble, two_normals, jax.random.key(3), 4, key=1, rows=True)
+check_keys(init_ensemble, two_normals, jax.random.key(713), 4, key=1, rows=True)
 check_primitives(
     init_ensemble,
     two_normals,
-    jax.random.key(3),
+    jax.random.key(716),
     4,
     static_argnums=(2,),
-    same_size_for=[(two_normals, jax.random.key(3), 7)],
+    same_size_for=[(two_normals, jax.random.key(716), 7)],
+)
+check_distribution(
+    through(last_digits, init_ensemble),
+    two_normals,
+    jax.random.key(717),
+    500,
+    cdf=lambda v: np.clip(v, 0, 1),
+    about="the last digits of the numbers: each leaf holds what `init` drew",
 )
 ### BEGIN HIDDEN TESTS
-check_keys(init_ensemble, two_normals, jax.random.key(11), 60, key=1, rows=True)
+check_keys(init_ensemble, two_normals, jax.random.key(715), 60, key=1, rows=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1050,10 +1088,16 @@ def to_the_ring(x):
     return x * (1.0 - x @ x)
 
 
+def in_a_wind(x):
+    return -0.2 * x[::-1] + 1.0
+
+
 check_values(
     paths,
     step_by_step,
-    sweep(to_the_ring, "4 2", "6 4 2", 0.1, count=2),
+    sweep(to_the_ring, "4 2", "6 4 2", 0.1, count=2)
+    + sweep(in_a_wind, "n 2", "t n 2", np.float32(0.3), count=1, planted=True)
+    + sweep(in_a_wind, "4 2", "50 4 2", 2.0, count=1, scale=100.0),
     mistakes={
         "the noise is scaled by dt, not by its root": lambda force, starts, noise, dt: step_by_step(
             force, starts, noise, dt, amplitude=dt
@@ -1414,7 +1458,10 @@ check_values(
 check_values(
     through(as_batch, normalised),
     all_together,
-    [(*sweep("4 3", count=1, seed=3)[0], np.array([0.1, 0.0, 0.2, 0.1]), "batch")],
+    [
+        (*sweep("4 3", count=1, seed=3)[0], np.array([0.1, 0.0, 0.2, 0.1]), "batch"),
+        (*sweep("4 3", count=1, seed=3)[0], 1e-6 * np.array([1.0, 0.0, 2.0, 1.0]), "batch"),
+    ],
     mistakes={
         "the sum of the weights may be less than one": lambda x, weight, name: all_together(
             x, weight, name, total=1.0

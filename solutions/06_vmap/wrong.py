@@ -49,6 +49,12 @@ def attend(query, keys, values, length):
     scores = keys @ query / jnp.sqrt(query.size)
     return jax.nn.softmax(jnp.where(jnp.arange(len(keys)) < length, scores, -1e3)) @ values
 
+# %% wrong="attend" says="the number of features, not by its root"
+def attend(query, keys, values, length):
+    scores = keys @ query / query.size
+    counts = jnp.arange(len(keys)) < length
+    return jax.nn.softmax(jnp.where(counts, scores, -jnp.inf)) @ values
+
 # %% wrong="kernel_matrix" says="the mapped axes have different sizes"
 def kernel_matrix(kernel, x, y):
     return jax.vmap(kernel)(x, y)
@@ -78,6 +84,10 @@ def kernel_matrix(kernel, x, y):
 def kernel_matrix(kernel, x, y):
     table = jax.vmap(jax.vmap(kernel, in_axes=(None, 0)), in_axes=(0, None))(x, y)
     return jnp.squeeze(table)
+
+# %% wrong="kernel_matrix" says="the example of y first"
+def kernel_matrix(kernel, x, y):
+    return jax.vmap(lambda a: jax.vmap(lambda b: kernel(b, a))(y))(x)
 
 # %% wrong="all_heads" says="the mapped axes have different sizes"
 def all_heads(params, x):
@@ -114,6 +124,11 @@ def all_heads(params, x):
     axis = params["output"]["w"].shape.index(count)
     axes = {"hidden": None, "output": {"w": axis, "b": 0}}
     return jax.vmap(mlp, in_axes=(axes, None), out_axes=1)(params, x)
+
+# %% wrong="all_heads" says="no ReLU"
+def all_heads(params, x):
+    hidden = x @ params["hidden"]["w"] + params["hidden"]["b"]
+    return jnp.einsum("bh,hdk->bkd", hidden, params["output"]["w"]) + params["output"]["b"]
 
 # %% wrong="gradient_norms" says="an axis was summed away"
 def gradient_norms(params, x, y):
@@ -251,6 +266,11 @@ def init_ensemble(init, key, members):
 def init_ensemble(init, key, members):
     seeds = jax.random.randint(key, (members,), 0, 100)
     return jax.vmap(lambda seed: init(jax.random.key(seed)))(seeds)
+
+# %% wrong="init_ensemble" says="depend on each other"
+def init_ensemble(init, key, members):
+    ensemble = jax.vmap(init)(jax.random.split(key, members))
+    return jax.tree.map(lambda w: w.astype(jnp.bfloat16).astype(w.dtype), ensemble)
 
 # %% wrong="paths" says="the noise is scaled by dt"
 def paths(force, starts, noise, dt):

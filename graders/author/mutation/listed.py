@@ -17,15 +17,17 @@ from graders.author.mutation.mutant import Mutant
 from graders.lesson.problems import Problem, SourceError
 
 FILE = "mutants.toml"
-KEYS = {"exercise", "mutant", "reason"}
+KEYS = {"equivalent": "mutant", "one_value": "parameter"}
+"""The tables, and what each names beside the exercise and the reason."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """The entries of one lesson: for each mutant's name, the reason."""
+    """The entries of one lesson: for each, the reason."""
 
     path: Path
-    reasons: dict[str, str]
+    reasons: dict[str, str]  # by the name of a mutant
+    one_value: dict[tuple[str, str], str]  # by exercise and parameter
 
     def __contains__(self, mutant: Mutant) -> bool:
         return mutant.name in self.reasons
@@ -44,13 +46,20 @@ def read_listed(folder: Path) -> Listed:
     """
     path = folder / FILE
     if not path.exists():
-        return Listed(path, {})
+        return Listed(path, {}, {})
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise SourceError([Problem(path, 1, f"it is not TOML: {error}", "correct it")]) from None
-    entries = content.pop("equivalent", [])
-    if content or not all(set(entry) == KEYS and all(entry.values()) for entry in entries):
-        what = "it may hold [[equivalent]] tables of exercise, mutant and reason alone"
-        raise SourceError([Problem(path, 1, what, "give each the three keys, none empty")])
-    return Listed(path, {f"{one['exercise']}: {one['mutant']}": one["reason"] for one in entries})
+    for table, entries in content.items():
+        keys = {"exercise", KEYS.get(table), "reason"}
+        if not all(set(entry) == keys and all(entry.values()) for entry in entries):
+            what = "it may hold [[equivalent]] tables of exercise, mutant and reason, and "
+            what += "[[one_value]] tables of exercise, parameter and reason"
+            raise SourceError([Problem(path, 1, what, "give each the three keys, none empty")])
+    mutants, single = (content.get(table, []) for table in KEYS)
+    return Listed(
+        path,
+        {f"{one['exercise']}: {one['mutant']}": one["reason"] for one in mutants},
+        {(one["exercise"], one["parameter"]): one["reason"] for one in single},
+    )

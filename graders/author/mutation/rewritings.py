@@ -164,7 +164,7 @@ def _call(node: ast.AST, *_: Any) -> Edits:
     if name == "scan" and len(node.args) == 3 and not node.keywords:
         code = (
             "_jax.lax.scan(lambda c_, i_: step_(c_, _jax.tree.map("
-            "lambda x_: x_[i_], xs_)), init_, _jax.numpy.arange("
+            "lambda x_: _jax.numpy.asarray(x_)[i_], xs_)), init_, _jax.numpy.arange("
             "len(_jax.tree.leaves(xs_)[0])))"
         )
         yield "indices in a scan", _parsed(code, step_=first, init_=rest[0], xs_=rest[1])
