@@ -56,7 +56,7 @@ def check_batched(
 
 
 def _drawn(rng: np.random.Generator, example: Sequence[Any]) -> Axes:
-    """An axis for each argument; at least one is no None."""
+    """An axis for each argument; at least one is not None."""
     axes = tuple(
         int(a) if (a := rng.integers(-1, _ndim(arg) + 1)) >= 0 else None for arg in example
     )

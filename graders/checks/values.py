@@ -126,7 +126,10 @@ class Judgement:
     def _numbers(self, args: tuple, path: str, leaf: Plain, wanted: np.ndarray) -> np.ndarray:
         if not isinstance(leaf, Leaf):
             cause = results.other_kind(leaf, "one array")
-            reject(cause, describe.array(wanted), describe.text(leaf), at(self.answer, args))
+            meant = f"one array of shape {describe.dimensions(wanted.shape)}"
+            meant += f": {describe.array(wanted)}"
+            found = f"{results.noun(leaf)}: {describe.text(leaf)}"
+            reject(cause, meant, found, at(self.answer, args))
         got = leaf.data
         if got.shape != wanted.shape:
             named = array_arguments(self.answer, args)
@@ -135,7 +138,9 @@ class Judgement:
             )
             self._reject(cause, args, path, got, wanted)
         if _kind(got) != _kind(wanted):
-            self._reject(results.dtype_kind(_kind(got), _kind(wanted)), args, path, got, wanted)
+            zeros = diagnosis.all_zeros(self._pairs(path)) if wanted.any() else None
+            cause = zeros or results.dtype_kind(_kind(got), _kind(wanted))
+            self._reject(cause, args, path, got, wanted)
         return got
 
     def _right(self, got: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -41,8 +41,9 @@ BY_TYPE = {
     ),
     "RecursionError": Cause(
         "the function calls itself without end",
-        "Look for the call that leads back to the function; give the recursion an end, or use a "
-        "loop.",
+        "Look for the call that leads back to the function: give the recursion an end, or use a "
+        "loop. An inner function or a lambda looks its names up when it is called, so "
+        "`g = lambda x: f(g(x))` calls itself.",
     ),
     "SystemExit": Cause(
         "the answer stops the whole program: it calls `exit` or `sys.exit`",
@@ -141,11 +142,11 @@ BY_MESSAGE = {
         "insert axes with `x[:, None]`.",
     ),
     "returned no array": Cause(
-        "a function that JAX traces returns something that is no array",
+        "a function that JAX traces returns something that is not an array",
         "Return arrays, or dicts, lists and tuples of arrays.",
     ),
     "no array": Cause(
-        "a JAX function was given something that is no array",
+        "a JAX function was given something that is not an array",
         "Pass arrays (or pytrees of arrays); register a class of your own as a pytree.",
     ),
     "pytree metadata": Cause(
@@ -155,7 +156,7 @@ BY_MESSAGE = {
         "value. A lambda or a `functools.partial` that is made anew equals no other.",
     ),
     "not callable": Cause(
-        "something is called that is no function",
+        "something is called that is not a function",
         "Look at what each name holds: a value may have taken the name of a function.",
     ),
     "traced parameter": Cause(
@@ -175,7 +176,7 @@ BY_MESSAGE = {
         "Return `(carry, y)`; where nothing is collected, `(carry, None)`.",
     ),
     "condition of a while loop": Cause(
-        "the condition of the while loop is no boolean scalar",
+        "the condition of the while loop is not a boolean scalar",
         "Compare: `return carry > 0`; reduce an array with `jnp.all` or `jnp.any`.",
     ),
     "array of conditions": Cause(
@@ -193,7 +194,7 @@ BY_MESSAGE = {
         "Give each branch's result the same shape and dtype: `jnp.zeros_like(x)` for 0.",
     ),
     "index of a switch": Cause(
-        "`lax.switch` was given an index that is no integer",
+        "`lax.switch` was given an index that is not an integer",
         "Cast the index: `index.astype(int)`.",
     ),
     "axis name": Cause(
@@ -274,6 +275,11 @@ BY_MESSAGE = {
     "no key": Cause(
         "a random function was not given a key as its first argument",
         "Hand it the key first: `jax.random.normal(key, shape)`.",
+    ),
+    "key for its words": Cause(
+        "`jax.random.wrap_key_data` was given keys, where it takes the uint32 words of keys",
+        "A typed key needs no wrapping. Look at the dtype first: "
+        "`jnp.issubdtype(x.dtype, jax.dtypes.prng_key)`.",
     ),
     "seed for a key": Cause(
         "a random function was given a number where it wants a key",

@@ -35,7 +35,7 @@ def moved(shift: float, scale: float) -> Cause:
         parts.append(f"shifted by about {shift:.2g}")
     return Cause(
         f"the distribution has the right form and is {' and '.join(parts) or 'slightly off'}",
-        "Check the mean and the standard deviation: a variance is no standard deviation, and a "
+        "Check the mean and the standard deviation: a variance is not a standard deviation, and a "
         "rate is one over a scale.",
     )
 

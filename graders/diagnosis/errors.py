@@ -69,7 +69,10 @@ def no_function(error: Error) -> Cause | None:
         return None
     return Cause(
         f"a function is asked for, and {error.message}",
-        "Define a function with `def` under that name, and return an inner one without calling it.",
+        "A function without a `return` gives None. Return the inner function without calling it."
+        if error.message.endswith("None")
+        else "Define a function with `def` under that name, and return an inner one without "
+        "calling it.",
     )
 
 

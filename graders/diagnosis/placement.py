@@ -74,7 +74,7 @@ def other_number(got: int, expected: int) -> Cause:
 
 def no_array(kind: str) -> Cause:
     return Cause(
-        f"the result is no JAX array, but {kind}: it lies on no device",
+        f"the result is not a JAX array, but {kind}: it is on no device",
         "Stay in `jax.numpy`: `np.asarray` brings all parts back to the host.",
     )
 

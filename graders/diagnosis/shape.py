@@ -162,8 +162,8 @@ def _transposed(got: tuple[int, ...], expected: tuple[int, ...]) -> Cause | None
     if len(got) > 1 and got in set(permutations(expected)) and len(got) <= 5:
         return Cause(
             "the axes are transposed",
-            "Compare the order of the axes with the one that is asked for; `.T`, or the output "
-            "part of an einsum, puts it right.",
+            "Compare the order of the axes with the one that is asked for. `.T`, the output part "
+            "of an einsum, or the `out_axes` of `jax.vmap` changes it.",
         )
     return None
 

@@ -60,9 +60,9 @@ def not_finite(pairs: Sequence[Pair]) -> Cause | None:
     if (np.isnan(shown.got) & ~np.isnan(shown.expected)).any():
         return Cause(
             "NaN where a number is meant" + ("" if np.isnan(shown.got).all() else ", in places"),
-            "Look for 0/0, inf/inf, inf - inf, 0 * inf, the log or the root of a negative number, "
-            "a division by an empty count, or a NaN of the input that is let through. Correct "
-            "the input of that operation, not only its result.",
+            "Look for 0/0, inf/inf, inf - inf, 0 * inf, 0 * NaN, the log or the root of a negative "
+            "number, a division by an empty count, or a NaN of the input that is let through. "
+            "Correct the input of that operation, not only its result.",
         )
     if (np.isinf(shown.got) & np.isfinite(shown.expected)).any():
         return _infinite(pairs)

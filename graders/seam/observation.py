@@ -6,7 +6,7 @@ import contextlib
 import linecache
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -52,7 +52,10 @@ def observe(target: Any, request: Request) -> Result:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            return Result(error=error_facts(error, _files(request.steps, target)))
+            between = _files((step.function for step in request.steps), target)
+            steps = (arg for step in request.steps for arg in step.args)
+            given = _files(filter(callable, (*request.args, *steps)), target)
+            return Result(error=error_facts(error, between, given))
 
 
 def _follow(target: Any, steps: Sequence[Step]) -> Any:
@@ -64,23 +67,29 @@ def _follow(target: Any, steps: Sequence[Step]) -> Any:
     return target
 
 
-def _files(steps: Sequence[Step], target: Any) -> frozenset[str]:
-    """The files of the functions of ours that stand between the check and the answer."""
-    ours = {body.co_filename for step in steps if (body := body_of(step.function))}
+def _files(functions: Iterable[Any], target: Any) -> frozenset[str]:
+    """The files of functions of ours."""
+    ours = {body.co_filename for function in functions if (body := body_of(function))}
     own = body_of(target)
     return frozenset(ours - {own.co_filename if own else ""})
 
 
-def error_facts(error: BaseException, ours: frozenset[str] = frozenset()) -> Error:
+def error_facts(
+    error: BaseException,
+    between: frozenset[str] = frozenset(),
+    given: frozenset[str] = frozenset(),
+) -> Error:
     """`error` as text; a `__str__` that raises itself is survived.
 
-    `ours` are files whose lines are not the student's: what they raise is about what the answer
-    returned to them.
+    The lines of two kinds of files are not the student's. Those `between` the check and the answer
+    raise because of what the answer returned to them. Functions in those `given` to the answer
+    raise because of what they got: the line that called them is shown.
     """
     bases = tuple(printable(base.__name__) for base in type(error).__mro__)
-    line, is_ours = _student_line(error, ours)
+    line, is_ours = _student_line(error, between, given)
     if is_ours and "is not callable" in _message(error):
-        return Error("NotAFunction", ("NotAFunction",), "what it returned is none")
+        kind = "None" if "'NoneType'" in _message(error) else "not a function"
+        return Error("NotAFunction", ("NotAFunction",), f"what it returned is {kind}")
     return Error(bases[0], bases, _message(error), line)
 
 
@@ -92,14 +101,16 @@ def _message(error: BaseException) -> str:
         return ""
 
 
-def _student_line(error: BaseException, ours: frozenset[str]) -> tuple[str, bool]:
+def _student_line(
+    error: BaseException, between: frozenset[str], given: frozenset[str]
+) -> tuple[str, bool]:
     """The innermost line outside of libraries, and whether it is ours; ours is not shown."""
     frames = list(traceback.walk_tb(error.__traceback__))
     for frame, number in reversed(frames):
         file = _file_of(frame)
-        if file in ours:
+        if file in between:
             return "", True
-        if not file.startswith(TRUSTED):
+        if not file.startswith(TRUSTED) and file not in given:
             line = linecache.getline(file, number)
             return printable(line.strip()[:LONGEST_LINE]), False
     return "", False

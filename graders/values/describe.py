@@ -10,9 +10,9 @@ import numpy as np
 
 from graders.values.plain import Key, Leaf, Opaque, Record, is_container, plain
 
-WHOLE, FEW = 16, 4
+WHOLE, FEW = 24, 4
 LONGEST = 400
-LONG_INPUT = 160
+LONG_INPUT = 240
 
 
 def text(value: Any) -> str:
@@ -24,25 +24,38 @@ def _cut(words: str) -> str:
     return words if len(words) <= LONGEST else words[: LONGEST - 4] + " ..."
 
 
-def _text(value: Any, whole: int = WHOLE) -> str:
+def _text(value: Any, whole: int = WHOLE, typed: bool = False) -> str:
+    """`typed`: with the dtype of scalars, since JAX tells 2, 2.0 and an array of it apart."""
     if isinstance(value, Leaf):
-        return array(value.data, whole)
+        return _scalar(value) if typed and not value.data.ndim else array(value.data, whole)
     if isinstance(value, Key):
         return f"a PRNG key of shape {value.data.shape[:-1]}" if value.data.ndim > 1 else "a key"
     if isinstance(value, Opaque):
         return opaque(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k!r}: {_text(v, whole)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k!r}: {_text(v, whole, typed)}" for k, v in value.items()) + "}"
     if isinstance(value, Record):
         inner = ", ".join(
-            f"{k}={_text(v, whole)}" for k, v in zip(value.fields, value.children, strict=True)
+            f"{k}={_text(v, whole, typed)}"
+            for k, v in zip(value.fields, value.children, strict=True)
         )
         return f"{value.type}({inner})"
     if is_container(value):
-        inner = ", ".join(_text(item, whole) for item in value)
+        inner = ", ".join(_text(item, whole, typed) for item in value)
         comma = "," if len(value) == 1 else ""
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{comma})"
     return repr(value)
+
+
+def _scalar(leaf: Leaf) -> str:
+    """A number, with its dtype where it is not Python's."""
+    shown = array(leaf.data)
+    if leaf.origin == "python":
+        return (
+            f"{shown}.0" if leaf.data.dtype.kind == "f" and shown.lstrip("-").isdigit() else shown
+        )
+    weak = ", weakly typed" if leaf.weak else ""
+    return f"{shown} ({leaf.data.dtype}{weak})"
 
 
 def opaque(value: Opaque) -> str:
@@ -101,9 +114,9 @@ def inputs(names: Sequence[str], args: Sequence[Any]) -> str:
     """
     labels = list(names[: len(args)]) + [f"argument {i + 1}" for i in range(len(names), len(args))]
     given = [_given(arg) for arg in args]
-    texts = [_text(arg) for arg in given]
+    texts = [_text(arg, typed=True) for arg in given]
     if sum(map(len, texts)) > LONG_INPUT:
-        texts = [_text(arg, FEW) for arg in given]
+        texts = [_text(arg, FEW, typed=True) for arg in given]
     pairs = zip(labels, map(_cut, texts), strict=True)
     return ", ".join(f"{label} = {words}" for label, words in pairs)
 

@@ -98,6 +98,7 @@ MESSAGES: dict[str, tuple[Text, ...]] = {
     # ---- keys ----
     "key as a number": _texts("does not accept dtypes key"),
     "no key": _texts("unexpected PRNG key type"),
+    "key for its words": _texts("expected key_data.dtype = uint32; got dtype=key<"),
     "seed for a key": _texts("invalid PRNG key data"),
     "several keys": _texts("accepts a single key"),
 }

@@ -122,7 +122,7 @@ check_pure(rescale, np.array([1.0, 3.0, 5.0]))
 check_values(
     rescale,
     rescale_by_numpy,
-    [*sweep("n m", scale=50.0, seed=3), (np.full(4, 7.0),), (np.zeros((1, 1)),)],
+    [*sweep("n m", scale=50.0, seed=3, planted=True), (np.full(4, 7.0),), (np.zeros((1, 1)),)],
 )
 ### END HIDDEN TESTS
 
@@ -260,12 +260,15 @@ check_values(
         "the mean is taken by columns, the standard deviation is not": lambda x: (
             (x - x.mean(0)) / x.std()
         ),
+        "the mean is taken by columns, the standard deviation over all that is left": lambda x: (
+            (x - x.mean(0)) / (x - x.mean(0)).std()
+        ),
         "the standard deviation divides by n - 1": lambda x: (x - x.mean(0)) / x.std(0, ddof=1),
     },
 )
 check_pure(standardise, np.array([[1.0, 5.0], [2.0, 7.0], [4.0, 0.0]]))
 ### BEGIN HIDDEN TESTS
-check_values(standardise, standardise_by_loop, sweep("rows 3", scale=1e-3, seed=5))
+check_values(standardise, standardise_by_loop, [*sweep("rows 3", scale=1e-3, seed=5), *sweep("8 m", seed=6, planted=True)])
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -310,29 +313,45 @@ def halve_and_step(x):
     return x / 2 + 3
 
 
-def call_repeated(repeated, x, n):
-    return repeated(halve_and_step, n)(x)
+def one_minus(x):
+    return 1 - x
 
 
-def repeated_by_formula(x, n):
+def call_repeated(repeated, f, n, x):
+    return repeated(f, n)(x)
+
+
+def repeated_by_formula(f, n, x):
+    if f is one_minus:
+        return 1 - x if n % 2 else x
     return 6 + (x - 6) / 2**n  # halve_and_step halves the distance to 6
 
 
 check_values(
     through(call_repeated, repeated),
     repeated_by_formula,
-    [(np.array([0.0, 2.0]), 1), (np.array([0.0, 2.0]), 3)],
+    [
+        (halve_and_step, 1, np.array([0.0, 2.0])),
+        (halve_and_step, 3, np.array([0.0, 2.0])),
+        (one_minus, 3, np.array([0.0, 2.0])),
+    ],
     mistakes={
-        "applied once too often": lambda x, n: repeated_by_formula(x, n + 1),
-        "applied once, however large `n` is": lambda x, n: repeated_by_formula(x, 1),
+        "applied once too often": lambda f, n, x: repeated_by_formula(f, n + 1, x),
+        "applied once, however large `n` is": lambda f, n, x: repeated_by_formula(f, 1, x),
     },
 )
-check_pure(through(call_repeated, repeated), np.array([0.0, 2.0]), 3, static_argnums=(1,))
+check_pure(
+    through(call_repeated, repeated),
+    halve_and_step,
+    3,
+    np.array([0.0, 2.0]),
+    static_argnums=(0, 1),
+)
 ### BEGIN HIDDEN TESTS
 check_values(
     through(call_repeated, repeated),
     repeated_by_formula,
-    [(np.array([-4.0]), 7), (np.ones((2, 2)), 0)],
+    [(halve_and_step, 7, np.array([-4.0])), (one_minus, 0, np.ones((2, 2)))],
 )
 ### END HIDDEN TESTS
 
@@ -372,13 +391,15 @@ def scaled_by_numpy(params, factor):
     return {name: np.multiply(array, factor) for name, array in params.items()}
 
 
-check_values(scaled, scaled_by_numpy, sweep({"w": "features units", "b": "units"}, 0.5))
+check_values(
+    scaled, scaled_by_numpy, sweep({"w": "features units", "b": "units"}, 0.5, planted=True)
+)
 check_pure(scaled, {"w": np.ones((2, 3)), "b": np.zeros(3)}, 0.5)
 ### BEGIN HIDDEN TESTS
 check_values(
     scaled,
     scaled_by_numpy,
-    [({"kernel": np.ones((1, 4)), "scale": np.float32(3.0)}, -2.0), ({}, 3.0)],
+    [({"kernel": np.full((1, 4), 70.0), "scale": np.float32(3.0)}, -2.0), ({}, 3.0)],
 )
 ### END HIDDEN TESTS
 

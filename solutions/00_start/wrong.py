@@ -28,6 +28,12 @@ def rescale(x):
     return (x - x.min(axis=0)) / jnp.where(spread > 0, spread, 1.0)
 
 
+# %% wrong="standardise" says="the standard deviation over all that is left"
+def standardise(x):
+    x = x - x.mean(axis=0)
+    return x / x.std()
+
+
 # %% wrong="standardise" says="one mean for the whole array"
 def standardise(x):
     x = x - x.mean()
@@ -65,6 +71,22 @@ def standardise(x):
 # %% wrong="standardise" says="right for the visible"
 def standardise(x):
     return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-5)
+
+
+# %% wrong="repeated" says="what it returned is None"
+def repeated(f, n):
+    def inner(x):
+        for _ in range(n):
+            x = f(x)
+        return x
+
+
+# %% wrong="repeated" says="the function calls itself without end"
+def repeated(f, n):
+    inner = lambda x: x
+    for _ in range(n):
+        inner = lambda x: f(inner(x))
+    return inner
 
 
 # %% wrong="repeated" says="a function is asked for"

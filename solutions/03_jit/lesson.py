@@ -304,6 +304,9 @@ check_values(
     sweep("4 3", "3", count=1) + sweep("6 5", "5", seed=3, count=1),
     mistakes={
         "the mean runs over the rows": lambda x, scale: line_by_line(x, scale, axis=0),
+        "the mean is subtracted first. That is LayerNorm, and this layer is RMSNorm": (
+            lambda x, scale: line_by_line(x - x.mean(axis=1, keepdims=True), scale)
+        ),
         "the square root of the sum, where the mean is divided out": lambda x, scale: line_by_line(
             x, scale, columns=1
         ),

@@ -1,3 +1,9 @@
+# %% wrong="normalised_rows" says="That is LayerNorm"
+def normalised_rows(x, scale):
+    x = x - jnp.mean(x, axis=1, keepdims=True)
+    return x / jnp.sqrt(jnp.mean(x**2, axis=1, keepdims=True) + 1e-5) * scale
+
+
 # %% wrong="normalised_rows" says="the mean runs over the rows"
 def normalised_rows(x, scale):
     return x / jnp.sqrt(jnp.mean(x**2, axis=0, keepdims=True) + 1e-5) * scale

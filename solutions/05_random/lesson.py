@@ -1352,10 +1352,7 @@ check_keys(
     init_ensemble,
     jax.random.key(687),
     2,
-    {
-        name: (20,)
-        for name in ("dense_12", "dense_21", "d", "layer_1_bias", "layer_2_bias", "layer_2_scale")
-    },
+    dict.fromkeys(("dense_12", "dense_21", "d", "layer_1_bias", "layer_2_bias", "layer_2_scale"), (20,)),
     about="other names",
 )
 check_keys(

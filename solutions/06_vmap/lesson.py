@@ -49,7 +49,7 @@ check_answer(
     lambda: lax.scan(lambda carry, x: (carry + x, carry), 0, jnp.arange(4))[1],
     because="Each step hands out the carry as it was when it came in.",
     mistakes={
-        (0, 1, 3, 6): "each step gives out the *old* carry, before `x` is added",
+        (0, 1, 3, 6): "each step returns the old carry, before `x` is added",
         (6,): "that is the final carry, the first of the two results",
     },
 )
