@@ -882,7 +882,7 @@ print(outputs.shape, "largest difference between members:", jnp.ptp(outputs, axi
 # ### An ensemble that can disagree
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# `init(key)` makes the parameters of one member. Return those of `members` members as one tree, stacked along axis 0 of each leaf, each member independent of the others. The whole is decided by `key`, and `init` is traced once however many members there are.
+# `init(key)` makes the parameters of one member. Return those of `members` members as one tree, stacked along axis 0 of each leaf, each member independent of the others. The whole is decided by `key`, and `init` is traced once. The program has as many operations for many members as for few.
 
 
 # %% exercise="init_ensemble"
