@@ -1117,9 +1117,6 @@ check_values(
         ),
         "the start is recorded, and the last position is not": started,
         "the force is taken after the kick": lambda *args: step_by_step(*args, late=True),
-        "the force is not multiplied by dt": lambda force, starts, noise, dt: step_by_step(
-            lambda x: force(x) / dt, starts, noise, dt
-        ),
         "the force is always that at the start": force_at_the_start,
         "the axes of the noise are reshaped where they should be moved": other_kicks,
     },

@@ -357,17 +357,6 @@ def paths(force, starts, noise, dt):
     axis = noise.shape.index(len(starts))
     return jax.vmap(path, in_axes=(0, axis), out_axes=1)(starts, noise)
 
-# %% wrong="paths" says="not multiplied by dt"
-def paths(force, starts, noise, dt):
-    def path(start, kicks):
-        def step(x, kick):
-            x = x + force(x) + jnp.sqrt(dt) * kick
-            return x, x
-
-        return lax.scan(step, start, kicks)[1]
-
-    return jax.vmap(path, in_axes=(0, 1), out_axes=1)(starts, noise)
-
 # %% wrong="paths" says="always that at the start"
 def paths(force, starts, noise, dt):
     def path(start, kicks):
