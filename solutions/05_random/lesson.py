@@ -859,7 +859,7 @@ def layers(*sizes):
     return [{"w": f"{n} {m}", "b": f"{m}"} for n, m in pairwise(sizes)]
 
 
-pairs_of_inputs = {"w": np.repeat(np.eye(100), 2, axis=0), "b": np.zeros(100)}
+pairs_of_inputs = {"w": np.repeat(np.eye(20), 2, axis=0), "b": np.zeros(20)}
 check_values(
     mlp_dropout,
     layer_by_layer,
@@ -888,8 +888,8 @@ check_keys(
 check_distribution(
     mlp_dropout,
     jax.random.key(653),
-    [pairs_of_inputs, *through_identities(2, 100)],
-    np.full((1000, 200), 9 / 32),  # so that 3/4 and its square divide without rounding
+    [pairs_of_inputs, *through_identities(2, 20)],
+    np.full((4000, 40), 9 / 32),  # so that 3/4 and its square divide without rounding
     0.25,
     True,
     cdf=zero_or(9.0, 1 / 16),
