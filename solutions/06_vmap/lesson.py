@@ -378,6 +378,10 @@ def pull(a, b):
     return b["mass"] * (b["place"] - a["place"])
 
 
+def each_coordinate(a, b):
+    return a[1] * a[0][:, None] - b[1] * b[0]
+
+
 def mixed_up(kernel, x, y):
     return np.swapaxes(pair_by_pair(kernel, x, y), 0, 1).reshape(len(x), len(y))
 
@@ -395,7 +399,11 @@ check_values(
 )
 bodies = {"place": "n 2", "mass": "n"}, {"place": "m 2", "mass": "m"}
 check_values(
-    kernel_matrix, pair_by_pair, sweep(pull, *bodies, count=1, planted=True), about="trees"
+    kernel_matrix,
+    pair_by_pair,
+    sweep(pull, *bodies, count=1, planted=True)
+    + sweep(each_coordinate, ("n 2", "n"), ("m 3", "m"), count=1),
+    about="trees",
 )
 check_primitives(
     kernel_matrix,
@@ -882,7 +890,7 @@ print(outputs.shape, "largest difference between members:", jnp.ptp(outputs, axi
 # ### An ensemble that can disagree
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# `init(key)` makes the parameters of one member. Return those of `members` members as one tree, stacked along axis 0 of each leaf, each member independent of the others. The whole is decided by `key`, and `init` is traced once however many members there are.
+# `init(key)` makes the parameters of one member. Return those of `members` members as one tree, stacked along axis 0 of each leaf, each member independent of the others. The whole is decided by `key`, and `init` is traced once. The program has as many operations for many members as for few.
 
 
 # %% exercise="init_ensemble"
@@ -1084,6 +1092,11 @@ def other_kicks(force, starts, noise, dt):
     return step_by_step(force, starts, np.moveaxis(kicks, 0, 1), dt)
 
 
+def force_at_the_start(force, starts, noise, dt):
+    steps = [dt * force(start) + np.sqrt(dt) * noise[:, i] for i, start in enumerate(starts)]
+    return starts + np.cumsum(np.stack(steps, axis=1), axis=0)
+
+
 def to_the_ring(x):
     return x * (1.0 - x @ x)
 
@@ -1104,6 +1117,7 @@ check_values(
         ),
         "the start is recorded, and the last position is not": started,
         "the force is taken after the kick": lambda *args: step_by_step(*args, late=True),
+        "the force is always that at the start": force_at_the_start,
         "the axes of the noise are reshaped where they should be moved": other_kicks,
     },
 )
@@ -1265,6 +1279,18 @@ def no_forces(x, mass):
     return by_pairs(x, mass)[0], np.full(x.shape, np.nan)
 
 
+def by_square(x, mass):
+    total, slopes = 0.0, np.zeros(x.shape)
+    for i in range(len(x)):
+        for j in range(i):
+            apart = x[i] - x[j]
+            square = apart @ apart
+            total -= mass[i] * mass[j] / square
+            slope = 2 * mass[i] * mass[j] / square**2 * apart
+            slopes[i], slopes[j] = slopes[i] + slope, slopes[j] - slope
+    return total, slopes
+
+
 def frozen(x, mass):
     return by_pairs(x, mass)[0], np.zeros(x.shape)
 
@@ -1277,6 +1303,7 @@ check_values(
         "each pair is counted twice": lambda x, mass: by_pairs(x, mass, factor=2.0),
         "the energy is right, the slope at distance zero still gets through": no_forces,
         "the energy is right, and no gradient reaches the places": frozen,
+        "divided by the square of the distance: its root is missing": by_square,
     },
     about="energy and gradient",
 )
@@ -1396,6 +1423,11 @@ def all_together(x, weight, name, total=None, inside=1e-5, outside=0.0, centre=T
     return (x - mean) / (np.sqrt(variance + inside) + outside)
 
 
+def by_variance(x, weight, name):
+    mean = weight @ x / weight.sum()
+    return (x - mean) / (weight @ (x - mean) ** 2 / weight.sum() + 1e-5)
+
+
 def each_by_itself(x, weight, name):
     variance = x.var(axis=1, keepdims=True)
     return (x - x.mean(axis=1, keepdims=True)) / np.sqrt(variance + 1e-5)
@@ -1423,6 +1455,7 @@ check_values(
         "the mean square is taken for the variance": lambda *args: all_together(
             *args, centre=False
         ),
+        "divided by the variance, not by its root": by_variance,
         "a weight is taken for yes or no": lambda x, weight, name: all_together(
             x, 1.0 * (weight > 0), name
         ),

@@ -357,6 +357,19 @@ def paths(force, starts, noise, dt):
     axis = noise.shape.index(len(starts))
     return jax.vmap(path, in_axes=(0, axis), out_axes=1)(starts, noise)
 
+# %% wrong="paths" says="always that at the start"
+def paths(force, starts, noise, dt):
+    def path(start, kicks):
+        pull = force(start)
+
+        def step(x, kick):
+            x = x + dt * pull + jnp.sqrt(dt) * kick
+            return x, x
+
+        return lax.scan(step, start, kicks)[1]
+
+    return jax.vmap(path, in_axes=(0, 1), out_axes=1)(starts, noise)
+
 # %% wrong="energy" says="the slope at distance zero still gets through"
 def energy(x, mass):
     distance = jnp.sqrt(jnp.sum((x[:, None] - x) ** 2, axis=-1))
@@ -409,6 +422,15 @@ def energy(x, mass):
     same = square < 1e-6
     distance = jnp.sqrt(jnp.where(same, 1.0, square))
     return -jnp.sum(jnp.where(same, 0.0, mass[:, None] * mass / distance)) / 2
+
+# %% wrong="energy" says="its root is missing"
+def energy(x, mass):
+    def pair(i, j):
+        square = jnp.where(i == j, 1.0, jnp.sum((x[i] - x[j]) ** 2))
+        return jnp.where(i == j, 0.0, -mass[i] * mass[j] / square)
+
+    everyone = jnp.arange(len(mass))
+    return jnp.sum(jax.vmap(jax.vmap(pair, (None, 0)), (0, None))(everyone, everyone)) / 2
 
 # %% wrong="normalised" says="layer normalisation"
 def normalised(x, weight, axis_name):
@@ -475,3 +497,9 @@ def normalised(x, weight, axis_name):
     size = jnp.maximum(lax.psum(weight, axis_name), 1.0)
     apart = x - lax.psum(weight * x, axis_name) / size
     return apart / jnp.sqrt(lax.psum(weight * apart**2, axis_name) / size + 1e-5)
+
+# %% wrong="normalised" says="divided by the variance"
+def normalised(x, weight, axis_name):
+    size = lax.psum(weight, axis_name)
+    apart = x - lax.psum(weight * x, axis_name) / size
+    return apart / (lax.psum(weight * apart**2, axis_name) / size + 1e-5)
