@@ -122,7 +122,7 @@ check_pure(rescale, np.array([1.0, 3.0, 5.0]))
 check_values(
     rescale,
     rescale_by_numpy,
-    [*sweep("n m", scale=50.0, seed=3, planted=True), (np.full(4, 7.0),), (np.zeros((1, 1)),)],
+    [*sweep("n m", scale=50.0, seed=3), *sweep("n m", count=1, planted=True), (np.full(4, 7.0),), (np.zeros((1, 1)),)],
 )
 ### END HIDDEN TESTS
 
