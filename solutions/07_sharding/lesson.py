@@ -497,7 +497,7 @@ print("outside:", x.shape, "to", column_sums(x).shape, column_sums(x))
 # ### Softmax without the vector
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is cut over all devices: think of a vocabulary too large for one. The result stays cut over `"data"`, and no device ever holds all scores: exactly two all-reduces, of one number each. Scores may be as large, or as far below zero, as float32 allows. Some may be -inf (masked), even all of those on one device; then their probability is 0.
+# $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is cut over all devices: think of a vocabulary too large for one. The result stays cut over `"data"`, and no device ever holds all scores: exactly two all-reduces, neither larger than one device's part. Scores may be as large, or as far below zero, as float32 allows. Some may be -inf (masked), even all of those on one device; then their probability is 0.
 
 # %% exercise="sharded_softmax"
 def sharded_softmax(scores: Float[Array, "scores"], mesh) -> Float[Array, "scores"]:
@@ -594,7 +594,7 @@ check_collectives(
     through(lambda f, scores: f(scores, mesh), sharded_softmax),
     jax.device_put(np.tile(scores, 4), NamedSharding(mesh, P("data"))),
     exactly={"all-reduce": 2},
-    max_bytes=8,
+    max_bytes=2 * 4 * 8,  # a part has 8 scores
 )
 ### BEGIN HIDDEN TESTS
 half = max(1, n // 2)
@@ -640,7 +640,7 @@ plt.show()
 # ### A stencil on a ring
 # **Exercise** · 9 minutes · difficulty 4 of 5
 #
-# $y_i = k_0 x_{i-1} + k_1 x_i + k_2 x_{i+1}$, with the ends of the vector joined. `x` is cut over the devices of `mesh`, each with at least one element, and so is `y`. A device needs one number from each side: exactly two collective-permutes, of one number each.
+# $y_i = k_0 x_{i-1} + k_1 x_i + k_2 x_{i+1}$, with the ends of the vector joined. `x` is cut over the mesh axis `"data"`, whatever other axes the mesh has, each part with at least one element, and so is `y`. A device needs one number from each side: exactly two collective-permutes, of one number each.
 
 # %% exercise="ring_filter"
 def ring_filter(x: Float[Array, "cells"], kernel: Float[Array, "3"], mesh) -> Float[Array, "cells"]:

@@ -27,6 +27,15 @@ def sharded_softmax(scores, mesh):
     rows = NamedSharding(mesh, P("data"))
     return jax.jit(jax.nn.softmax, in_shardings=rows, out_shardings=rows)(scores)
 
+# %% right="sharded_softmax"
+def sharded_softmax(scores, mesh):
+    def body(part):
+        largest = lax.pmax(part, "data").max()
+        powers = jnp.exp(part - largest)
+        return powers / lax.psum(powers, "data").sum()
+
+    return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P("data")))(scores)
+
 # %% right="ring_filter"
 def ring_filter(x, kernel, mesh):
     rows = NamedSharding(mesh, P("data"))
