@@ -70,7 +70,7 @@ def no_function(error: Error) -> Cause | None:
     return Cause(
         f"a function is asked for, and {error.message}",
         "A function without a `return` gives None. Return the inner function without calling it."
-        if error.message.endswith("None")
+        if error.message == "what it returned is None"
         else "Define a function with `def` under that name, and return an inner one without "
         "calling it.",
     )

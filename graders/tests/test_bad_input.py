@@ -152,7 +152,7 @@ BROKEN = {
     "recursion": (lambda x: BROKEN["recursion"][0](x), "the function calls itself without end"),
     "assertion": (raises(AssertionError()), "the code raised AssertionError"),
     "half a character": (raises(ValueError("\ud800")), "the code raised ValueError: ?"),
-    "called value": (lambda x: x(1), "something is called that is no function"),
+    "called value": (lambda x: x(1), "something is called that is not a function"),
 }
 
 

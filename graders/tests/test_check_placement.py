@@ -78,7 +78,7 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
         NamedSharding(GRID, P(("data", "model"))),
         "the right parts lie on the wrong devices",
     ),
-    "NumPy": (lambda x: np.asarray(x), ROWS, "the result is no JAX array, but ndarray"),
+    "NumPy": (lambda x: np.asarray(x), ROWS, "the result is not a JAX array, but ndarray"),
     "two arrays": (lambda x: (x, x), (ROWS, ROWS, ROWS), "the result has 2 arrays, where 3"),
     "another shape": (lambda x: x[:3], ROWS, "a result of shape (3, 8) cannot be split as is"),
 }

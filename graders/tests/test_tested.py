@@ -18,6 +18,7 @@ INTERNAL = {
     "CheckFailed": "a student sees it as a card; the message of `CourseError` is for a terminal",
     "Rejected": "a check raises it, and `check` makes a CheckFailed of it",
     "RegionError": "the reader of lessons makes a problem of a SourceError of it",
+    "NotRecorded": "raised and caught where words are asked for; the suspicion then stands",
     "Unreadable": "it is the remark of a row in the class report",
     "Unknown": "raised in the student's process alone; the sandbox is then Unavailable",
     "OutputLimit": "an error of an answer: the student's process sends it as plain data",

@@ -211,7 +211,8 @@ CHANGES = {
 
 
 def _grown(args: tuple, more: int) -> dict[int, int]:
-    sizes = {n for leaf in jax.tree.leaves(args) for n in getattr(leaf, "shape", ())}
+    arrays = [leaf for leaf in jax.tree.leaves(args) if isinstance(leaf, np.ndarray | jax.Array)]
+    sizes = {size for array in arrays for size in array.shape}
     return {size: size + more if more else 2 * size for size in sizes if size > 1}
 
 
