@@ -25,10 +25,12 @@ lab: $(READY)  ## Open JupyterLab on your copy of the lessons (work/)
 
 test: static  ## Run every test, as CI does
 	$(BIN)/jax-course verify --short
+	$(BIN)/jax-course mutate --sample 12
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-all: static  ## Run the long form of every test
 	$(BIN)/jax-course verify --long
+	$(BIN)/jax-course mutate
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m "long or not long"
 
 newest:  ## Verify and test with the newest versions, in .venv-newest (PYTHON=python3.13)

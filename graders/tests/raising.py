@@ -154,9 +154,9 @@ RAISING: dict[str, Callable[[Any], Any]] = {
     "is not found in mesh": lambda x: on(AUTO, "model"),
     "does not accept dtypes key": lambda x: jax.random.key(0) + 1,
     "unexpected PRNG key type": lambda x: jax.random.normal((3,)),  # pyright: ignore[reportArgumentType]
-    "invalid PRNG key data": lambda x: jax.random.normal(0, (3,)),
     "expected key_data.dtype = uint32; got dtype=key<": lambda x: jax.random.wrap_key_data(
         jax.random.split(jax.random.key(0))
     ),
+    "invalid PRNG key data": lambda x: jax.random.normal(0, (3,)),
     "accepts a single key": lambda x: jax.random.normal(jax.random.split(jax.random.key(0)), (3,)),
 }
