@@ -22,6 +22,7 @@ from graders import (
     check_primitives,
     check_values,
     integers,
+    normal,
     sweep,
     through,
 )
@@ -1468,6 +1469,7 @@ check_values(
         *layered,
         *sweep({"w": "layers n n", "b": "layers n"}, "batch n", scale=0.5, planted=True),
         *sweep({"w": "40 3 3", "b": "40 3"}, "2 3", count=1, scale=0.1),
+        *sweep(stack_of, normal("4 3", scale=300.0), count=1, scale=0.5),
     ],
     mistakes={
         "h itself is not added": partial(layer_by_layer, skip=0.0),
