@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from graders.author.mutation import wrappers
+from graders import check_values
+from graders.author.mutation import named, wrappers
 from graders.author.mutation.equivalence import Reference
 from graders.author.mutation.listed import read_listed
 from graders.author.mutation.rewritings import SHELLS, rewritings
@@ -23,6 +24,7 @@ from graders.lesson.source import read_lesson
 from graders.probes import call
 from graders.seam.place import LocalPlace
 from graders.seam.protocol import Request
+from graders.tests.failing import failure
 from graders.tests.fixture_lesson import make_course
 
 CELL = '''\
@@ -229,6 +231,51 @@ def _run(source: str) -> Any:
     namespace: dict[str, Any] = {}
     exec(source, namespace)
     return namespace["f"]
+
+
+# ---- causes ----
+
+
+def cause_on(check: Any, *args: Any, **kwargs: Any) -> named.Named:
+    with named.noted() as causes:
+        failure(check, *args, **kwargs)
+    return causes[0]
+
+
+CASES = [(X,), (X[:, :2] + 1,), (2 * X,)]
+
+
+@pytest.mark.parametrize(
+    ("mutant", "family", "true"),
+    [
+        (lambda x: 3 * jnp.sin(x), "a constant factor", True),
+        (lambda x: -jnp.sin(x), "the sign is flipped", True),
+        (lambda x: jnp.where(x.shape[1] < 4, 3, 2) * jnp.sin(x), "a constant factor", False),
+        (jnp.cos, "a mistake of the author", True),
+        (lambda x: jnp.where(x.size < 7, jnp.cos(x), 0), "a mistake of the author", False),
+    ],
+)
+def test_a_named_cause_is_held_against_other_inputs(mutant: Any, family: str, true: bool) -> None:
+    found = cause_on(check_values, mutant, np.sin, CASES, mistakes={"cosine for sine": np.cos})
+    assert found.is_claim
+    assert found.family == family
+    reference = Reference(jnp.sin, [request for args in CASES for request in asked(*args)])
+    assert named.holds(found, reference, mutant) is true
+
+
+def test_a_statement_of_what_is_seen_is_no_claim() -> None:
+    assert not cause_on(check_values, jnp.log, np.sin, CASES).is_claim
+    assert not cause_on(check_values, lambda x: jnp.sin(x) ** 3 - x, np.sin, CASES).is_claim
+
+
+def test_causes_are_counted_by_the_kind_of_mutant() -> None:
+    flipped = "the sign is flipped"
+    found = [("operator", flipped, true) for true in (True, False, None)]
+    found.append(("constant", "a constant factor", True))
+    assert named.table(found) == [
+        ("constant", "a constant factor", 1, 1, 0),
+        ("operator", flipped, 3, 1, 1),
+    ]
 
 
 # ---- a lesson with a hole ----

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from graders.author.build import read_lessons
+from graders.author.mutation import named
 from graders.author.mutation.behaviour import behaviour_mutants
 from graders.author.mutation.equivalence import Reference
 from graders.author.mutation.listed import Listed, read_listed
@@ -41,6 +42,8 @@ from graders.seam.place import LocalPlace
 Verdict = Literal[
     "rejected", "equivalent", "listed", "surviving", "timeout", "accepted", "refused", "other"
 ]
+KNOWN = dict.fromkeys(("rounded to bfloat16", "argument rounded to bfloat16"), "precision is lost")
+"""Kinds of mutants with a cause that is true by construction, whatever other inputs show."""
 DEFECTS = ("surviving", "refused")
 LIMIT = 60.0  # seconds for one mutant
 START = 600.0  # and for a lesson to run with its solutions
@@ -54,6 +57,8 @@ class Tried:
     mutant: Mutant
     verdict: Verdict
     words: str = ""  # of the diagnosis, or how a survivor differs from the solution
+    cause: str = ""  # of wrong values, that was named
+    true: bool | None = None  # whether it holds on other inputs; None if they do not tell
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,7 @@ def main(
     for entry in stale:
         console.print(f"names no mutant: {entry}", style="red", markup=False, highlight=False)
     console.print(_table(found))
+    console.print(_causes(found))
     console.print(f"{len(found)} answers in {time.monotonic() - begun:.0f} s")
     return int(bool(stale) or any(one.verdict in DEFECTS for _, one in found))
 
@@ -125,6 +131,18 @@ def _table(found: Iterable[tuple[str, Tried]]) -> Table:
         table.add_row(lesson, exercise, *(str(count[name]) for name in COLUMNS), style=style)
     total = sum(rows.values(), Counter())
     table.add_row("all", "", *(str(total[name]) for name in COLUMNS), end_section=True)
+    return table
+
+
+def _causes(found: Iterable[tuple[str, Tried]]) -> Table:
+    """Which causes were named for which kinds of mutants, and how many were true."""
+    table = Table("kind of mutant", "cause that was named", "named", "true", "false")
+    named_causes = [(one.mutant.kind, one.cause, one.true) for _, one in found if one.cause]
+    rows = named.table(named_causes)
+    for kind, cause, *counts in rows:
+        table.add_row(kind, cause, *map(str, counts), style="red" if counts[2] else "")
+    totals = [list(column) for column in zip(*(row[2:] for row in rows), strict=True)]
+    table.add_row("all", "", *(str(sum(column)) for column in totals))
     return table
 
 
@@ -212,19 +230,31 @@ class Bench:
 
     def tried(self, mutant: Mutant) -> Tried:
         """What the checks say of the mutant, and whether it is equivalent to the solution."""
-        words = self._rejected(mutant)
+        with named.noted() as causes:
+            words = self._rejected(mutant)
         if mutant.is_right:
             if not words:
                 return Tried(mutant, "accepted")
             verdict = "other" if self._difference(mutant) else "refused"
         else:
             if words:
-                return Tried(mutant, "rejected", words)
+                return Tried(mutant, "rejected", words, *self._named(mutant, causes))
             words = self._difference(mutant)
             verdict = "surviving" if words else "equivalent"
         if verdict in DEFECTS and mutant in self.listed:
             verdict = "listed"
         return Tried(mutant, verdict, words)
+
+    def _named(self, mutant: Mutant, causes: Sequence[named.Named]) -> tuple[str, bool | None]:
+        """The cause of wrong values that was named, and whether it is true."""
+        if not causes or not causes[0].is_claim or not causes[0].pairs:
+            return "", None
+        for name, reference in self._references(mutant.exercise).items():
+            other = _bound(self.lesson_run, mutant.exercise, mutant.source, name)
+            true = named.holds(causes[0], reference, other)
+            if true is not None:
+                return causes[0].family, true or causes[0].family == KNOWN.get(mutant.kind)
+        return causes[0].family, None
 
     def _rejected(self, mutant: Mutant) -> str:
         """What the first check that rejects the mutant says; empty if all accept it."""
