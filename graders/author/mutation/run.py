@@ -42,7 +42,10 @@ from graders.seam.place import LocalPlace
 Verdict = Literal[
     "rejected", "equivalent", "listed", "surviving", "timeout", "accepted", "refused", "other"
 ]
-KNOWN = dict.fromkeys(("rounded to bfloat16", "argument rounded to bfloat16"), "precision is lost")
+KNOWN: dict[str, str] = {
+    "rounded to bfloat16": "precision is lost",
+    "argument rounded to bfloat16": "precision is lost",
+}
 """Kinds of mutants with a cause that is true by construction, whatever other inputs show."""
 DEFECTS = ("surviving", "refused")
 LIMIT = 60.0  # seconds for one mutant
