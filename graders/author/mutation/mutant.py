@@ -14,6 +14,7 @@ class Mutant:
     change: str  # in words, or as two pieces of code
     source: str
     is_right: bool = False  # a rewriting that is meant to do the same
+    origin: str = ""  # the entry of right.py that was changed; empty for the solution
 
     @property
     def name(self) -> str:

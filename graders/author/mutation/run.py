@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +39,7 @@ from graders.lesson.source import read_lesson
 from graders.root import course_root
 from graders.seam.place import LocalPlace
 
-Verdict = Literal[
+Verdict = Literal[  # "other": neither right nor wrong by the measure of the solution
     "rejected", "equivalent", "listed", "surviving", "timeout", "accepted", "refused", "other"
 ]
 KNOWN: dict[str, str] = {
@@ -48,6 +48,7 @@ KNOWN: dict[str, str] = {
 }
 """Kinds of mutants with a cause that is true by construction, whatever other inputs show."""
 DEFECTS = ("surviving", "refused")
+OF_EACH_RIGHT = 4  # mutants
 LIMIT = 60.0  # seconds for one mutant
 START = 600.0  # and for a lesson to run with its solutions
 COLUMNS = ("made", "rejected", "equivalent", "listed", "surviving", "right", "refused")
@@ -151,8 +152,10 @@ def _causes(found: Iterable[tuple[str, Tried]]) -> Table:
 
 def _columns(one: Tried) -> list[str]:
     """The columns of the table in which a mutant counts."""
+    if one.verdict == "other":
+        return []
     if one.mutant.is_right:
-        return [] if one.verdict == "other" else ["right", one.verdict]
+        return ["right", one.verdict]
     return ["made", "rejected" if one.verdict == "timeout" else one.verdict]
 
 
@@ -217,6 +220,19 @@ def mutants_of(lesson_run: LessonRun, exercises: Sequence[str] = ()) -> Iterator
             yield Mutant(str(cell.exercise), kind, change, text)
         yield from behaviour_mutants(lesson_run, cell)
         yield from rewritings(str(cell.exercise), source)
+        yield from _of_right_answers(lesson_run.lesson, str(cell.exercise))
+
+
+def _of_right_answers(lesson: Lesson, exercise: str) -> Iterator[Mutant]:
+    """A few mutants of source of each entry of right.py, drawn the same way every time."""
+    entries = [entry for entry in lesson.right if entry.exercise == exercise]
+    for number, entry in enumerate(entries, 1):
+        lines = set(range(1, entry.source.count("\n") + 2))
+        made = list(mutations(entry.source, lines))
+        drawn = random.Random(f"{exercise} {number}").sample(made, min(OF_EACH_RIGHT, len(made)))
+        for kind, change, text in drawn:
+            change = f"right answer {number}, {change}"
+            yield Mutant(exercise, kind, change, text, origin=entry.source)
 
 
 def code_exercises(lesson: Lesson) -> list[Cell]:
@@ -243,6 +259,8 @@ class Bench:
             if words:
                 return Tried(mutant, "rejected", words, *self._named(mutant, causes))
             words = self._difference(mutant)
+            if words and mutant.origin and self._difference(replace(mutant, source=mutant.origin)):
+                return Tried(mutant, "other")  # its origin gives other numbers, and is right
             verdict = "surviving" if words else "equivalent"
         if verdict in DEFECTS and mutant in self.listed:
             verdict = "listed"
