@@ -15,7 +15,7 @@ from graders.checks.mechanics import at, check, reject, seen
 from graders.checks.shape import array_arguments, paired
 from graders.diagnosis import shape as results
 from graders.diagnosis import values as diagnosis
-from graders.diagnosis.evidence import Pair
+from graders.diagnosis.evidence import Pair, near
 from graders.seam.subject import Subject
 from graders.values import describe
 from graders.values.inputs import as_numpy
@@ -49,7 +49,7 @@ def check_values(
         rtol: the relative tolerance of each number.
         atol: the tolerance relative to the largest number of its array, or to 1 if that is larger.
         mistakes: diagnoses, each with a function that makes the mistake. One whose numbers are
-            those of the answer is named on the card.
+            those of the answer, in every leaf of the result, is named on the card.
         about: what distinguishes this line from others of its kind on the card.
 
     Raises:
@@ -110,8 +110,27 @@ class Judgement:
             reject(cause, *texts, at(self.answer, args))
 
     def _cause(self, path: str) -> Cause:
-        mistakes = {words: partial(_leaf_at, path, f) for words, f in self.mistakes.items()}
+        mistakes = {
+            words: partial(_leaf_at, path, mistaken)
+            for words, mistaken in self.mistakes.items()
+            if self._may_explain(mistaken)
+        }
         return diagnosis.cause_of(self._pairs(path), mistakes)
+
+    def _may_explain(self, mistaken: Callable[..., Any]) -> bool:
+        """Whether the mistake gives what came at every place of the result, in the first case."""
+        args, _, got = self.rounds[0]
+        try:
+            made = dict(leaves(plain(mistaken(*as_numpy(args)))))
+        except Exception:  # a candidate need not be defined on every case
+            return False
+        came = {path: _words_of_key(leaf) for path, leaf in leaves(got)}
+        both = [(made[path], leaf) for path, leaf in came.items() if path in made]
+        return all(
+            near(_wide(leaf.data), _wide(other.data))
+            for other, leaf in both
+            if isinstance(leaf, Leaf) and isinstance(other, Leaf)
+        )
 
     def _exchanged(self, args: tuple, path: str, got: np.ndarray) -> Cause | None:
         """Whether what came at `path` is what another place of the result should hold."""

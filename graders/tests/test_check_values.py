@@ -244,3 +244,20 @@ def test_the_card_has_one_tolerance_for_what_is_wrong() -> None:
     with turned_to(page), pytest.raises(CheckFailed):
         check_values(answer, lambda x: x, [(np.ones((4, 4), np.float32),)])
     assert "2 of 16 elements are wrong" in draw.html(page.outcome)
+
+
+def test_a_mistake_is_named_only_if_it_explains_every_leaf() -> None:
+    def frozen(x):
+        return {"first": x, "last": 2 * x}
+
+    def neither(x):
+        return {"first": x, "last": 0.5 * x}
+
+    cases = sweep("n", count=2)
+    oracle = {"mistakes": {"nothing is trained": lambda x: {"first": x, "last": x}}}
+    for answer, named in ((lambda x: {"first": x, "last": x}, True), (neither, False)):
+        found = failure(
+            check_values, answer, lambda x: {"first": 2 * x, "last": 2 * x}, cases, **oracle
+        )
+        assert (found.diagnosis == "nothing is trained") is named
+    check_values(frozen, lambda x: {"first": x, "last": 2 * x}, cases)
