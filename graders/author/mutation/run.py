@@ -45,6 +45,9 @@ Verdict = Literal[  # "other": neither right nor wrong by the measure of the sol
 KNOWN: dict[str, str] = {
     "rounded to bfloat16": "precision is lost",
     "argument rounded to bfloat16": "precision is lost",
+    "leaf of zeros": "all zeros",
+    "remembered by shape": "the same answer for every input",
+    "argument frozen": "the same answer for every input",
 }
 """Kinds of mutants with a cause that is true by construction, whatever other inputs show."""
 DEFECTS = ("surviving", "refused")
@@ -110,6 +113,10 @@ def main(
     for lesson, one in found:
         if one.verdict in DEFECTS:
             _show(console, lesson, one)
+    for lesson, one in found:
+        if one.true is False:
+            words = f"{lesson} {one.mutant.name}: told {one.words!r}, which other inputs refute"
+            console.print(words, markup=False, highlight=False)
     for entry in stale:
         console.print(f"names no mutant: {entry}", style="red", markup=False, highlight=False)
     console.print(_table(found))
