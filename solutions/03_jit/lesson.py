@@ -1616,7 +1616,7 @@ def on_a_fake_device(measure, compiling, fast, slow, warming=8.0, tree=dict):
         return now[0]
 
     plain, compiled = function(warming, slow, 1.0), function(compiling, fast, 0.5)
-    calls = measure(plain, compiled, None, clock)
+    calls = measure(plain, compiled, slow, clock)  # of the argument the device makes no use
     return jnp.float32(calls if reads else 0)  # never right: without the clock nothing is known
 
 
