@@ -919,6 +919,21 @@ def two_normals(key):
     return {"w": jax.random.normal(one, (3, 2)), "b": (jax.random.normal(other, (2,)),)}
 
 
+def one_normal(key):
+    w = jax.random.normal(key, (2,))
+    return {"w": w, "b": (w[0], 2 * w), "scale": jnp.array([3.0, 4.0])}
+
+
+def what_is_known(init_ensemble, init, key, members):
+    params = init_ensemble(init, key, members)
+    first, twice = params["b"]
+    return first - params["w"][..., 0], twice - 2 * params["w"], params["scale"]
+
+
+def known(init, key, members):
+    return np.zeros(members), np.zeros((members, 2)), np.tile([3.0, 4.0], (members, 1))
+
+
 def last_digits(init_ensemble, init, key, members):
     leaves = jax.tree.leaves(init_ensemble(init, key, members))
     return jnp.concatenate([leaf.ravel() * 256 % 1 for leaf in leaves])
@@ -933,6 +948,12 @@ check_shape(
     members=4,
 )
 check_keys(init_ensemble, two_normals, jax.random.key(713), 4, key=1, rows=True)
+check_values(
+    through(what_is_known, init_ensemble),
+    known,
+    [(one_normal, jax.random.key(718), 5), (one_normal, jax.random.key(719), 1)],
+    about="leaves that follow from others, and one that is not drawn",
+)
 check_primitives(
     init_ensemble,
     two_normals,

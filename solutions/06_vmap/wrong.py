@@ -245,6 +245,23 @@ def clipped_mean(params, x, y, limit):
 
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), jax.vmap(clipped)(x, y))
 
+# %% wrong="init_ensemble" says="wrong values, the first at [0]"
+def init_ensemble(init, key, members):
+    first, *keys = jax.random.split(key, members + 1)
+    start, keys = init(first), jnp.stack(keys)
+
+    def member(member_key):
+        leaves, tree = jax.tree.flatten(start)
+        member_keys = jax.random.split(member_key, len(leaves))
+        moved = [
+            leaf + jax.random.normal(k, leaf.shape)
+            for leaf, k in zip(leaves, member_keys)
+        ]
+        return jax.tree.unflatten(tree, moved)
+
+    return jax.vmap(member)(keys)
+
+
 # %% wrong="init_ensemble" says="coincide"
 def init_ensemble(init, key, members):
     return jax.vmap(lambda _: init(key))(jnp.arange(members))
