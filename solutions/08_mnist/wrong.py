@@ -46,7 +46,7 @@ def init_mlp(key, sizes):
         layers.append({"w": w, "b": jax.random.normal(other, (m,)) * jnp.sqrt(2 / n)})
     return layers
 
-# %% wrong="init_mlp" says="right for the visible inputs, wrong on hidden ones"
+# %% wrong="init_mlp" says="every layer is scaled by the size of the first"
 def init_mlp(key, sizes):
     keys = jax.random.split(key, len(sizes) - 1)
     return [
@@ -416,7 +416,7 @@ def mlp_dropout(params, x, key, rate, train):
             x = jnp.where(jax.random.bernoulli(subkey, 1 - rate, x.shape), x / (1 - rate), 0)
     return x
 
-# %% wrong="mlp_dropout" says="no known mistake matches"
+# %% wrong="mlp_dropout" says="units are dropped where `train` is False"
 def mlp_dropout(params, x, key, rate, train):
     for layer in params[:-1]:
         key, subkey = jax.random.split(key)
@@ -560,7 +560,7 @@ def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
         seconds.append(clock() - start)
     return *result[:2], seconds[0], sum(seconds[1:]) / 99
 
-# %% wrong="hundred_steps" says="it is never compiled"
+# %% wrong="hundred_steps" says="at no step, or anew at each"
 def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
     seconds = []
     for _ in range(100):
@@ -763,3 +763,139 @@ def make_parallel_step(loss_fn, optimizer, mesh):
         return optax.apply_updates(params, updates), opt_state, jax.lax.pmean(loss, "data")
 
     return step
+
+# %% wrong="init_mlp" says="the numbers are cut off at two standard deviations"
+def init_mlp(key, sizes):
+    he = jax.nn.initializers.he_normal()
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [{"w": he(k, (n, m)), "b": jnp.zeros(m)} for k, n, m in zip(keys, sizes, sizes[1:])]
+
+# %% wrong="make_parallel_step" says="has no `all-reduce`: the devices exchange nothing"
+def make_parallel_step(loss_fn, optimizer, mesh):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="make_parallel_step" says="the devices exchange too much"
+def make_parallel_step(loss_fn, optimizer, mesh):
+    @jax.jit
+    @partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(), P("data"), P("data")), out_specs=P())
+    def step(params, opt_state, x, y):
+        i, n = jax.lax.axis_index("data"), jax.lax.axis_size("data")
+
+        def everywhere(part):
+            whole = jnp.zeros((n, *part.shape), part.dtype).at[i].set(part)
+            return jax.lax.psum(whole, "data").reshape(-1, *part.shape[1:])
+
+        loss, grads = jax.value_and_grad(loss_fn)(params, everywhere(x), everywhere(y))
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="init_mlp" says="right for the visible inputs, wrong on hidden ones"
+def init_mlp(key, sizes):
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [
+        {
+            "w": jnp.float32(jax.random.normal(k, (n, m), jnp.bfloat16)) * jnp.sqrt(2 / n),
+            "b": jnp.zeros(m),
+        }
+        for k, n, m in zip(keys, sizes, sizes[1:])
+    ]
+
+# %% wrong="mlp_dropout" says="there is no ReLU while training"
+def mlp_dropout(params, x, key, rate, train):
+    for layer in params[:-1]:
+        x = x @ layer["w"] + layer["b"]
+        if train:
+            key, subkey = jax.random.split(key)
+            x = jnp.where(jax.random.bernoulli(subkey, 1 - rate, x.shape), x / (1 - rate), 0)
+        else:
+            x = jax.nn.relu(x)
+    return x @ params[-1]["w"] + params[-1]["b"]
+
+# %% wrong="gradient_norms" says="string indexing"
+def gradient_norms(loss_fn, params, x, y):
+    def one(x, y):
+        grads = jax.grad(loss_fn)(params, x[None], y[None])
+        squares = [jnp.sum(layer["w"] ** 2) + jnp.sum(layer["b"] ** 2) for layer in grads]
+        return jnp.sqrt(sum(squares))
+
+    return jax.vmap(one)(x, y)
+
+# %% wrong="adversarial" says="string indexing"
+def adversarial(loss_fn, params, x, y, epsilon):
+    def loss(x):
+        return optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y).mean()
+
+    return jnp.clip(x + epsilon * jnp.sign(jax.grad(loss)(x)), 0, 1)
+
+# %% wrong="train" says="params"
+def train(key, params, x, y, optimizer, epochs, batch_size):
+    steps = len(x) // batch_size
+
+    @jax.jit
+    def epoch(carry, key, x, y):
+        def step(carry, rows):
+            params, opt_state = carry
+            loss, grads = jax.value_and_grad(loss_fn)(params, x[rows], y[rows])
+            updates, opt_state = optimizer.update(grads, opt_state)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        order = jax.random.permutation(key, len(x))[: steps * batch_size]
+        return jax.lax.scan(step, carry, order.reshape(steps, batch_size))
+
+    carry, losses = (params, optimizer.init(params)), []
+    for subkey in jax.random.split(key, epochs):
+        carry, some = epoch(carry, subkey, x, y)
+        losses.append(some)
+    return carry[0], jnp.stack(losses)
+
+# %% wrong="make_clipped_step" says="params"
+def make_clipped_step(loss_fn, optimizer, max_norm):
+    clip = optax.clip_by_global_norm(max_norm)
+
+    @jax.jit
+    def step(params, opt_state, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        clipped, _ = clip.update(grads, clip.init(params))
+        updates, opt_state = optimizer.update(clipped, opt_state)
+        return optax.apply_updates(params, updates), opt_state, loss, optax.global_norm(grads)
+
+    return step
+
+# %% wrong="make_clipped_step" says="no known mistake matches"
+def make_clipped_step(loss_fn, optimizer, max_norm):
+    clip = optax.clip_by_global_norm(max_norm)
+
+    @jax.jit
+    def step(params, opt_state, x, y):
+        loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+        clipped, _ = clip.update(grads, clip.init(params))
+        updates, _ = optimizer.update(clipped, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss, optax.global_norm(grads)
+
+    return step
+
+# %% wrong="train_only_last" says="0 times NaN is NaN"
+def train_only_last(optimizer):
+    def update(grads, opt_state, params=None):
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return [jax.tree.map(lambda u: 0 * u, layer) for layer in updates[:-1]] + updates[-1:], opt_state
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+# %% wrong="run_epoch" says="only as many rows of `order` are used"
+def run_epoch(step, params, opt_state, x, y, order):
+    def body(carry, rows):
+        params, opt_state, loss = step(*carry, x[rows], y[rows])
+        return (params, opt_state), loss
+
+    order = order[: len(x) // order.shape[1]]
+    (params, opt_state), losses = jax.lax.scan(body, (params, opt_state), order)
+    return params, opt_state, losses
