@@ -115,15 +115,15 @@ def shape(
                 f"the result has the shape of {_argument(name)}",
                 "Check which argument the result should follow.",
             )
-    if got and math.prod(got) == math.prod(expected):
+    if math.prod(got) == math.prod(expected):
         return Cause(
             "the result was reshaped: it has the right number of elements in another shape",
-            "Leave out the `reshape` or `ravel`, or give it the shape that is asked for.",
+            "Leave out the `reshape`, `ravel` or `squeeze`, or give the shape that is asked for.",
         )
     if len(got) < len(expected) and _within(got, expected):
         return Cause(
-            "an axis was summed away that should stay",
-            "Look at the `axis` of each reduction; without it all axes go.",
+            "axes are missing that should stay",
+            "A reduction without `axis` removes all axes, and an index removes one.",
         )
     return Cause(
         "the shape is not the one that is meant",
@@ -186,8 +186,8 @@ def _missing(got: tuple[int, ...], expected: tuple[int, ...]) -> Cause | None:
             if size == 1:
                 return Cause("an axis is missing", "Keep it with `keepdims=True` or `x[:, None]`.")
             return Cause(
-                f"an axis was summed away that should stay: axis {i}, of size {size}",
-                "Look at the `axis` of each reduction; without it all axes go.",
+                f"an axis is missing that should stay: axis {i}, of size {size}",
+                "A reduction without `axis` removes all axes, and an index removes one.",
             )
     return None
 

@@ -32,7 +32,7 @@ def test_a_right_shape_passes(f: Callable, returns: object) -> None:
 
 
 SHAPES = {
-    "mean over everything": (lambda x: x.mean(), "an axis was summed away"),
+    "mean over everything": (lambda x: x.mean(), "an axis is missing"),
     "mean over the other axis": (
         lambda x: x.mean(axis=0),
         "another axis was reduced: axis 0 of argument 'x' is gone, and axis 1 should be",
@@ -65,8 +65,8 @@ SHAPES = {
 RESHAPED = {
     "raveled": ((12,), (4, 3), "the result was reshaped"),
     "regrouped": ((4, 2), (2, 2, 2), "the result was reshaped"),
-    "reduced": ((4,), (4, 3), "an axis was summed away that should stay: axis 1, of size 3"),
-    "reduced twice": ((), (4, 3), "an axis was summed away"),
+    "reduced": ((4,), (4, 3), "an axis is missing that should stay: axis 1, of size 3"),
+    "reduced twice": ((), (4, 3), "axes are missing"),
     "one too few, and of another size": ((5,), (4, 3), "the shape is not the one that is meant"),
 }
 

@@ -83,7 +83,7 @@ MISTAKES = {
     "reversed": (lambda x: x.mean(axis=1)[::-1], "reversed along axis 0"),
     "last element": (lambda x: x.mean(axis=1).at[-1].set(9.0), "right except at"),
     "wrong axis": (lambda x: x.mean(axis=0), "another axis was reduced"),
-    "all axes": (lambda x: x.mean(), "an axis was summed away"),
+    "all axes": (lambda x: x.mean(), "an axis is missing"),
     "keepdims": (lambda x: x.mean(axis=1, keepdims=True), "an axis of size 1 is left over"),
     "integers": (lambda x: x.mean(axis=1).astype(int), "integers where floats are meant"),
     "list": (lambda x: [row.mean() for row in x], "a list where one array is meant"),

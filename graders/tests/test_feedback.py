@@ -19,7 +19,7 @@ from graders.lesson.source import read_lesson
 from graders.tests.fixture_lesson import failed, make_course
 
 LESSON = "00_tiny"
-CARD = failed("double", "an axis was summed away").as_json()
+CARD = failed("double", "an axis is missing").as_json()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_failed_exercise_has_its_card_its_hints_and_its_answer(given: Notebook
     cell(notebook, "double_check").outputs = [new_output("display_data", {MIME: CARD})]
     page = read(notebook, given)
     assert text(page, "h1") == "0 · Tiny"
-    assert "an axis was summed away" in text(page, "#double .card")
+    assert "an axis is missing" in text(page, "#double .card")
     assert "Hint 1: the idea" in text(page, "#double .hints summary")
     assert "x @ x" in text(page, "#double details pre")
     assert "hello" in text(page, "#double details pre")

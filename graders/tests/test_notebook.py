@@ -88,7 +88,7 @@ def test_a_wrong_answer(notebook: Notebook) -> None:
     shown = notebook.run(CHECK)
     assert type(shown.error).__name__ == "CheckFailed"
     assert shown.out.strip().splitlines() == [
-        "CheckFailed: double: an axis was summed away that should stay: axis 0, of size 3"
+        "CheckFailed: double: an axis is missing that should stay: axis 0, of size 3"
     ]
     assert shown.err == ""
     assert " ✗ returns the right shape\n · returns the right values (not yet" in shown.card

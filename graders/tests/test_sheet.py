@@ -113,7 +113,7 @@ def unfinished(x: object) -> None:
         (
             lambda x: x.sum(),
             "failed open open",
-            "f: an axis was summed away that should stay: axis 0, of size 3",
+            "f: an axis is missing that should stay: axis 0, of size 3",
         ),
         (lambda x: 4 * x, "met failed open", "f: a constant factor of 2 too much"),
         (unfinished, "unanswered open open", "f: not answered yet"),

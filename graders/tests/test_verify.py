@@ -85,7 +85,7 @@ check_answer(guess, lambda: float(jnp.ones(3).sum()))
 WRONG = '''\
 """Wrong answers."""
 
-# %% wrong="double" says="an axis was summed away"
+# %% wrong="double" says="an axis is missing"
 def double(x):
     return x @ x
 

@@ -424,7 +424,7 @@ def gauss_newton(f, x, v):
     _, pushed = jax.jvp(f, (x,), (v,))
     return jax.grad(lambda x: jnp.sum(jax.vmap(jnp.vdot)(f(x), pushed)))(x)
 
-# %% wrong="hvp" says="an axis was summed away"
+# %% wrong="hvp" says="an axis is missing"
 def hvp(f, x, v):
     def slope(x):
         return jax.jvp(f, (x,), (v,))[1]
@@ -496,7 +496,7 @@ def td_loss(w, features, next_features, rewards, discount):
     targets = jax.lax.stop_gradient(rewards + 0.9 * next_features @ w)
     return jnp.mean((targets - features @ w) ** 2)
 
-# %% wrong="row_norms" says="an axis was summed away"
+# %% wrong="row_norms" says="an axis is missing"
 def row_norms(x):
     squares = jnp.sum(x**2)
     return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)

@@ -503,7 +503,7 @@ def metropolis(key, log_density, start, steps, width):
 
     return jax.lax.scan(step, start, jax.random.split(key, steps))[1]
 
-# %% wrong="metropolis" says="an axis was summed away"
+# %% wrong="metropolis" says="an axis is missing"
 def metropolis(key, log_density, start, steps, width):
     def step(x, step_key):
         move_key, accept_key = jax.random.split(step_key)

@@ -533,7 +533,8 @@ check_primitives(
 check_values(
     all_heads,
     head_by_head,
-    sweep(tree_of_heads(2, 3, 3, 3), "4 2", count=1, seed=6),
+    sweep(tree_of_heads(2, 3, 3, 3), "4 2", count=1, seed=6)
+    + sweep(tree_of_heads(2, 3, 1, 1), "1 2", count=1, seed=7),
     mistakes={"the axis of the heads is guessed from its length": first_axis_of_w},
 )
 ### END HIDDEN TESTS
@@ -934,6 +935,17 @@ def known(init, key, members):
     return np.zeros(members), np.zeros((members, 2)), np.tile([3.0, 4.0], (members, 1))
 
 
+def times_traced(init_ensemble, key, members):
+    calls = []
+
+    def counted(key):
+        calls.append(key)
+        return two_normals(key)
+
+    init_ensemble(counted, key, members)
+    return jnp.asarray(len(calls))
+
+
 def last_digits(init_ensemble, init, key, members):
     leaves = jax.tree.leaves(init_ensemble(init, key, members))
     return jnp.concatenate([leaf.ravel() * 256 % 1 for leaf in leaves])
@@ -961,6 +973,13 @@ check_primitives(
     4,
     static_argnums=(2,),
     same_size_for=[(two_normals, jax.random.key(716), 7)],
+)
+check_values(
+    through(times_traced, init_ensemble),
+    [np.array(1)],
+    [(jax.random.key(720), 3)],
+    mistakes={"`init` is traced more than once": lambda key, members: 2},
+    about="how often `init` is traced",
 )
 check_distribution(
     through(last_digits, init_ensemble),

@@ -89,6 +89,12 @@ def kernel_matrix(kernel, x, y):
 def kernel_matrix(kernel, x, y):
     return jax.vmap(lambda a: jax.vmap(lambda b: kernel(b, a))(y))(x)
 
+# %% wrong="all_heads" says="the result was reshaped"
+def all_heads(params, x):
+    heads = {"hidden": None, "output": {"w": 2, "b": 0}}
+    return jax.vmap(jax.vmap(mlp, (heads, None)), (None, 0))(params, x).squeeze()
+
+
 # %% wrong="all_heads" says="the mapped axes have different sizes"
 def all_heads(params, x):
     return jax.vmap(mlp, in_axes=(0, None), out_axes=1)(params, x)
@@ -130,7 +136,7 @@ def all_heads(params, x):
     hidden = x @ params["hidden"]["w"] + params["hidden"]["b"]
     return jnp.einsum("bh,hdk->bkd", hidden, params["output"]["w"]) + params["output"]["b"]
 
-# %% wrong="gradient_norms" says="an axis was summed away"
+# %% wrong="gradient_norms" says="an axis is missing"
 def gradient_norms(params, x, y):
     grads = jax.grad(loss_fn)(params, x, y)
     return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)))
@@ -244,6 +250,15 @@ def clipped_mean(params, x, y, limit):
         return jax.tree.map(lambda leaf: leaf * factor, grads)
 
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), jax.vmap(clipped)(x, y))
+
+# %% wrong="init_ensemble" says="`init` is traced more than once"
+def init_ensemble(init, key, members):
+    shapes = jax.eval_shape(init, key)
+    stacked = jax.vmap(init)(jax.random.split(key, members))
+    return jax.tree.map(
+        lambda leaf, one: leaf.reshape(members, *one.shape), stacked, shapes
+    )
+
 
 # %% wrong="init_ensemble" says="wrong values, the first at [0]"
 def init_ensemble(init, key, members):

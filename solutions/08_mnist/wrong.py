@@ -442,7 +442,7 @@ def mlp_dropout(params, x, key, rate, train):
             x = jnp.where(jax.random.bernoulli(subkey, rate, x.shape), x / rate, 0)
     return x @ params[-1]["w"] + params[-1]["b"]
 
-# %% wrong="gradient_norms" says="an axis was summed away"
+# %% wrong="gradient_norms" says="an axis is missing"
 def gradient_norms(loss_fn, params, x, y):
     return optax.global_norm(jax.grad(loss_fn)(params, x, y))
 
