@@ -547,6 +547,7 @@ check_values(
     descend,
     [
         ({"w": np.ones(4), "b": None}, {"w": np.arange(4.0), "b": None}, 0.3),
+        *sweep({"w": "n m", "b": "m", "scale": ""}, {"w": "n m", "b": "m", "scale": ""}, 0.2, count=1, seed=8),
         ({"a": {"b": {"c": np.ones(2)}}, "d": np.ones(())}, {"a": {"b": {"c": np.arange(2.0)}}, "d": -np.ones(())}, 2.0),
     ],
 )
