@@ -429,7 +429,8 @@ check_pure(gelu, jnp.ones(4, jnp.bfloat16))
 ### BEGIN HIDDEN TESTS
 check_dtype(gelu, jnp.ones(4, jnp.float16), returns="float16")
 check_values(gelu, gelu_in_float64,
-             sweep("features", count=2, seed=7, scale=20.0, planted=True))
+             sweep("features", count=2, seed=7, scale=20.0, planted=True)
+             + [(np.array([101.0, -101.0, 4000.0]),)])
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -618,7 +619,7 @@ embed_broken(table, jnp.array([0, 7, -1]))
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
 # `embed(table, ids)` looks up one row for each id. An id that is no row of the table, too large or negative, gets a
-# vector of zeros.
+# vector of zeros. An entry of the table that is NaN stays NaN.
 
 # %% exercise="embed"
 def embed(table: Float[Array, "vocabulary features"],
@@ -670,8 +671,11 @@ def only_minus_one_unknown(table, ids):
 check_values(embed, row_by_row,
              sweep("5 features", integers("20", -7, 9), count=2, seed=7, planted=True)
              + [(np.ones((1, 1)), np.int32([1, 0, -1])),
-                (np.arange(16.0).reshape(8, 2), np.int32([7, 5, 8, 0]))],
-             mistakes={"-1 is taken for unknown, and other negative ids count from the end":
+                (np.arange(16.0).reshape(8, 2), np.int32([7, 5, 8, 0])),
+                (np.array([[1.0, np.nan], [3000.0, np.nan]]), np.int32([1, 0, 1]))],
+             mistakes={"NaN in the table itself is replaced by a number":
+                       lambda table, ids: np.nan_to_num(row_by_row(np.float32(table), ids)),
+                       "-1 is taken for unknown, and other negative ids count from the end":
                        only_minus_one_unknown,
                        "every table is taken to have five rows":
                        lambda table, ids: row_by_row(table[:5], ids)})
@@ -951,7 +955,7 @@ check_shape(attention_scores, queries_16, keys_16,
             returns="batch heads query key", batch=2, heads=4, query=3, key=5)
 check_dtype(attention_scores, queries_16, keys_16, returns="bfloat16")
 check_values(attention_scores, head_by_head,
-             sweep("batch query heads 16", "batch key heads 16", count=2), rtol=1e-2, atol=1e-2,
+             sweep("batch query heads 16", "batch key heads 16", count=2),
              mistakes={"each head of q meets the sum of all heads of k": all_heads_of_k,
                        "not divided by sqrt(dim)": undivided,
                        "divided by dim, not by its square root": divided_by_dim})
@@ -1079,7 +1083,8 @@ print(x * mask, x * mask.astype(jnp.float32))
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
 # Sentences of different lengths are padded to a common `time`. `masked_mean(x, lengths)` is the mean of the first
-# `lengths[i]` entries of row `i`, and 0 for an empty row. What stands in the padding has no influence, NaN included.
+# `lengths[i]` entries of row `i`, and 0 for an empty row. What stands in the padding has no influence, NaN included. NaN among
+# the first `lengths[i]` entries is no padding: the mean is NaN.
 
 # %% exercise="masked_mean"
 def masked_mean(x: Float[Array, "batch time"],
@@ -1143,10 +1148,18 @@ check_values(through(operation_by_operation, masked_mean), sentence_by_sentence,
              [(np.array([[1.0, np.inf, np.nan], [3.0, 4.0, -np.inf], [9.0, 9.0, 9.0]]),
                np.int32([1, 2, 0])),
               (np.array([[7.0]]), np.int32([1])),
-              (np.array([[2.0, 0.0, 5.0], [0.0, 0.0, 2.0]]), np.int32([2, 3]))]
+              (np.array([[2.0, 0.0, 5.0], [0.0, 0.0, 2.0]]), np.int32([2, 3])),
+              (np.array([[2.0, np.nan, 5.0], [4000.0, 6000.0, np.nan]]), np.int32([3, 2]))]
              + sweep("batch 6", integers("batch", 1, 7), count=2, seed=7, planted=True),
              mistakes={"the sum is divided by the count of the numbers that are not zero":
-                       divided_by_nonzeros})
+                       divided_by_nonzeros,
+                       "NaN that is no padding counts as 0":
+                       lambda x, lengths: sentence_by_sentence(np.nan_to_num(x), lengths),
+                       "every mean of NaN becomes 0, not only that of an empty row":
+                       lambda x, lengths: np.nan_to_num(sentence_by_sentence(x, lengths)),
+                       "NaN that is no padding is left out of the mean":
+                       lambda x, lengths: np.array(
+                           [np.nanmean(row[:int(n)]) if n else 0 for row, n in zip(x, lengths)])})
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -1197,10 +1210,11 @@ def seconds_per_call(f, x, clock=time.perf_counter) -> float:
 # </details>
 
 # %% check="seconds_per_call" points=3
-def on_a_fake_device(stopwatch, compiling, dispatch, work, slow=None):
+def on_a_fake_device(stopwatch, x, compiling, dispatch, work, pack="one", slow=2):
     """What `stopwatch` measures on a device whose every cost is known.
 
-    `f` returns one array, or a nested structure of three of which number `slow` is ready last.
+    `f` works for `work * x` seconds. It returns one array, or a structure of three, by the name
+    `pack`, of which number `slow` is ready last.
     """
     now, free, calls, readings = [0.0], [0.0], [], []
 
@@ -1215,42 +1229,47 @@ def on_a_fake_device(stopwatch, compiling, dispatch, work, slow=None):
     def f(x):
         now[0] += dispatch + (0.0 if calls else compiling)
         calls.append(x)
-        early = max(now[0], free[0]) + work / 2
-        free[0] = early + work / 2
-        if slow is None:
-            return Promise(free[0])
+        early = max(now[0], free[0]) + x * work / 2
+        free[0] = early + x * work / 2
         a, b, c = (Promise(free[0] if i == slow else early) for i in range(3))
-        return {"grads": (a, b), "loss": c}
+        packed = {"one": c, "tuple": (a, b, c), "list": [a, (b, {"c": c})]}
+        return packed.get(pack, {"grads": (a, b), "loss": c})
 
     def clock():
         readings.append(now[0])
         return now[0]
 
-    seconds = stopwatch(f, None, clock)
+    seconds = stopwatch(f, x, clock)
     return jnp.float32(seconds if readings else 0)
 
-def honest(compiling, dispatch, work, slow=None):
-    return dispatch + work
+def honest(x, compiling, dispatch, work, pack="one", slow=2):
+    return dispatch + x * work
 
 check_values(through(on_a_fake_device, seconds_per_call), honest,
-             [(100.0, 1.0, 6.0), (30.0, 0.25, 2.0)], about="of a function that returns one array",
+             [(1.0, 100.0, 1.0, 6.0), (2.0, 30.0, 0.25, 2.0)],
+             about="of a function that returns one array",
              mistakes={"the time is not read from clock()": lambda *costs: 0.0,
                        "the call is timed, and its work is not waited for":
-                       lambda compiling, dispatch, work: dispatch,
+                       lambda x, compiling, dispatch, work: dispatch,
                        "the compilation is timed too: call once before you look at the clock":
-                       lambda compiling, dispatch, work: compiling + dispatch + work,
+                       lambda x, compiling, dispatch, work: compiling + dispatch + x * work,
                        "the compilation is timed, and the work is not waited for":
-                       lambda compiling, dispatch, work: compiling + dispatch,
+                       lambda x, compiling, dispatch, work: compiling + dispatch,
                        "the first call is still running when the clock is started":
-                       lambda compiling, dispatch, work: 2 * work})
-check_values(through(on_a_fake_device, seconds_per_call), honest, [(50.0, 0.5, 8.0, 2)],
+                       lambda x, compiling, dispatch, work: 2 * x * work})
+check_values(through(on_a_fake_device, seconds_per_call), honest,
+             [(1.0, 50.0, 0.5, 8.0, "dict"), (3.0, 20.0, 0.5, 2.0, "tuple")],
              about="of one that returns a nested structure")
 ### BEGIN HIDDEN TESTS
+def last_one_only(x, compiling, dispatch, work, pack="one", slow=2):
+    half = x * work / 2
+    return honest(x, compiling, dispatch, work) if slow == 2 else max(dispatch, half) + half
+
 check_values(through(on_a_fake_device, seconds_per_call), honest,
-             [(50.0, 0.5, 8.0, 0), (9.0, 2.0, 1.0, 1), (7.0, 3.0, 4.0, None)],
-             mistakes={"only the last array of the structure is waited for":
-                       lambda compiling, dispatch, work, slow:
-                       dispatch + work if slow is None else max(dispatch, work / 2) + work / 2})
+             [(1.0, 50.0, 0.5, 8.0, "dict", 0), (0.5, 9.0, 2.0, 2.0, "dict", 1),
+              (2.0, 7.0, 3.0, 2.0, "one"), (1.5, 8.0, 0.5, 4.0, "list", 0),
+              (1.5, 8.0, 0.5, 4.0, "list", 2)],
+             mistakes={"only the last array of the structure is waited for": last_one_only})
 ### END HIDDEN TESTS
 
 # %% [markdown]

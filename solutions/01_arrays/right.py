@@ -102,7 +102,7 @@ def log_mean_exp(x):
 @jax.jit
 def masked_mean(x, lengths):
     valid = jnp.arange(x.shape[1]) < lengths[:, None]
-    return jnp.nan_to_num(jnp.mean(x, axis=1, where=valid))
+    return jnp.where(lengths > 0, jnp.mean(x, axis=1, where=valid), 0)
 
 # %% right="masked_mean"
 def masked_mean(x, lengths):

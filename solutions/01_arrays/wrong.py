@@ -405,3 +405,34 @@ def embed(table, ids):
 def masked_mean(x, lengths):
     inside = jnp.where(jnp.arange(x.shape[1]) < lengths[:, None], x, 0)
     return inside.sum(axis=1) / jnp.maximum(jnp.count_nonzero(inside, axis=1), 1)
+
+# %% wrong="embed" says="NaN in the table itself is replaced by a number"
+def embed(table, ids):
+    ids = jnp.where(ids < 0, len(table), ids)
+    return jnp.nan_to_num(jnp.take(table, ids, axis=0))
+
+# %% wrong="masked_mean" says="NaN that is no padding counts as 0"
+def masked_mean(x, lengths):
+    mask = jnp.arange(x.shape[1]) < lengths[:, None]
+    return jnp.sum(jnp.nan_to_num(x, posinf=0, neginf=0) * mask, axis=1) / jnp.maximum(lengths, 1)
+
+# %% wrong="masked_mean" says="NaN that is no padding is left out of the mean"
+def masked_mean(x, lengths):
+    mask = jnp.arange(x.shape[1]) < lengths[:, None]
+    return jnp.where(lengths > 0, jnp.nanmean(jnp.where(mask, x, jnp.nan), axis=1), 0.0)
+
+# %% wrong="seconds_per_call" says="no attribute 'block_until_ready'"
+def seconds_per_call(f, x, clock=time.perf_counter):
+    def wait(result):
+        for part in result.values() if isinstance(result, dict) else [result]:
+            jax.block_until_ready(part) if isinstance(result, dict) else part.block_until_ready()
+
+    wait(f(x))
+    start = clock()
+    wait(f(x))
+    return clock() - start
+
+# %% wrong="masked_mean" says="every mean of NaN becomes 0"
+def masked_mean(x, lengths):
+    valid = jnp.arange(x.shape[1]) < lengths[:, None]
+    return jnp.nan_to_num(jnp.mean(x, axis=1, where=valid))
