@@ -96,7 +96,14 @@ def _parser() -> argparse.ArgumentParser:
 
     mutate = verbs.add_parser("mutate", help="make wrong answers from right ones, and check them")
     mutate.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
-    mutate.add_argument("--exercise", action="append", default=[], dest="exercises", metavar="NAME")
+    mutate.add_argument(
+        "--exercise",
+        action="append",
+        default=[],
+        dest="exercises",
+        metavar="NAME",
+        help="only this exercise; may be given several times",
+    )
     mutate.add_argument("--sample", type=int, default=0, help="so many mutants of each lesson")
     mutate.add_argument("--seed", type=int, default=0, help="of the sample")
     mutate.set_defaults(run=_mutate)

@@ -336,6 +336,14 @@ def test_a_check_with_one_case_lets_wrong_answers_pass(lesson_run: tuple) -> Non
         assert "argument frozen" in survivors
 
 
+def test_an_unknown_exercise_is_named(tmp_path: Path) -> None:
+    root = make_course(tmp_path, LESSON.replace("{cases}", NARROW))
+    command = [sys.executable, "-m", "graders", "mutate", "--exercise", "dubble"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "There is no exercise dubble in these lessons. Did you mean double?" in done.stderr
+
+
 def test_the_command_prints_survivors_and_fails(tmp_path: Path) -> None:
     root = make_course(tmp_path, LESSON.replace("{cases}", NARROW))
     for name in ("wrong.py", "right.py"):

@@ -7,6 +7,7 @@ lesson's `mutants.toml` lists them with a reason.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import multiprocessing
 import os
@@ -32,6 +33,7 @@ from graders.author.mutation.recording import requests_of
 from graders.author.mutation.rewritings import rewritings
 from graders.author.mutation.source import mutations
 from graders.author.verify import SETTINGS
+from graders.errors import CourseError
 from graders.judging.lesson_run import LessonRun, run_lesson, try_entry
 from graders.lesson.cells import Cell, Entry, Lesson
 from graders.lesson.regions import SOLUTION, without_marks
@@ -94,17 +96,27 @@ def main(
         count: how many mutants of each lesson, drawn at random; all of them if 0.
         seed: of the draw.
         exercises: only these; all of them if left out.
+
+    Raises:
+        CourseError: a lesson or an exercise has another name.
     """
     root, begun = course_root(), time.monotonic()
     os.environ.update(SETTINGS, JAX_COMPILATION_CACHE_DIR=str(root / "build" / "compiled"))
     console = Console(width=None if Console().is_terminal else 110)
     lessons = read_lessons(root, names)
+    unknown = set(exercises).difference(*(lesson.exercises for lesson in lessons))
+    if unknown:
+        names_of_all = sorted({name for lesson in lessons for name in lesson.exercises})
+        close = difflib.get_close_matches(min(unknown), names_of_all, n=1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        raise CourseError(f"There is no exercise {min(unknown)} in these lessons.{meant}")
     tasks = [Task(lesson.path, tuple(exercises), count, seed) for lesson in lessons]
     found: list[tuple[str, Tried]] = []
     stale: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread waits for a process of its own
         for task, tried in zip(tasks, pool.map(_of_lesson, tasks), strict=True):
             found += [(task.folder.name, one) for one in tried]
+            console.print(f"{task.folder.name}: {len(tried)} answers tried")
             if not count and not exercises:
                 listed = read_listed(task.folder)
                 stale += [
