@@ -338,6 +338,8 @@ def test_a_check_with_one_case_lets_wrong_answers_pass(lesson_run: tuple) -> Non
 
 def test_an_unknown_exercise_is_named(tmp_path: Path) -> None:
     root = make_course(tmp_path, LESSON.replace("{cases}", NARROW))
+    for name in ("wrong.py", "right.py"):
+        (root / "solutions/00_tiny" / name).unlink(missing_ok=True)
     command = [sys.executable, "-m", "graders", "mutate", "--exercise", "dubble"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 1
