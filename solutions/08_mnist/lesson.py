@@ -1899,16 +1899,22 @@ def make_parallel_step(loss_fn, optimizer, mesh: jax.sharding.Mesh):
 # </details>
 
 # %% check="make_parallel_step" points=3
-def parallel_steps(make, power, settings, mesh, params, x, y):
+def mesh_of(count):
+    return jax.make_mesh(
+        (count,), ("data",), devices=devices[:count], axis_types=(AxisType.Auto,)
+    )
+
+
+def parallel_steps(make, power, settings, count, params, x, y):
     optimizer, losses = momentum(*settings), []
-    step, opt_state = make(line_loss(power), optimizer, mesh), optimizer.init(params)
+    step, opt_state = make(line_loss(power), optimizer, mesh_of(count)), optimizer.init(params)
     for _ in range(3):
         params, opt_state, loss = step(params, opt_state, x, y)
         losses.append(loss)
     return params, jnp.stack(losses)
 
 
-def single_steps(power, settings, mesh, params, x, y, factor=1.0):
+def single_steps(power, settings, count, params, x, y, factor=1.0):
     def scaled(grads, norm):
         return jax.tree.map(lambda g: factor * g, grads)
 
@@ -1917,12 +1923,12 @@ def single_steps(power, settings, mesh, params, x, y, factor=1.0):
 
 n, sgd = len(devices), (0.05, 0.0, 0.0)
 line, pair = {"w": "3 2", "b": "2"}, ("4 1", "1")
-some = sweep(2, sgd, mesh, line, f"{4 * n} 3", f"{4 * n} 2", count=1)
+some = sweep(2, sgd, n, line, f"{4 * n} 3", f"{4 * n} 2", count=1)
 start, x, y = some[0][3:]
 check_values(
     through(parallel_steps, make_parallel_step),
     single_steps,
-    some + sweep(4, (0.02, 0.9, 0.1), mesh, pair, f"{2 * n} 4", f"{2 * n} 1", count=1),
+    some + sweep(4, (0.02, 0.9, 0.1), n, pair, f"{2 * n} 4", f"{2 * n} 1", count=1),
     mistakes={
         "the gradients are summed over the devices": partial(single_steps, factor=float(n)),
         "the devices exchange nothing: each takes a step of its own": lambda *args: single_steps(
@@ -1932,7 +1938,7 @@ check_values(
     about="equal to the single-device step",
 )
 check_collectives(
-    result_of(make_parallel_step, line_loss(2), optax.sgd(0.05), mesh),
+    result_of(make_parallel_step, line_loss(2), optax.sgd(0.05), mesh_of(n)),
     start,
     optax.sgd(0.05).init(start),
     x,
@@ -1942,11 +1948,10 @@ check_collectives(
     max_bytes=2 * 4 * 9,  # 8 gradients and the loss, perhaps twice
 )
 ### BEGIN HIDDEN TESTS
-two = jax.make_mesh((2,), ("data",), devices=devices[:2], axis_types=(AxisType.Auto,))
 check_values(
     through(parallel_steps, make_parallel_step),
     single_steps,
-    sweep(2, (0.05, 0.5, 0.0), two, line, "6 3", "6 2", count=1, seed=6),
+    sweep(2, (0.05, 0.5, 0.0), 2, line, "6 3", "6 2", count=1, seed=6),
     about="two devices",
 )
 ### END HIDDEN TESTS
