@@ -54,6 +54,7 @@ class _Worker:
 
     def __init__(self, lesson: Lesson, cache: Path, processes: Processes) -> None:
         self.lesson = lesson.name
+        forkserver.start()
         self.pipe, theirs = forkserver.CONTEXT.Pipe()
         arguments = (lesson, cache, processes, theirs, compiling.flags())
         self.process = forkserver.CONTEXT.Process(target=_work, args=arguments, daemon=False)

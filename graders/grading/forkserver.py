@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from multiprocessing import forkserver, get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
 
+from graders.files import PACKAGE
 from graders.sandbox.bubblewrap import MATPLOTLIB
 
 METHOD = "forkserver"
@@ -20,8 +22,18 @@ COMPILED = Path("build/compiled")  # below the course's root: compiled programs,
 def start_importing(root: Path) -> None:
     """Starts that process: it imports while the caller goes on, who need not call this."""
     os.environ.update(matplotlib_settings(root / COMPILED))
+    start()
+
+
+def start() -> None:
+    """That process runs. It finds this package, whatever the working directory holds.
+
+    Its `sys.path` begins with the directory that it starts in, where a folder `graders` would hide
+    the package; its children go to the directory of the process that asks for them.
+    """
     if CAN_FORK:
-        forkserver.ensure_running()
+        with contextlib.chdir(PACKAGE.parent):
+            forkserver.ensure_running()
 
 
 def matplotlib_settings(cache: Path) -> dict[str, str]:

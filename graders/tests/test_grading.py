@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import metadata
@@ -390,3 +392,20 @@ def test_another_version_of_a_package_touches_every_check(
 def test_other_parts_make_another_digest() -> None:
     assert digest(b"ab", b"c") != digest(b"a", b"bc")
     assert digest(b"ab", b"c") == digest(b"ab", b"c")
+
+
+def test_workers_find_the_package_where_a_folder_of_its_name_lies(tmp_path: Path) -> None:
+    """As in a course that holds `graders/notebook/catalogue.json` alone."""
+    script = tmp_path / "scripts" / "script.py"
+    (tmp_path / "graders" / "notebook").mkdir(parents=True)
+    script.parent.mkdir()
+    script.write_text(
+        "import importlib, sys\n"
+        "from graders.grading import forkserver\n"
+        "if __name__ == '__main__':\n"
+        "    forkserver.start()\n"
+        "    name = 'graders.notebook.progress'\n"
+        "    child = forkserver.CONTEXT.Process(target=importlib.import_module, args=(name,))\n"
+        "    child.start(); child.join(); sys.exit(child.exitcode)\n"
+    )
+    subprocess.run([sys.executable, script], cwd=tmp_path, check=True)

@@ -21,6 +21,7 @@ import pytest
 
 from graders.author.build import build
 from graders.classroom import grade, report
+from graders.grading import forkserver
 from graders.grading.engine import Settings, Task
 from graders.grading.examiner import Examination, Said
 from graders.grading.submissions import Submission
@@ -58,6 +59,7 @@ def graded(root: Path) -> None:
 
 def run(root: Path, seconds: float | None = None) -> bool:
     """Whether grading came to its end within this time; else it was killed."""
+    forkserver.start()
     process = _context.Process(target=graded, args=(root,))
     process.start()
     process.join(seconds)
