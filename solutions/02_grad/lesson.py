@@ -984,6 +984,14 @@ def gradient_of_chain(f, x, v):
     return 2 * x * np.append(x[1:], 0.0) + np.append(0.0, x[:-1] ** 2)
 
 
+def row_of_sums_squared(x):
+    return jnp.sum(jnp.sum(x, axis=0) ** 2)
+
+
+def added_over_rows(f, x, v):
+    return 2 * np.broadcast_to(v.sum(axis=0), v.shape)
+
+
 def squared_length_squared(x):
     return jnp.sum(x**2) ** 2
 
@@ -1006,8 +1014,8 @@ check_values(
 )
 check_values(
     hvp,
-    curvature_along,
-    sweep(squared_length_squared, "n m", "n m", count=2, seed=11),
+    added_over_rows,
+    sweep(row_of_sums_squared, "n m", "n m", count=2, seed=11),
     about="matrices",
 )
 check_pure(hvp, chain, np.ones(5), np.ones(5))
