@@ -25,6 +25,7 @@ from graders import (
     check_answer,
     check_collectives,
     check_distribution,
+    check_dtype,
     check_keys,
     check_primitives,
     check_sharding,
@@ -255,6 +256,13 @@ check_sharding(
         (NamedSharding(swapped, P("data")), NamedSharding(swapped, P("data"))),
     ),
     about="other axes",
+)
+check_dtype(
+    spread,
+    {"w": everywhere((3, 2), np.float16)},
+    (everywhere((n, 2), np.float16), everywhere((n,), np.int8)),
+    mesh,
+    returns=({"w": "float16"}, ("float16", "int8")),
 )
 ### END HIDDEN TESTS
 

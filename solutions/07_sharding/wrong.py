@@ -1,3 +1,16 @@
+# %% wrong="spread" says="wrong on hidden ones: float32"
+def spread(params, batch, mesh):
+    def put(leaf, spec):
+        leaf = jnp.asarray(leaf)
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            leaf = leaf.astype(jnp.float32)
+        return jax.device_put(leaf, NamedSharding(mesh, spec))
+
+    whole = jax.tree.map(lambda leaf: put(leaf, P()), params)
+    rows = jax.tree.map(lambda leaf: put(leaf, P("data") if jnp.ndim(leaf) else P()), batch)
+    return whole, rows
+
+
 # %% wrong="spread" says="the result lies on one device alone"
 def spread(params, batch, mesh):
     return jax.tree.map(jnp.asarray, params), jax.tree.map(jnp.asarray, batch)
