@@ -164,9 +164,11 @@ def digest(value: Any) -> str:
 def _facts(value: Any, depth: int) -> Any:
     if depth > 8:
         return type(value).__name__
+    if isinstance(value, Tracer):  # of a trace that may have ended: nothing can be read off it
+        return "tracer", id(value)
     if is_key(value):
         return "key", _facts(np.asarray(jax.random.key_data(value)), depth)
-    if isinstance(value, np.ndarray | jax.Array | np.generic) and not isinstance(value, Tracer):
+    if isinstance(value, np.ndarray | jax.Array | np.generic):
         array = np.asarray(value)
         return str(array.dtype), array.shape, array.tobytes()
     if isinstance(value, jax.sharding.Mesh):

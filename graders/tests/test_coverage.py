@@ -129,3 +129,11 @@ def test_equal_values_have_equal_digests() -> None:
     ]
     assert [digest(a) == digest(b) for a, b in same] == [True] * len(same)
     assert [digest(a) != digest(b) for a, b in other] == [True] * len(other)
+
+
+def test_a_tracer_of_a_trace_that_has_ended_has_a_digest() -> None:
+    kept = []
+    jax.vmap(lambda key: kept.append(key) or jax.random.key_data(key))(
+        jax.random.split(jax.random.key(1))
+    )
+    assert digest(kept) == digest(kept)
