@@ -260,9 +260,9 @@ check_sharding(
 check_dtype(
     spread,
     {"w": everywhere((3, 2), np.float16)},
-    (everywhere((n, 2), np.float16), everywhere((n,), np.int8)),
+    {"x": everywhere((n, 2), np.float16), "y": everywhere((n,), np.int8)},
     mesh,
-    returns=({"w": "float16"}, ("float16", "int8")),
+    returns=({"w": "float16"}, {"x": "float16", "y": "int8"}),
 )
 ### END HIDDEN TESTS
 
