@@ -491,6 +491,8 @@ def reshaped(params, x):
 
 
 def first_axis_of_w(params, x):
+    if len(params["output"]["w"]) != len(params["output"]["b"]):
+        return head_by_head(params, x)
     return head_by_head(params, x, np.moveaxis(params["output"]["w"], 0, 2))
 
 
