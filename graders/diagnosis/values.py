@@ -95,7 +95,7 @@ def all_zeros(pairs: Sequence[Pair]) -> Cause | None:
     if any(p.got.any() or not p.got.size for p in pairs):
         return None
     return Cause(
-        "all zeros: the result does not depend on the input",
+        "all zeros, where other numbers are meant",
         "Look for a result that was computed and dropped (`x.at[...]` returns a new array), "
         "for integer division, or for a `stop_gradient`.",
     )

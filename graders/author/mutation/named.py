@@ -31,7 +31,7 @@ LABELS = ("other numbers", "negative numbers", "other sizes", "twice the sizes")
 """Inputs on which float32 loses no digits."""
 FACTS = (
     "NaN where", "a number where NaN", "infinite where", "right except at", "right on some",
-    "wrong values",
+    "wrong values", "all zeros",
 )  # fmt: skip
 """How the diagnoses begin that state what is seen, and no cause."""
 

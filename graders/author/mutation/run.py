@@ -47,7 +47,6 @@ Verdict = Literal[  # "other": neither right nor wrong by the measure of the sol
 KNOWN: dict[str, str] = {
     "rounded to bfloat16": "precision is lost",
     "argument rounded to bfloat16": "precision is lost",
-    "leaf of zeros": "all zeros",
     "remembered by shape": "the same answer for every input",
     "argument frozen": "the same answer for every input",
 }
