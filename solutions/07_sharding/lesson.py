@@ -241,7 +241,12 @@ check_sharding(
     expected=({"w": all_grid, "b": all_grid}, {"x": on_grid}),
     about="a mesh of two axes",
 )
-check_values(spread, lambda params, batch, mesh: (params, batch), [(some_params, some_batch, mesh)])
+others = sweep({"w": "3 2", "b": f"{n}"}, {"weight": "", "x": f"{2 * n} 3"}, mesh, count=2)
+check_values(
+    spread,
+    lambda params, batch, mesh: (params, batch),
+    [(some_params, some_batch, mesh), *others],
+)
 ### BEGIN HIDDEN TESTS
 swapped = jax.make_mesh(
     (wide, n // wide), ("model", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices
