@@ -671,7 +671,7 @@ check_answer(
 # ### Noise and mask
 # **Exercise** · 4 minutes · difficulty 2 of 5
 #
-# Mend it: `corrupt` adds normal noise of standard deviation `sigma`, then sets each pixel to zero with probability `drop`. Each number in `x` is a pixel, whatever the shape of `x`, and has a noise and a chance of its own, independent of each other and of those of all other pixels. Both come from `key`.
+# Correct it: `corrupt` adds normal noise of standard deviation `sigma`, then sets each pixel to zero with probability `drop`. Each number in `x` is a pixel, whatever the shape of `x`, and has a noise and a chance of its own, independent of each other and of those of all other pixels. Both come from `key`.
 
 # %% exercise="corrupt"
 def corrupt(

@@ -436,7 +436,7 @@ print("accuracy", accuracy(params, x_test, y_test))
 
 # %%
 def by_hand(params, x, y):
-    """The mean loss, its gradient by the parameters, and its gradient by `x`."""
+    """The mean loss, its gradient with respect to the parameters, and with respect to `x`."""
     inputs = [x]
     for layer in params:
         before = inputs[-1] @ layer["w"] + layer["b"]
@@ -472,7 +472,7 @@ def line_loss(power):
 
 
 def line_by_hand(power, params, x, y):
-    """That loss, its gradient by the parameters, and its gradient by `x`."""
+    """That loss, its gradient with respect to the parameters, and with respect to `x`."""
     w, b = (params["w"], params["b"]) if isinstance(params, dict) else params
     error = x @ w + b - y
     slope = power * error ** (power - 1) / error.size

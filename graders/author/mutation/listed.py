@@ -53,7 +53,9 @@ def read_listed(folder: Path) -> Listed:
         raise SourceError([Problem(path, 1, f"it is not TOML: {error}", "correct it")]) from None
     for table, entries in content.items():
         keys = {"exercise", KEYS.get(table), "reason"}
-        if not all(set(entry) == keys and all(entry.values()) for entry in entries):
+        if type(entries) is not list or not all(
+            set(entry) == keys and all(entry.values()) for entry in entries
+        ):
             what = "it may hold [[equivalent]] tables of exercise, mutant and reason, and "
             what += "[[one_value]] tables of exercise, parameter and reason"
             raise SourceError([Problem(path, 1, what, "give each the three keys, none empty")])

@@ -95,7 +95,7 @@ def holds(named: Named, reference: Reference, mutant: Any) -> bool | None:
     if not any(not pair.right for pair in fresh):
         return None
     if named.cause.diagnosis in named.mistakes:
-        return _explains(named.mistakes[named.cause.diagnosis], path, fresh)
+        return _explains(named.mistakes[named.cause.diagnosis], fresh)
     with np.errstate(all="ignore"):
         found = diagnosis.cause_of(fresh)
     if found.diagnosis.startswith(FACTS):
@@ -103,7 +103,7 @@ def holds(named: Named, reference: Reference, mutant: Any) -> bool | None:
     return family(found) == family(named.cause)
 
 
-def _explains(mistake: Callable[..., Any], path: str, fresh: Sequence[Pair]) -> bool | None:
+def _explains(mistake: Callable[..., Any], fresh: Sequence[Pair]) -> bool | None:
     """Whether the candidate gives what came, wherever it gives anything."""
     verdicts = []
     for pair in fresh:

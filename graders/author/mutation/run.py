@@ -55,7 +55,7 @@ DEFECTS = ("surviving", "refused")
 OF_EACH_RIGHT = 4  # mutants
 LIMIT = 30.0  # seconds for one mutant; one that needs more has an endless loop
 START = 600.0  # and for a lesson to run with its solutions
-COLUMNS = ("made", "rejected", "equivalent", "listed", "surviving", "right", "refused")
+COLUMNS = ("made", "rejected", "timeout", "equivalent", "listed", "surviving", "right", "refused")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _columns(one: Tried) -> list[str]:
         return []
     if one.mutant.is_right:
         return ["right", one.verdict]
-    return ["made", "rejected" if one.verdict == "timeout" else one.verdict]
+    return ["made", one.verdict]
 
 
 def _of_lesson(task: Task) -> list[Tried]:
