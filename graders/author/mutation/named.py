@@ -131,7 +131,7 @@ def _place(pair: Pair, reference: Reference, mutant: Any) -> tuple[Request, str]
 
 def _fresh(request: Request, path: str, reference: Reference, mutant: Any) -> Iterator[Pair]:
     for label, other, wanted in reference.sweep:
-        if label not in LABELS or len(other.steps) != len(request.steps):
+        if label not in LABELS or other.steps is not request.steps:  # of another function
             continue
         got = LocalSubject(mutant, "answer").send(other)
         if got.error is not None:
