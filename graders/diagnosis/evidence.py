@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 NEAR = 1e-3
 ENOUGH = 4  # independent numbers, over all wrong cases together
@@ -72,17 +73,27 @@ def changed(pair: Pair, candidate: np.ndarray) -> np.ndarray:
 
 
 def sizes(args: Any) -> dict[Any, int]:
-    """The sizes of axes in the arguments, and the products of neighbouring axes.
+    """The sizes of axes in the arguments, meshes too, and the products of neighbouring axes.
 
     A key says where a size was found, so that one explanation can be held against every case: the
     array, and the axes counted from the first, from the last, or all of them.
     """
     found: dict[Any, int] = {}
-    leaves = [leaf for leaf in jax.tree.leaves(args) if hasattr(leaf, "dtype")]
-    for number, shape in enumerate(map(np.shape, leaves)):
+    for number, shape in enumerate(shapes(args)):
         found[number, "all"] = int(np.prod(shape))
         for i in range(len(shape)):
             for j in range(i + 1, len(shape) + 1):
                 size = int(np.prod(shape[i:j]))
                 found[number, i, j] = found[number, i - len(shape), j - len(shape)] = size
     return found
+
+
+def shapes(args: Any) -> list[tuple[int, ...]]:
+    """The shapes of the arrays, numbers and meshes in the arguments."""
+    leaves = jax.tree.leaves(args)
+    meshes = [leaf.axis_sizes if isinstance(leaf, Mesh) else None for leaf in leaves]
+    return [
+        np.shape(leaf) if mesh is None else mesh
+        for leaf, mesh in zip(leaves, meshes, strict=True)
+        if mesh is not None or hasattr(leaf, "dtype")
+    ]

@@ -18,6 +18,7 @@ from graders.diagnosis.evidence import (
     enough,
     near,
     right,
+    shapes,
     sizes,
     wrong,
 )
@@ -173,16 +174,35 @@ def factor(pairs: Sequence[Pair]) -> Cause | None:
             return Cause(
                 "the sign is flipped", "Check the order of the difference, or a lost minus."
             )
-        return Cause(
-            f"a constant factor of {describe.number(known[0])} too much",
-            "Look for a factor that is lost or counted twice, as the 2 of a square's derivative.",
-        )
+        return _constant_factor(known[0], bad)
     if not _outnumbered(bad) or not all(map(_has_unit_axis, fine)):
         return None
     return Cause(
         "a factor that changes with the input",
         "Check what the result is divided by, and over which axis.",
     )
+
+
+def _constant_factor(known: float, bad: Sequence[Pair]) -> Cause:
+    """A factor is constant if the sizes vary, and no power of a size gives it in every case."""
+    number = describe.number(known)
+    powers = [[abs(known) ** power] * len(bad) for power in (1, -1, 2, -2)]
+    if not _sizes_vary(bad) or any(_follow_sizes(factors, bad) for factors in powers):
+        return Cause(
+            f"every number is {number} times what is meant",
+            "Look for a factor that is lost or counted twice. It may be a number of the formula, "
+            "or a size of the input.",
+        )
+    return Cause(
+        f"a constant factor of {number} too much",
+        "Look for a factor that is lost or counted twice, as the 2 of a square's derivative.",
+    )
+
+
+def _sizes_vary(pairs: Sequence[Pair]) -> bool:
+    """Whether the cases have arrays of several shapes, or scalars only."""
+    found = {tuple(shapes(pair.args)) for pair in pairs}
+    return len(found) > 1 or not any(map(any, found))
 
 
 def _factors(pairs: Sequence[Pair]) -> list[float]:
@@ -340,6 +360,13 @@ def offset(pairs: Sequence[Pair]) -> Cause | None:
     same = np.allclose(known, known[0], rtol=NEAR)
     if not (enough(p.expected for p in bad) if same else _outnumbered(bad)):
         return None
+    if same and not _sizes_vary(bad):
+        size = "large" if known[0] > 0 else "small"
+        return Cause(
+            f"every number is {describe.number(abs(known[0]))} too {size}",
+            "Look for a term that is added, or left out, in every element. It may depend on a size "
+            "of the input.",
+        )
     amount = f" {describe.number(known[0])}" if same else ""
     return Cause(
         f"off by a constant{amount}: every number of the result is shifted alike",

@@ -97,12 +97,28 @@ def asked(wrong: Callable, right: Callable, args: list[tuple], kind: str = "f") 
 
 
 ROW = np.array([0.3, -1.7, 2.6, 5.9, -4.4])
+ROW_PAIR = np.stack([ROW, 3 - ROW**2])
 COUNTS = np.array([3, 0, 1, 2, 0, 1])
 FACTOR, PLAIN = "a constant factor of 2 too much", "no known mistake matches"
 EVIDENCE = {
     "a factor of one scalar": (lambda x: 2 * x, np.abs, scalars(7.3), "f", PLAIN),
     "a factor of one number": (lambda x: 2 + 0 * x, lambda x: 1 + 0 * x, [(ROW,)], "f", PLAIN),
-    "a factor of five": (lambda x: 2 * x**3, lambda x: x**3, [(ROW,)], "f", FACTOR),
+    "a factor at two sizes": (
+        *(lambda x: 2.5 * x**3, lambda x: x**3, [(ROW,), (ROW[:3],)], "f"),
+        "a constant factor of 2.5 too much",
+    ),
+    "a factor at one size": (
+        *(lambda x: 2.5 * x**3, lambda x: x**3, [(ROW,)], "f"),
+        "every number is 2.5 times what is meant",
+    ),
+    "a factor that is a size": (
+        *(lambda x: len(x) * x**3, lambda x: x**3, [(ROW_PAIR,), (ROW_PAIR[:, :3],)], "f"),
+        "every number is 2 times what is meant",
+    ),
+    "a factor that is the root of a size": (
+        *(lambda x: x / 2**0.5, lambda x: x, [(ROW_PAIR,), (ROW_PAIR[:, :3],)], "f"),
+        "every number is 0.70711 times what is meant",
+    ),
     "a factor of four scalars": (
         *(lambda x: 2 * x**3, lambda x: x**3, scalars(1.2, 0.7, 3.1, 2), "f", FACTOR),
     ),
@@ -162,7 +178,12 @@ EVIDENCE = {
         *(lambda x: x.T * 1, lambda x: x * 1, [(np.array([[1.5, 2], [3, 4]]),)], "f", "except at"),
     ),
     "shifted scalars": (lambda x: x**2 + 7, lambda x: x**2, scalars(1.5, 2, 3), "f", PLAIN),
-    "shifted": (lambda x: x**2 + 7, lambda x: x**2, [(ROW,)], "f", "off by a constant 7"),
+    "shifted at two sizes": (
+        *(lambda x: x**2 + 7, lambda x: x**2, [(ROW,), (ROW[:3],)], "f", "off by a constant 7"),
+    ),
+    "shifted at one size": (
+        *(lambda x: x**2 - 7, lambda x: x**2, [(ROW,)], "f", "every number is 7 too small"),
+    ),
     "unchanged scalar": (lambda x: x, lambda x: x + x * x, scalars(1.5), "f", PLAIN),
 }  # fmt: skip
 

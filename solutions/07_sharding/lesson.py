@@ -245,7 +245,7 @@ others = sweep({"w": "3 2", "b": f"{n}"}, {"weight": "", "x": f"{2 * n} 3"}, mes
 check_values(
     spread,
     lambda params, batch, mesh: (params, batch),
-    [(some_params, some_batch, mesh), *others],
+    [(some_params, some_batch, mesh), *others, (some_params, {"x": 1000 * everywhere((n, 2))}, mesh)],
 )
 ### BEGIN HIDDEN TESTS
 swapped = jax.make_mesh(
@@ -917,7 +917,7 @@ few = jax.make_mesh((half,), ("data",), axis_types=(AxisType.Auto,), devices=dev
 check_values(
     parallel_step,
     stepped,
-    sweep(layers(2, 4, 3), f"{2 * half} 2", f"{2 * half} 3", 0.5, few, count=1, seed=5)
+    sweep(layers(2, 4, 3), f"{2 * half} 2", f"{2 * half} 3", np.float32(0.5), few, count=1, seed=5)
     + sweep(
         layers(3, 5, 2), f"{n // wide} 3", f"{n // wide} 2", 0.02, grid, count=1, planted=True
     ),
@@ -948,7 +948,7 @@ plt.show()
 # %% [markdown]
 # *The noise on a black picture of 2n rows and 60 columns, two rows to a device: the same two rows of grey pixels again and again, from top to bottom.*
 #
-# Shape, dtype, mean, variance and sharding are right, and the noise of each device alone is sound.
+# Shape, mean, variance and sharding are right, and so is the noise of each device alone.
 #
 # ### Noise for each
 # **Exercise** · 5 minutes · difficulty 2 of 5
@@ -979,6 +979,10 @@ def noisy(key: Key[Array, ""], x: Float[Array, "rows columns"], scale: float, me
 
 # %% check="noisy" points=2
 black = np.zeros((2 * n, 20), np.float32)
+def without_noise(noisy, key, x, scale, mesh):
+    return noisy(key, x, scale, mesh) - noisy(key, np.zeros_like(x), scale, mesh)
+
+
 check_keys(noisy, jax.random.key(31), black, 1.0, mesh, rows=True)
 check_distribution(
     noisy,
@@ -992,6 +996,12 @@ check_distribution(
         "the scale is taken for a variance": scipy.stats.norm(3, 0.5**0.5).cdf,
         "the picture itself is lost": scipy.stats.norm(0, 0.5).cdf,
     },
+)
+check_values(
+    through(without_noise, noisy),
+    lambda key, x, scale, mesh: x,
+    sweep(jax.random.key(33), f"{2 * n} 20", 1.0, mesh, count=2, scale=300),
+    about="the result less that of a black picture with the same key",
 )
 check_sharding(noisy, jax.random.key(31), black, 1.0, mesh, expected=NamedSharding(mesh, P("data")))
 ### BEGIN HIDDEN TESTS

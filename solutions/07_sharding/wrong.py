@@ -402,6 +402,15 @@ def noisy(key, x, scale, mesh):
     specs = {"in_specs": (P(), P("data")), "out_specs": P("data")}
     return jax.jit(jax.shard_map(body, mesh=mesh, **specs))(key, x)
 
+# %% wrong="noisy" says="cut to whole numbers"
+def noisy(key, x, scale, mesh):
+    def body(key, part):
+        own_key = jax.random.fold_in(key, lax.axis_index("data"))
+        return part.astype(jnp.int32) + scale * jax.random.normal(own_key, part.shape)
+
+    specs = {"in_specs": (P(), P("data")), "out_specs": P("data")}
+    return jax.jit(jax.shard_map(body, mesh=mesh, **specs))(key, x)
+
 # %% wrong="noisy" says="the result lies on one device alone"
 def noisy(key, x, scale, mesh):
     return x + scale * jax.random.normal(key, x.shape)

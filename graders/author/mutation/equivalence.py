@@ -31,6 +31,9 @@ STRUCTURE = frozenset(
 EXACTLY = ("traces", "donation", "placement", "collectives")
 """Probes whose facts must be the same."""
 
+Answered = tuple[str, Request, Result]
+"""What the input is, the request, and what the solution returns."""
+
 
 class Reference:
     """The author's object, and what it does on inputs that no check has chosen.
@@ -50,21 +53,25 @@ class Reference:
         self.requests = list(requests)
         self.calls = _distinct([r for r in self.requests if r.probe == call.__name__])
         self._solution, self._text = solution, text
-        self._sweep: list[tuple[str, Request, Result]] | None = None
+        self._around: dict[int, list[Answered]] = {}
 
     @property
-    def sweep(self) -> list[tuple[str, Request, Result]]:
-        """What each input is, the request, and what the solution returns."""
-        if self._sweep is None:
-            rng = np.random.default_rng(SEED)
+    def sweep(self) -> list[Answered]:
+        """Inputs around those of some calls, from the first to the last."""
+        return [one for call in _spread(self.calls, MOST_REQUESTS) for one in self.around(call)]
+
+    def around(self, request: Request) -> list[Answered]:
+        """Inputs made from those of one of `calls`, where the solution does not raise."""
+        number = next(i for i, call in enumerate(self.calls) if call is request)
+        if number not in self._around:
+            rng = np.random.default_rng((SEED, number))
             asked = [
                 (label, replace(request, args=args))
-                for request in _spread(self.calls, MOST_REQUESTS)
                 for label, args in _variants(request.args, rng, self._text)
             ]
             answered = [(label, one, _send(self._solution, one)) for label, one in asked]
-            self._sweep = [one for one in answered if one[2].error is None]
-        return self._sweep
+            self._around[number] = [one for one in answered if one[2].error is None]
+        return self._around[number]
 
     def difference(self, other: Any) -> str:
         """The first way in which `other` differs from the solution; empty if it is equivalent."""

@@ -1,9 +1,9 @@
 """Whether a named cause of wrong values is true of a mutant, on inputs that no check has chosen.
 
-The check names a cause from its own cases. Here the mutant and the solution get other inputs, and
-the cause has to hold there too: a candidate of the author must give the mutant's numbers, and a
-general cause must be found again. Causes that only state a fact of the case that is shown, such as
-"NaN where a number is meant", are not counted.
+The check names a cause from its own cases. Here the mutant and the solution get other inputs, made
+from those cases, and the cause has to hold there too: wherever a candidate of the author changes a
+number the mutant must have that number, and a general cause must be found again. Causes that only
+state a fact of the cases, such as "NaN where a number is meant", are not counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from graders.author.mutation.equivalence import Reference
 from graders.card.failure import Cause
 from graders.checks import values as check_values
 from graders.diagnosis import values as diagnosis
-from graders.diagnosis.evidence import Pair, near
+from graders.diagnosis.evidence import Pair, changed, near
 from graders.seam.protocol import Request
 from graders.seam.subject import LocalSubject
 from graders.values.inputs import as_numpy
@@ -31,7 +31,7 @@ LABELS = ("other numbers", "negative numbers", "other sizes", "twice the sizes")
 """Inputs on which float32 loses no digits."""
 FACTS = (
     "NaN where", "a number where NaN", "infinite where", "right except at", "right on some",
-    "wrong values", "all zeros",
+    "wrong values", "all zeros", "every number is",
 )  # fmt: skip
 """How the diagnoses begin that state what is seen, and no cause."""
 
@@ -87,11 +87,8 @@ def noted() -> Iterator[list[Named]]:
 
 def holds(named: Named, reference: Reference, mutant: Any) -> bool | None:
     """Whether the cause is true of the mutant on other inputs; None where they do not tell."""
-    place = _place(named.pairs[0], reference, mutant)
-    if place is None:
-        return None
-    request, path = place
-    fresh = list(_fresh(request, path, reference, mutant))
+    places = [_place(pair, reference, mutant) for pair in named.pairs]
+    fresh = [pair for place in places if place for pair in _fresh(*place, reference, mutant)]
     if not any(not pair.right for pair in fresh):
         return None
     if named.cause.diagnosis in named.mistakes:
@@ -104,7 +101,7 @@ def holds(named: Named, reference: Reference, mutant: Any) -> bool | None:
 
 
 def _explains(mistake: Callable[..., Any], fresh: Sequence[Pair]) -> bool | None:
-    """Whether the candidate gives what came, wherever it gives anything."""
+    """Whether the mutant makes the candidate's mistake; it may make others elsewhere."""
     verdicts = []
     for pair in fresh:
         with np.errstate(all="ignore"):
@@ -113,7 +110,8 @@ def _explains(mistake: Callable[..., Any], fresh: Sequence[Pair]) -> bool | None
             except Exception:
                 continue
         if made.shape == pair.got.shape:
-            verdicts.append(near(pair.got, made))
+            where = changed(pair, made)
+            verdicts += [near(pair.got[where], made[where])] if where.any() else []
     return all(verdicts) if verdicts else None
 
 
@@ -130,8 +128,9 @@ def _place(pair: Pair, reference: Reference, mutant: Any) -> tuple[Request, str]
 
 
 def _fresh(request: Request, path: str, reference: Reference, mutant: Any) -> Iterator[Pair]:
-    for label, other, wanted in reference.sweep:
-        if label not in LABELS or other.steps is not request.steps:  # of another function
+    """Pairs as that of the request, of other numbers and sizes."""
+    for label, other, wanted in reference.around(request):
+        if label not in LABELS:
             continue
         got = LocalSubject(mutant, "answer").send(other)
         if got.error is not None:
@@ -140,9 +139,11 @@ def _fresh(request: Request, path: str, reference: Reference, mutant: Any) -> It
         if not isinstance(one, Leaf) or not isinstance(two, Leaf):
             continue
         kind = {"u": "i", "V": "f"}.get(one.data.dtype.kind, one.data.dtype.kind)
-        if one.data.shape == two.data.shape and kind in "bif":
+        narrow = kind == "f" and one.data.dtype.itemsize < 4  # too few digits to tell
+        if one.data.shape == two.data.shape and kind in "bif" and not narrow:
             meant, came = one.data.astype(np.float64), two.data.astype(np.float64)
-            right = np.isclose(came, meant, 1e-4, 1e-6 * np.abs(meant).max(initial=1.0))
+            scale = np.abs(meant[np.isfinite(meant)]).max(initial=1.0)
+            right = np.isclose(came, meant, 1e-4, 1e-6 * scale)
             yield Pair(as_numpy(other.args), meant, came, right, kind)
 
 
