@@ -1025,8 +1025,10 @@ def one_shift_for_all(x):
     return np.log(np.mean(np.exp(np.float32(x - x.max())), axis=-1)) + x.max()
 
 check_shape(log_mean_exp, np.ones((4, 3)), returns="batch", batch=4)
-check_values(log_mean_exp, by_logaddexp, sweep("4 8", count=2), about="ordinary numbers",
-             mistakes={"the shift is not added back": shifted_only})
+check_values(log_mean_exp, by_logaddexp, sweep("4 8") + sweep("3 5"), about="ordinary numbers",
+             mistakes={"the shift is not added back": shifted_only,
+                       "the log of the sum, and not of the mean":
+                       lambda x: by_logaddexp(x) + math.log(x.shape[-1])})
 check_values(log_mean_exp, by_logaddexp,
              [(np.array([[1000.0, 1001.0, 1002.0]]),), (np.array([[-999.0, -1000.0, -1e4]]),)],
              about="numbers whose exp is too large or too small")

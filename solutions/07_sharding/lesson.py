@@ -1008,7 +1008,9 @@ check_sharding(noisy, jax.random.key(31), black, 1.0, mesh, expected=NamedShardi
 less = max(1, n - 1)
 few = jax.make_mesh((less,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:less])
 grey = np.ones((3 * less, 12), np.float32)
-check_keys(noisy, jax.random.key(77), grey, 2.0, few, rows=True, about="one device fewer")
+check_keys(
+    noisy, jax.random.key(77), grey, np.float32(2), few, rows=True, about="one device fewer"
+)
 check_sharding(
     noisy,
     jax.random.key(78),
