@@ -36,6 +36,7 @@ FACTS = (
 )  # fmt: skip
 """How the diagnoses begin that state what is seen, and no cause."""
 
+
 def _unchanged(pairs: Sequence[Pair]) -> bool:
     return all(
         any(_same(pair.got, np.asarray(leaf, np.float64)) for leaf in _numbers(pair.args))
@@ -44,8 +45,11 @@ def _unchanged(pairs: Sequence[Pair]) -> bool:
 
 
 def _numbers(args: Any) -> list[Any]:
-    found = [leaf for leaf in jax.tree.leaves(args) if hasattr(leaf, "dtype")]
-    return [leaf for leaf in found if leaf.dtype.kind in "biuf"]
+    """The arrays and numbers of the arguments; keys are none."""
+    kinds = [
+        (leaf, getattr(getattr(leaf, "dtype", None), "kind", "")) for leaf in jax.tree.leaves(args)
+    ]
+    return [leaf for leaf, kind in kinds if kind and kind in "biuf"]
 
 
 PLAIN: dict[str, Callable[[Sequence[Pair]], bool]] = {"the input came back unchanged": _unchanged}
