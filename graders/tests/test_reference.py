@@ -52,7 +52,7 @@ def raised(code: Any, namespace: dict[str, Any], wanted: str, said: str) -> Iter
 
 
 def wrong(text: str) -> list[str]:
-    namespace: dict[str, Any] = {"__name__": "page"}
+    namespace: dict[str, Any] = {"__name__": "__main__"}
     return [found for source in FENCE.findall(text) for found in run(source, namespace)]
 
 

@@ -196,7 +196,7 @@ BROKEN: dict[str, tuple[tuple[str, str, str], str, str]] = {
         "double: the answer does not run: NameError: name 'undefined' is not defined",
     ),
     "two answers that say the same": (
-        another("A CONSTANT factor of 1.5", "return x + x + x"),
+        another("Every NUMBER is 1.5 times", "return x + x + x"),
         ADDED,
         "it says the same as the entry in line 7",
     ),
