@@ -673,8 +673,10 @@ check_values(
     about="three steps of SGD with momentum",
 )
 ### BEGIN HIDDEN TESTS
-dropped = sweep(2, 0.5, stack_of(3, 8, 2), "6 3", "6 2", count=1, seed=3)
-dropped += sweep(4, 0.2, stack_of(2, 5, 4, 3), "4 2", "4 3", count=1, seed=4)
+dropped = [
+    *sweep(2, 0.5, stack_of(3, 8, 2), "6 3", "6 2", count=1, seed=3),
+    *sweep(4, 0.2, stack_of(2, 5, 4, 3), "4 2", "4 3", count=1, seed=4),
+]
 check_values(
     through(masked_losses, make_train_step),
     masked_by_hand,
