@@ -310,8 +310,11 @@ check_values(
 # From here on the notebook uses a module of its own, with a dropout layer that keeps its own key and counter.
 
 # %%
+he_normal = nnx.initializers.he_normal()
+
+
 class Net(nnx.Module):
-    def __init__(self, sizes, *, rate=0.0, init=nnx.initializers.he_normal(), rngs: nnx.Rngs):
+    def __init__(self, sizes, *, rate=0.0, init=he_normal, rngs: nnx.Rngs):
         pairs = zip(sizes, sizes[1:])
         self.layers = nnx.List(
             [nnx.Linear(n, m, kernel_init=init, rngs=rngs) for n, m in pairs]

@@ -1029,7 +1029,7 @@ def standardise_traces(cls, epsilons, mean, std, x):
 
 def traces_by_hand(epsilons, mean, std, x):
     results = [(x - mean - i) / ((i + 1) * std + e) for i, e in enumerate(epsilons)]
-    return np.array(results), np.array(len(set(float(e) for e in epsilons)))
+    return np.array(results), np.array(len({float(e) for e in epsilons}))
 
 
 check_values(
@@ -1532,7 +1532,7 @@ def trained(trainer, loss_fn, settings, chosen, f, w, b, x, y):
 
     model, losses, spec = model_of(f, w, b), [], eqx.is_inexact_array
     if chosen is not None:
-        spec = {name: False for name in model} | dict(zip("wb", map(bool, chosen)))
+        spec = dict.fromkeys(model, False) | dict(zip("wb", map(bool, chosen)))
     init, step = trainer(counted, optimizer_of(*settings), spec)
     opt_state = init(model)
     size = sum(leaf.size for leaf in jax.tree.leaves(opt_state))
@@ -1551,7 +1551,7 @@ def trained_by_hand(
     names = [name for name, one in zip("wb", (True, True) if chosen is None else chosen) if one]
     p, losses = {"w": w, "b": b}, []
     size = sum(p[name].size for name in names)
-    trace = {name: 0.0 for name in "wb"}
+    trace = dict.fromkeys("wb", 0.0)
     for _ in range(3):
         before = p
         grads = dict(zip("wb", by_hand(loss_fn, f, p["w"], p["b"], x, y)))

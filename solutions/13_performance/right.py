@@ -79,7 +79,7 @@ def make_ema_step(loss_fn, learning_rate, decay):
         slopes = jax.grad(lambda params: loss_fn(params, x, y))(state["params"])
         moved = jax.tree.map(lambda p, g: p - learning_rate * g, state["params"], slopes)
         towards = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state["average"], moved)
-        return dict(average=towards, params=moved)
+        return {"average": towards, "params": moved}
 
     return init, jax.jit(step, donate_argnames="state")
 
