@@ -9,7 +9,7 @@
 # - find out from a few numbers what a bad resume has forgotten,
 # - keep the best checkpoints and the last one, and refuse a damaged one.
 #
-# About 75 minutes; there is a good place for a break after 11.5. You need lessons 05, 07 and 08.
+# About 100 minutes; there is a good place for a break after 11.5. You need lessons 05, 07 and 08.
 
 # %%
 import contextlib
