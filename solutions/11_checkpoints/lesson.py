@@ -1467,6 +1467,7 @@ check_values(
     [
         ("error", "min", 3, np.array([-1.0, 4.0, 0.0, -3.0, 2.0, -2.0, 5.0])),
         ("score", "max", 2, np.array([-5.0, -1.0, -3.0, -2.0, -4.0])),
+        ("loss", "min", 2, np.array([1.0, 2.0, 5.0, 4.0, 3.0])),
     ],
     about="other names, negative values",
 )

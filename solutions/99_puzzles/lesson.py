@@ -498,7 +498,7 @@ check_values(
         "the indices that would sort x, not the places": lambda x: np.argsort(x, kind="stable"),
     },
 )
-check_dtype(ranks, np.ones(3, np.float32), returns="int32")
+check_dtype(ranks, np.ones(3, np.float16), returns="int32")
 check_primitives(ranks, np.ones(5, np.float32), forbids=("sort", "top_k", "scan", "while"))
 ### BEGIN HIDDEN TESTS
 check_values(ranks, places, sweep("30", planted=True) + [(np.float32([np.inf, 2, np.inf, 2]),), (np.float32([5]),)])
