@@ -15,8 +15,7 @@
 # About 130 minutes. There is a good place for a break after 12.4. You need lessons 02 to 05, and 08.
 
 # %%
-import importlib
-import importlib.util
+from importlib.util import find_spec
 import time
 from functools import partial
 
@@ -1627,10 +1626,10 @@ def run_torch(torch, compiled, epochs):
     return losses, time.perf_counter() - start
 
 
-if importlib.util.find_spec("torch") is None:
+if find_spec("torch") is None:
     print("PyTorch is not installed. The recorded figures stand in the plot.")
 else:
-    torch = importlib.import_module("torch")
+    torch = __import__("torch")
     for compiled in (False, True):
         losses, seconds = run_torch(torch, compiled, 250)
         print("compiled" if compiled else "eager", f"{seconds / 1000 * 1e6:.0f} µs a step,", losses[76:80])
