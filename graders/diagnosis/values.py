@@ -24,6 +24,7 @@ from graders.diagnosis.evidence import (
 )
 from graders.values import describe
 
+SAME = 1e-5  # what is left of a float64 number in float32
 Reader = Callable[[Sequence[Pair]], Cause | None]
 
 
@@ -148,7 +149,7 @@ def _same_as(got: np.ndarray, leaf: Any) -> bool:
     if np.shape(leaf) != got.shape or not hasattr(leaf, "dtype"):
         return False
     array = np.asarray(leaf)
-    return array.dtype.kind in "biuf" and near(got, array.astype(np.float64))
+    return array.dtype.kind in "biuf" and near(got, array.astype(np.float64), SAME)
 
 
 def formula(pairs: Sequence[Pair]) -> Cause | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import jax
@@ -29,3 +30,27 @@ def device(platform: str, number: int) -> Any:
             f"{few}. The cell with lesson_devices has to be the first that uses JAX"
         )
     return devices[number]
+
+
+def custom_rule(function: Any) -> str | tuple:
+    """How a `jax.custom_vjp` or `jax.custom_jvp` is pickled.
+
+    One of a library, such as `jax.nn.relu`, goes by its name. Any other goes as its parts and then
+    its rules, which come last because they may call the function itself.
+    """
+    module = sys.modules.get(function.__module__)
+    if module is not None and getattr(module, function.__qualname__, None) is function:
+        return function.__qualname__
+    names = ("fwd", "bwd") if isinstance(function, jax.custom_vjp) else ("jvp",)
+    state = {name: getattr(function, name) for name in (*names, "symbolic_zeros")}
+    make, parts = type(function), (function.__wrapped__, function.nondiff_argnums)
+    return make, parts, state, None, None, define_rule
+
+
+def define_rule(function: Any, state: dict[str, Any]) -> None:
+    """Gives the function its derivative rules."""
+    symbolic = state.pop("symbolic_zeros")
+    if isinstance(function, jax.custom_vjp):
+        function.defvjp(*state.values(), symbolic_zeros=symbolic)
+    else:
+        function.defjvp(*state.values(), symbolic_zeros=symbolic)

@@ -158,8 +158,9 @@ class RemoteSubject(Subject):
 def dumps(value: Any) -> bytes:
     """`value` pickled for the worker.
 
-    Functions of ours go by value, typed keys by their words, devices by their numbers, arrays that
-    lie on several devices by their numbers and their sharding.
+    Functions of ours go by value, those with a derivative rule of their own included, typed keys by
+    their words, devices by their numbers, arrays that lie on several devices by their numbers and
+    their sharding.
     """
     buffer = io.BytesIO()
     _Pickler(buffer).dump(value)
@@ -175,4 +176,6 @@ class _Pickler(cloudpickle.Pickler):
             return rebuild.device, (obj.platform, obj.id)
         if isinstance(obj, jax.Array) and len(obj.sharding.device_set) > 1:
             return jax.device_put, (jax.device_get(obj), obj.sharding)
+        if isinstance(obj, jax.custom_vjp | jax.custom_jvp):
+            return rebuild.custom_rule(obj)
         return super().reducer_override(obj)

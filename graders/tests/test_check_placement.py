@@ -218,4 +218,4 @@ def test_a_mesh_is_no_array() -> None:
     failed = failure(check_values, lambda x, mesh: x.T, lambda x, mesh: x, [(X, MESH)])
     assert failed.diagnosis == "the axes are transposed"
     failed = failure(check_values, lambda x, mesh: 2 * x, lambda x, mesh: x, [(X, MESH)])
-    assert "factor" in failed.diagnosis
+    assert "every number is 2 times" in failed.diagnosis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 
 from graders import check_values
-from graders.author.mutation import named, wrappers
+from graders.author.mutation import named, run, wrappers
 from graders.author.mutation.equivalence import Reference
 from graders.author.mutation.listed import read_listed
+from graders.author.mutation.mutant import Mutant
 from graders.author.mutation.rewritings import SHELLS, rewritings
 from graders.author.mutation.run import Bench, LessonRun, mutants_of
 from graders.author.mutation.source import mutations
@@ -355,3 +357,21 @@ def test_the_command_prints_survivors_and_fails(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert "00_tiny double: clipped" in done.stdout
     assert "surviving" in done.stdout
+
+
+def test_a_failure_of_mutate_itself_is_not_taken_for_an_endless_loop() -> None:
+    mutant = Mutant("f", "operator", "x + 1 -> x - 1", "f = 1")
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send(("begin", 0, mutant))
+    theirs.send(("failed", "Traceback: KeyError"))
+    with pytest.raises(RuntimeError, match="KeyError"):
+        run._collect(ours, {})
+
+
+def test_a_process_that_ends_in_a_mutant_counts_as_a_timeout() -> None:
+    mutant, tried = Mutant("f", "operator", "x + 1 -> x - 1", "f = 1"), {}
+    ours, theirs = multiprocessing.Pipe()
+    theirs.send(("begin", 0, mutant))
+    theirs.close()
+    assert not run._collect(ours, tried)
+    assert tried[0].verdict == "timeout"

@@ -46,6 +46,20 @@ from jax.sharding import NamedSharding, PartitionSpec as P
 
 mesh = jax.make_mesh((8,), ("data",), devices=lesson_devices(8))
 
+@jax.custom_vjp
+def rounded(x):
+    return jnp.round(x)
+
+rounded.defvjp(lambda x: (rounded(x), None), lambda _, ct: (3 * ct,))
+
+@jax.custom_jvp
+def floor(x):
+    return jnp.floor(x)
+
+@floor.defjvp
+def floor_jvp(primals, tangents):
+    return floor(*primals), 5 * tangents[0]
+
 class Line(NamedTuple):
     slope: jax.Array
     start: jax.Array
@@ -68,6 +82,12 @@ check_values(answer, by_hand, sweep("n 1", seed=3, scale=100.0))
     "step": """
 check_values(result_of(answer, jnp.sin), lambda x: x + np.sin(x), sweep("n"))
 check_traces(result_of(answer, jnp.sin), [(np.ones(3),), (np.ones(3),)])
+""",
+    "slope": """
+factors = {rounded: 3.0, floor: 5.0, jax.nn.relu: 1.0}
+check_values(
+    answer, lambda f, x: np.float32(factors[f]), [(f, np.float32(2.5)) for f in factors]
+)
 """,
     "line": """
 def at(make, slope, start, x):
@@ -160,6 +180,8 @@ ANSWERS = {
     "other sampler": ("sampler", "answer = lambda key: jax.random.normal(key, (5000,))"),
     "right example": ("example", "answer = lambda x, a: a * x.sum(0)"),
     "example with if": ("example", "answer = lambda x, a: x if a > 1 else -x"),
+    "right slope, through rules that are sent": ("slope", "answer = lambda f, x: jax.grad(f)(x)"),
+    "slope of the values": ("slope", "answer = lambda f, x: (f(x + 1) - f(x)) / 1"),
     "right split": ("split", "answer = lambda x: x - x.mean()"),
     "split no more": (
         "split",

@@ -115,7 +115,7 @@ def unfinished(x: object) -> None:
             "failed open open",
             "f: an axis is missing that should stay: axis 0, of size 3",
         ),
-        (lambda x: 4 * x, "met failed open", "f: a constant factor of 2 too much"),
+        (lambda x: 4 * x, "met failed open", "f: every number is 2 times what is meant"),
         (unfinished, "unanswered open open", "f: not answered yet"),
         (
             lambda x: jnp.clip(2 * x, 0, 9),
@@ -173,7 +173,7 @@ def test_where_a_region_is_not_closed_everything_is_hidden() -> None:
 
 def test_a_check_outside_a_cell_has_a_sheet_of_its_own() -> None:
     assert sheet.current().requirements == []
-    with pytest.raises(CheckFailed, match="a constant factor"):
+    with pytest.raises(CheckFailed, match="every number is 2 times"):
         check_values(lambda x: 4 * x, lambda x: 2 * x, [(np.arange(5.0),)])
     assert sheet.current().requirements == []
 

@@ -89,7 +89,7 @@ WRONG = '''\
 def double(x):
     return x @ x
 
-# %% wrong="double" says="a constant factor of 1.5"
+# %% wrong="double" says="every number is 1.5 times"
 def double(x):
     return 3 * x
 
@@ -151,7 +151,7 @@ BROKEN: dict[str, tuple[tuple[str, str, str], str, str]] = {
     "a solution that fails its check": (
         ("lesson", "return 2 * x", "return 4 * x"),
         CHECK,
-        "the solution fails its own check: a constant factor of 2 too much "
+        "the solution fails its own check: every number is 2 times what is meant "
         "(expected [2, 4, -8, 6], got [4, 8, -16, 12])",
     ),
     "a given cell that raises": (
@@ -177,7 +177,7 @@ BROKEN: dict[str, tuple[tuple[str, str, str], str, str]] = {
     "a right answer that is rejected": (
         ("right", "return x + x", "return x + x + 0.5"),
         '# %% right="double"',
-        "double: a right answer is rejected: off by a constant 0.5",
+        "double: a right answer is rejected: every number is 0.5 too large",
     ),
     "a line of a check that rejects nothing": (
         ("lesson", "check_values(double", 'check_shape(double, np.ones(2), returns="2")\n'
@@ -196,7 +196,7 @@ BROKEN: dict[str, tuple[tuple[str, str, str], str, str]] = {
         "double: the answer does not run: NameError: name 'undefined' is not defined",
     ),
     "two answers that say the same": (
-        another("A CONSTANT factor of 1.5", "return x + x + x"),
+        another("Every NUMBER is 1.5 times", "return x + x + x"),
         ADDED,
         "it says the same as the entry in line 7",
     ),
@@ -232,7 +232,7 @@ def line_of(cell: str, text: str) -> int:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ('# %% wrong="double" says="a constant factor of 1.5"\ndef double(x):\n    return 3 * x\n',
+        ('# %% wrong="double" says="every number is 1.5 times"\ndef double(x):\n    return 3 * x\n',
          "", "wrong.py:1: double: 2 wrong answers, where 3 is the least"),
         (RIGHT, '# %% right="guess"\nguess = 3\n',
          "right.py:1: double: 0 right answers, where 1 is the least"),
@@ -257,13 +257,13 @@ def triple(x):
 check_values(triple, lambda x: 3 * x, [(np.arange(5.0),)])
 """
 MORE = """
-# %% wrong="double" says="a constant factor of 2.5"
+# %% wrong="double" says="every number is 2.5 times"
 table[0] = 5.0
 
 def double(x):
     return table[0] * x
 
-# %% wrong="triple" says="a constant factor of"
+# %% wrong="triple" says="every number is"
 def triple(x):
     return x
 """
@@ -273,7 +273,7 @@ def test_an_answer_that_costs_another_exercise_its_points(tmp_path: Path) -> Non
     lesson = made(tmp_path, lesson=LESSON + TRIPLE, wrong=WRONG + MORE)
     (found,) = independence.prove_independence(lesson, lambda: None)
     assert found.what.startswith("triple: its solution fails beside wrong answers to ['double'")
-    assert found.what.endswith("a constant factor of 2 too much")
+    assert found.what.endswith("every number is 2 times what is meant")
 
 
 def compared(lesson: Lesson, chosen: Sequence[Entry]) -> list[Problem]:
@@ -284,12 +284,12 @@ def compared(lesson: Lesson, chosen: Sequence[Entry]) -> list[Problem]:
 
 def test_words_that_differ_in_a_second_process(tmp_path: Path) -> None:
     given = LESSON.replace("table = [2.0]", "import os\ntable = [2.0, os.getpid()]")
-    wrong = WRONG + ANOTHER.format(says="a constant factor of", line="return table[1] * x")
+    wrong = WRONG + ANOTHER.format(says="every number is", line="return table[1] * x")
     lesson = made(tmp_path, lesson=given, wrong=wrong)
     (found,) = compared(lesson, two_places.sample(lesson))
     assert found.what.startswith("double: here [")
     assert ", in a second process [" in found.what
-    here, there = re.findall(r"a constant factor of ([\d.e+]+)", found.what)
+    here, there = re.findall(r"every number is ([\d.e+]+)", found.what)
     assert here != there
     assert found.line == lesson.wrong[-1].line
 

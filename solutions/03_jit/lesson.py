@@ -554,7 +554,7 @@ check_values(
     by_units,
     [
         partly_dead(3, 6, two_of_five, 2, 0),
-        partly_dead(2, 5, [0.0, 1.0, -20.0], 1, 1),
+        partly_dead(2, 5, [-0.5, -20.0, -1.0], 1, 4),
         partly_dead(3, 6, [-20.0, 0.0, -20.0, -20.0, 2.0], 2, 4),
     ],
     mistakes={

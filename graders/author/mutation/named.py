@@ -23,6 +23,7 @@ from graders.card.failure import Cause
 from graders.checks import values as check_values
 from graders.diagnosis import values as diagnosis
 from graders.diagnosis.evidence import Pair, changed, near
+from graders.diagnosis.values import SAME
 from graders.seam.protocol import Request
 from graders.seam.subject import LocalSubject
 from graders.values.inputs import as_numpy
@@ -39,7 +40,7 @@ FACTS = (
 
 def _unchanged(pairs: Sequence[Pair]) -> bool:
     return all(
-        any(_same(pair.got, np.asarray(leaf, np.float64)) for leaf in _numbers(pair.args))
+        any(near(pair.got, np.asarray(leaf, np.float64), SAME) for leaf in _numbers(pair.args))
         for pair in pairs
     )
 

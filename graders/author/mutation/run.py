@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import random
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -208,6 +209,8 @@ def _collect(pipe: Any, tried: dict[int, Tried]) -> bool:
             return False
         if message == "end":
             return True
+        if message[0] == "failed":  # mutate itself, and not the mutant
+            raise RuntimeError(f"{at and at[1].name}:\n{message[1]}")
         if message[0] == "begin":
             at, limit = message[1:], LIMIT
         else:
@@ -223,7 +226,11 @@ def _work(task: Task, done: set[int], pipe: Any) -> None:
     for i in task.chosen(mutants):
         if i not in done:
             pipe.send(("begin", i, mutants[i]))
-            pipe.send(("done", i, bench.tried(mutants[i])))
+            try:
+                pipe.send(("done", i, bench.tried(mutants[i])))
+            except Exception:
+                pipe.send(("failed", traceback.format_exc()))
+                raise
     pipe.send("end")
 
 
