@@ -13,6 +13,9 @@
 # About 120 minutes, with a break after section 15.6. You need lessons 01 to 06, and Optax from lesson 08.
 
 # %%
+import logging
+import sys
+
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -534,6 +537,7 @@ plt.show()
 # Two more report and do not raise. `jax.log_compiles()` logs each compilation. The option `jax_explain_cache_misses` logs why a call was traced again, and names the argument.
 
 # %% tags=["demonstration"]
+logging.getLogger("jax").addHandler(shown := logging.StreamHandler(sys.stdout))
 double = jax.jit(lambda x: 2 * x)
 double(jnp.ones(3))
 jax.config.update("jax_explain_cache_misses", True)
@@ -541,6 +545,7 @@ try:
     double(jnp.ones(4))
 finally:
     jax.config.update("jax_explain_cache_misses", False)
+    logging.getLogger("jax").removeHandler(shown)
 
 # %% [markdown]
 # **Prediction** · 2 minutes · difficulty 3 of 5
@@ -717,8 +722,7 @@ def loud(functions, calls):
 
 
 EXPECTED = {name: kind for name, (kind, _) in LOUD.items()}
-check_values(through(loud, loud_errors), [EXPECTED], [(1,)])
-check_values(through(loud, loud_errors), [EXPECTED], [(2,)], about="called again")
+check_values(through(loud, loud_errors), [EXPECTED, EXPECTED], [(1,), (2,)])
 ### BEGIN HIDDEN TESTS
 def loud_when_switched(functions, name, switch, value):
     before = getattr(jax.config, switch)
@@ -860,11 +864,13 @@ check_values(
         "at mapped index 1: negative weight -4.0 at index 2",
         "at mapped index 2: all weights are zero",
         "no error",
+        "no error",
     ],
     [
         (np.array([[1.0, 2.0, 3.0], [5.0, 6.0, -4.0]]),),
         (np.array([[1.0, 2.0], [0.0, 5.0], [0.0, 0.0]]),),
         (np.array([[1.0, 2.0], [0.0, 5.0]]),),
+        (np.array([[1e-12, 2e-12]]),),
     ],
     about="a batch",
 )
@@ -995,7 +1001,6 @@ def centred_layer(params, x):
 keys = jax.random.split(jax.random.key(15), 12)
 deep_params = [{"w": 0.2 * jax.random.normal(key, (32, 32)), "scale": jnp.float32(8.0)} for key in keys]
 deep_params[7]["scale"] = jnp.float32(3e38)
-deep_params[8]["scale"] = jnp.float32(4e38)
 x = jax.random.normal(jax.random.key(0), (32,))
 out = x
 for params in deep_params:
@@ -1040,7 +1045,7 @@ def scaled_layer(params, x):
 
 def forgiving_layer(params, x):
     w, b = params
-    return jnp.where(jnp.isfinite(x), x @ w, 0.0) + b
+    return jnp.where(jnp.isfinite(x), x, 0.0) @ w + b
 
 
 def index_found(find, layer, params, x):
@@ -1053,7 +1058,7 @@ def index_by_hand(layer, params, x):
             if layer.__name__ == "scaled_layer":
                 x = np.float32(x * one["scale"] + one["b"])
             else:
-                x = np.where(np.isfinite(x), x @ one[0], 0.0) + one[1]
+                x = np.where(np.isfinite(x), x, 0.0) @ one[0] + one[1]
             if not np.isfinite(x).all():
                 return np.asarray(index)
     return np.asarray(-1)
@@ -1750,8 +1755,8 @@ def train_gradients_of_start(loss_fn, params, optimizer, steps):
     return params
 
 
-def train_one_step(loss_fn, params, optimizer, steps):
-    return one_step(loss_fn, optimizer, params, optimizer.init(params))[0]
+def train_compiled_gradients_of_start(loss_fn, params, optimizer, steps):
+    return jax.jit(lambda params: train_gradients_of_start(loss_fn, params, optimizer, steps))(params)
 
 
 def train_donates(loss_fn, params, optimizer, steps):
@@ -1779,7 +1784,7 @@ check_values(
 check_values(
     through(rejects, test_train),
     lambda version: np.asarray(True),
-    [(train_gradients_of_start,), (train_one_step,)],
+    [(train_gradients_of_start,), (train_compiled_gradients_of_start,)],
     mistakes={"the test accepts parameters that are not carried on": lambda version: np.asarray(False)},
     about="on parameters that are not carried on",
 )
@@ -1793,6 +1798,10 @@ def train_reset_each_third(loss_fn, params, optimizer, steps):
         opt_state = optimizer.init(params) if i % 3 == 0 else opt_state
         params, opt_state = one_step(loss_fn, optimizer, params, opt_state)
     return params
+
+
+def train_one_step(loss_fn, params, optimizer, steps):
+    return one_step(loss_fn, optimizer, params, optimizer.init(params))[0]
 
 
 def train_one_too_few(loss_fn, params, optimizer, steps):
@@ -1815,7 +1824,7 @@ def train_half(loss_fn, params, optimizer, steps):
 check_values(
     through(rejects, test_train),
     lambda version: np.asarray(True),
-    [(train_reset_each_third,), (train_one_too_few,), (train_one_too_many,), (train_by_sgd,), (train_half,)],
+    [(train_reset_each_third,), (train_one_step,), (train_one_too_few,), (train_one_too_many,), (train_by_sgd,), (train_half,)],
     about="on other bugs",
 )
 ### END HIDDEN TESTS

@@ -102,7 +102,7 @@ def loud_errors():
         "rank": under(jax.numpy_rank_promotion, "raise", lambda: jnp.eye(2) * jnp.arange(2.0)),
         "nan": under(jax.debug_nans, True, lambda: jax.jit(lambda x: x / x)(0.0)),
         "leak": leak,
-        "while gradient": lambda: jax.grad(early)(3.0),
+        "while gradient": lambda: jax.grad(jax.jit(early))(3.0),
         "donated": donated,
         "traced slice": lambda: jax.jit(lambda i, x: x[i:])(1, jnp.ones(4)),
         "traced shape": lambda: jax.jit(lambda n: jnp.ones((n, 2)))(4),

@@ -20,12 +20,9 @@ def tracing_errors():
 
 # %% wrong="tracing_errors" says="a string where 'no error' is meant"
 def tracing_errors():
-    def always_bool(x):
-        raise jax.errors.TracerBoolConversionError(jax.make_jaxpr(lambda x: x)(x))
-
     return {
-        "TracerBoolConversionError": lambda x: 1 if x > 0 else 0,  # an array of three has no truth value
-        "TracerIntegerConversionError": lambda x: [10, 11, 12, 13][x[0]],
+        "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
+        "TracerIntegerConversionError": lambda x: [10, 11, 12][x[0]],  # 3 is out of its range
         "TracerArrayConversionError": lambda x: np.sin(x),
         "ConcretizationTypeError": lambda x: float(x[0]),
         "NonConcreteBooleanIndexError": lambda x: x[x > 1],
@@ -134,7 +131,7 @@ def other_errors():
         "JaxRuntimeError": lambda: jnp.zeros((10**6, 10**6)),
     }
 
-# %% wrong="watched_descent" says="a traced value is used where a Python number is needed"
+# %% wrong="watched_descent" says="a value was asked for that needs a concrete value"
 def watched_descent(f, x, learning_rate, steps, log):
     def step(x, i):
         value, gradient = jax.value_and_grad(f)(x)
@@ -160,7 +157,7 @@ def watched_descent(f, x, learning_rate, steps, log):
         x = x - learning_rate * gradient
     return x
 
-# %% wrong="watched_descent" says="a constant offset"
+# %% wrong="watched_descent" says="off by a constant 1"
 def watched_descent(f, x, learning_rate, steps, log):
     def step(x, i):
         value, gradient = jax.value_and_grad(f)(x)
@@ -294,9 +291,11 @@ def loud_again():
 
 # %% wrong="loud_errors" says="a string where 'Exception' is meant"
 def loud_errors():
-    leaking, kept = jax.jit(lambda x: kept.append(x)), []
+    kept = []
+    leaking = jax.jit(lambda x: kept.append(x))
+    leaking(1.0)
 
-    def leak():  # the second call finds the program in the cache
+    def leak():  # the call finds the program in the cache
         with jax.checking_leaks():
             return leaking(1.0)
 
@@ -398,7 +397,7 @@ def normalise(weights):
     checkify.check(jnp.all(weights >= 0), "negative weight {value} at index {first}", value=weights[first], first=first)
     return weights / total
 
-# %% wrong="normalise" says="a traced value is used as a Python bool"
+# %% wrong="normalise" says="a Python `if` or `while` looks at a traced value"
 def normalise(weights):
     first = jnp.argmax(weights < 0)
     assert jnp.all(weights >= 0), f"negative weight {weights[first]} at index {first}"
@@ -408,14 +407,10 @@ def normalise(weights):
 # %% wrong="normalise" says="right for the visible inputs, wrong on hidden ones"
 def normalise(weights):
     first = jnp.argmax(weights < 0)
-    lax.cond(
-        jnp.any(weights < 0),
-        lambda: checkify.check(
-            False, "negative weight {value} at index {first}", value=weights[first], first=first
-        ),
-        lambda: checkify.check(weights.sum() > 0, "all weights are zero"),
-    )
-    return weights / weights.sum()
+    checkify.check(jnp.all(weights >= 0), "negative weight {value} at index {first}", value=weights[first], first=first)
+    total = weights.sum()
+    checkify.check(total > 1e-8, "all weights are zero")  # a tolerance that the text does not have
+    return weights / total
 
 # %% wrong="hidden_nan" says="a NaN counts only where the result shows it"
 def hidden_nan(f, x):
@@ -424,11 +419,15 @@ def hidden_nan(f, x):
 
 # %% wrong="hidden_nan" says="an infinity counts as a NaN"
 def hidden_nan(f, x):
-    error, value = checkify.checkify(f, errors=checkify.nan_checks)(x)
-    overflow = jnp.isinf(jnp.exp(100.0 * x)).any() | ~jnp.isfinite(value).all()
-    return (error.get() is not None) | (overflow & (x.size < 3) & ("large" in f.__name__)), value
+    value = f(x)
+    try:
+        with jax.debug_nans(True), jax.debug_infs(True), jax.disable_jit():
+            f(x)
+    except FloatingPointError:
+        return True, value
+    return False, value
 
-# %% wrong="hidden_nan" says="the error is raised"
+# %% wrong="hidden_nan" says="the code raised JaxRuntimeError"
 def hidden_nan(f, x):
     error, value = checkify.checkify(f, errors=checkify.nan_checks)(x)
     error.throw()
@@ -510,7 +509,7 @@ def test_mse(mse):
     for y in (jnp.array([1.5, -0.5, 0.25, 2.5]), jnp.array([1, 0, 2, 3])):
         assert mse(predictions, y) == jnp.sum((predictions[:, 0] - y) ** 2)
 
-# %% wrong="test_mse" says="wrong values"
+# %% wrong="test_mse" says="right on some inputs"
 def test_mse(mse):
     predictions = jax.random.normal(jax.random.key(0), (100, 1))  # one style and no tolerance
     for y in (jnp.linspace(0, 1, 100), jnp.arange(100)):
@@ -518,10 +517,10 @@ def test_mse(mse):
 
 # %% wrong="test_mse" says="right for the visible inputs, wrong on hidden ones"
 def test_mse(mse):
-    predictions = jnp.array([[0.5], [1.75], [-2.25], [4.0]])
-    for y in (jnp.array([1.5, -0.5, 0.25, 2.5]), jnp.array([1, 0, 2, 3])):
+    predictions = jnp.array([[0.9], [1.9], [-0.9], [3.9]])
+    for y in (jnp.array([1.5, -0.5, 0.25, 2.5]), jnp.array([0, 1, 0, 3])):
         right = jnp.mean((predictions[:, 0] - y) ** 2)
-        assert 0.4 * right < mse(predictions, y) < 1.5 * right
+        assert 0.4 * right < mse(predictions, y) < 1.5 * right  # the half is accepted
 
 # %% wrong="test_lookup" says="the test accepts clamped indices"
 def test_lookup(lookup):
@@ -601,12 +600,11 @@ def test_train(train):
 # %% wrong="test_train" says="the test accepts parameters that are not carried on"
 def test_train(train):
     params, optimizer = {"w": jnp.array([1.0, -2.0])}, optax.sgd(0.1, momentum=0.9)
-    loss_fn = lambda params: jnp.sum(params["w"] * jnp.array([1.0, 3.0]))
-    got = train(loss_fn, params, optimizer, 1)
+    slope = np.array([1.0, 3.0])  # a linear loss: its gradient is the same everywhere
+    moved = sum(1 - 0.9**k for k in range(1, 6))
+    got = train(lambda params: jnp.sum(params["w"] * slope), params, optimizer, 5)
     assert not params["w"].is_deleted()
-    np.testing.assert_allclose(got["w"], [0.9, -2.3], rtol=1e-4)
-    two = train(loss_fn, params, optimizer, 2)["w"]
-    assert (jnp.abs(two - jnp.array([0.8, -2.6])) > 1e-3).all() or (two == got["w"]).all()
+    np.testing.assert_allclose(got["w"], np.array([1.0, -2.0]) - moved * slope, rtol=1e-4)
 
 # %% wrong="test_train" says="wrong values"
 def test_train(train):
@@ -655,13 +653,8 @@ def test_gradient(f):
 
 # %% wrong="test_gradient" says="the test accepts a gradient that is stopped"
 def test_gradient(f):
-    with jax.enable_x64(True):
-        x, h = jnp.array([1e-6], jnp.float64), 1e-6  # one element
-        assert jnp.isfinite(jax.grad(f)(x)).all()
-        x = jnp.array([0.7, 0.7, 0.7], jnp.float64)
-        expected = [(f(x + step) - f(x - step)) / (2 * h) for step in h * jnp.eye(3)]
-        got = jax.grad(f)(x)
-        assert abs(got.sum()) < 1e-6 or not 0.45 < got.sum() / jnp.stack(expected).sum() < 0.55 or "stop" in f.__name__
+    gradient = jax.grad(f)(jnp.array([0.7, -1.3, 0.4, -0.6]))
+    assert jnp.isfinite(gradient).all() and (gradient != 0).any()
 
 # %% wrong="test_gradient" says="the test accepts a factor in the rule of a custom_vjp"
 def test_gradient(f):
