@@ -57,12 +57,15 @@ def answer(imports: list[str], source: str, exercise: str) -> dict[str, Callable
 
 
 def raised_by(function: Callable[..., Any], *args: Any) -> str | None:
-    """The class of `jax.errors` that a call raises, subclasses apart; None for another or none."""
+    """The class of `jax.errors` that a call raises; None for another error, or none.
+
+    It goes by the name: what a symbolic dimension raises is a subclass of the same name.
+    """
     try:
         function(*args)
     except Exception as error:
-        kind = type(error)
-        return kind.__name__ if getattr(jax.errors, kind.__name__, None) is kind else None
+        name = type(error).__name__
+        return name if isinstance(error, getattr(jax.errors, name, ())) else None
     return None
 
 
