@@ -508,17 +508,17 @@ def valley(x):
     return 0.5 * (x[0] - 1) ** 2 + (x[1] - x[0] ** 2) ** 2
 
 
-figure, axes = plt.subplots(figsize=(7, 3.5))
+figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
 for start in ([-0.5, 1.0], [0.0, -1.0], [-1.5, 2.0]):
     seen = []
     jax.jit(lambda x: watched_descent(valley, x, 0.1, 60, lambda i, v: seen.append(v)))(jnp.array(start))
     jax.effects_barrier()
     axes.semilogy(seen, label=f"from {start}")
-axes.set_xlabel("step"), axes.set_ylabel("value"), axes.legend(loc="upper right")
+axes.set_xlabel("step"), axes.set_ylabel("value"), figure.legend(loc="outside right upper")
 plt.show()
 
 # %% [markdown]
-# *The logged values against the step, one line for each starting point. One descent diverges at this learning rate.*
+# *The logged values against the step, one line for each starting point. The third descent crosses a plateau first.*
 #
 # ## 15.4 Switches that turn silent bugs into errors
 #
@@ -1128,10 +1128,11 @@ sizes, h = [], x
 for params in deep_params:
     h = centred_layer(params, h)
     sizes.append(float(jnp.abs(h).max()))
-figure, axes = plt.subplots(figsize=(7, 3))
-axes.semilogy(sizes, "o-")
+figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+axes.plot(sizes, "o-")
 axes.axvline(first_bad_layer(centred_layer, deep_params, x), color="red")
-axes.set_xlabel("layer"), axes.set_ylabel("largest absolute activation"), axes.set_xticks(range(12))
+axes.set_xlabel("layer"), axes.set_ylabel("largest activation"), axes.set_xticks(range(12))
+axes.set_ylim(0, 12)
 plt.show()
 
 # %% [markdown]
@@ -1666,11 +1667,10 @@ def losses_of(bug, steps=40):
     return losses
 
 
-figure, axes = plt.subplots(figsize=(7, 3.5))
-for bug, style in zip(("none", "state made anew", "state not carried", "one leaf frozen"), ("-", "--", ":", "-.")):
+figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
+for bug, style in zip(("no bug", "state made anew", "state not carried", "one leaf frozen"), ("-", "--", ":", "-.")):
     axes.semilogy(losses_of(bug), style, label=bug)
 axes.set_xlabel("step"), axes.set_ylabel("loss"), figure.legend(loc="outside right upper")
-figure.set_layout_engine("constrained")
 plt.show()
 
 # %% [markdown]
