@@ -220,7 +220,7 @@ check_values(
 #
 # **Return** a dictionary from these four names to functions without arguments. Each raises exactly that class. A request for more than 10¹² bytes is refused at once, and so is safe.
 #
-# **Edge cases.** JAX raises the error: your code holds no `raise`. After the call all switches are as before. A second call raises the same error.
+# **Edge cases.** JAX raises the error: your code holds no `raise`. After the call, every switch is as it was before. A second call raises the same error.
 #
 # **The check** calls each function twice, and also while a switch is on. It looks at the class, at where the error was raised, and at the switches.
 
@@ -757,7 +757,7 @@ error, value = checked_log(-1.0)
 print(error.get(), value)
 
 # %% [markdown]
-# The program runs to its end and still computes a value. Nothing is raised until you call `error.throw()`. `error.get()` returns the message or `None`. Without `checkify.checkify`, a `check` under `jit` raises a `ValueError` ("not functionalized").
+# The program runs to its end and still computes a value. Nothing is raised until you call `error.throw()`. That error is a `ValueError` of its own: it is called `JaxRuntimeError` too, and is not in `jax.errors`. `error.get()` returns the message or `None`. Without `checkify.checkify`, a `check` under `jit` raises a `ValueError` ("not functionalized").
 #
 # With `errors=checkify.nan_checks`, `index_checks` or `div_checks`, joined by `|`, checkify adds a check after every operation. It also finds the NaN of the prediction above.
 #
@@ -2022,5 +2022,5 @@ check_values(
 #
 # ## Previous and next
 #
-# Lesson 14 was about science. This is the last lesson so far.
+# In lesson 14 you differentiated solvers and simulations. This is the last lesson of the course.
 
