@@ -96,7 +96,7 @@ def loud_errors():
         "transfer": under(jax.transfer_guard_host_to_device, "disallow", lambda: jnp.cos(np.arange(3.0))),
         "dtypes": under(jax.numpy_dtype_promotion, "strict", lambda: jnp.arange(3) * jnp.arange(3.0)),
         "rank": under(jax.numpy_rank_promotion, "raise", lambda: jnp.eye(2) * jnp.arange(2.0)),
-        "nan": under(jax.debug_nans, True, lambda: jax.jit(lambda x: x / x)(0.0)),
+        "nan": under(jax.debug_nans, True, lambda: jax.jit(lambda x: x / x)(jnp.zeros(()))),
         "leak": leak,
         "while gradient": lambda: jax.grad(jax.jit(early))(3.0),
         "donated": donated,
