@@ -703,7 +703,7 @@ def how_it_raises(name, function):
         if name == "donated" and found == "ValueError":
             found = "RuntimeError"
         if found == LOUD[name][0] and LOUD[name][1] not in str(error):
-            found += " without the words"
+            found = found + " without the words"
     finally:
         jax.config.update("jax_traceback_filtering", filtering)
         changed = [switch for switch in SWITCHES_OF_ALL if getattr(jax.config, switch) != before[switch]]
@@ -1903,7 +1903,7 @@ def step_compiled(settings):
 def step_copied(settings):
     def step(w, grads):
         w = w.copy()
-        w -= np.float32(settings["learning_rate"]) * grads
+        np.subtract(w, np.float32(settings["learning_rate"]) * grads, out=w)
         return w
 
     return step
@@ -1920,7 +1920,7 @@ def step_default(settings):
 
 def step_in_place(settings):
     def step(w, grads):
-        w -= np.float32(settings["learning_rate"]) * grads
+        np.subtract(w, np.float32(settings["learning_rate"]) * grads, out=w)
         return w.copy()
 
     return step
@@ -1928,7 +1928,7 @@ def step_in_place(settings):
 
 def step_grads_in_place(settings):
     def step(w, grads):
-        grads *= np.float32(settings["learning_rate"])
+        np.multiply(grads, np.float32(settings["learning_rate"]), out=grads)
         return w - grads
 
     return step
