@@ -97,7 +97,7 @@ check_answer(
 # %% [markdown]
 # ## 15.1 Errors raised while tracing
 #
-# Read an error from the bottom. The last lines give the class, the operation, the shape and dtype of the tracer, and often the argument that it came from. To see the frames inside JAX as well, set the environment variable `JAX_TRACEBACK_FILTERING=off`.
+# Read an error from the bottom. The last lines give the class, the operation, the shape and dtype of the tracer, and often the argument that it came from. `JAX_TRACEBACK_FILTERING=off` in the environment also shows the frames inside JAX.
 
 # %% tags=["demonstration"]
 try:
@@ -116,7 +116,7 @@ except Exception as error:
 # | `ConcretizationTypeError` | any other value, such as a Python number |
 # | `NonConcreteBooleanIndexError` | a boolean mask, whose values decide the size of the result |
 #
-# The base classes `JAXTypeError` and `JAXIndexError` are never raised themselves. The page [errors](../reference/errors.md) lists messages and remedies.
+# The base classes `JAXTypeError` and `JAXIndexError` are not raised themselves. For remedies see [errors](../reference/errors.md).
 #
 # ### Raise the five tracing errors
 # **Exercise** · 7 minutes · difficulty 2 of 5
@@ -213,7 +213,7 @@ check_values(
 #
 # The last class, `JaxprTypeError`, reports an invalid jaxpr, which ordinary code does not build.
 #
-# Use switches as context managers. `jax.config.update` lasts until it is undone, so undo it in a `finally`.
+# Use switches as context managers. If you call `jax.config.update`, undo it in a `finally`.
 #
 # ### Raise four more errors of JAX
 # **Exercise** · 10 minutes · difficulty 3 of 5
@@ -501,7 +501,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The next cell draws what your function logs during three descents into a curved valley.
+# Your function logs three descents into a curved valley:
 
 # %% tags=["demonstration", "raises-exception"]
 def valley(x):
@@ -518,7 +518,7 @@ axes.set_xlabel("step"), axes.set_ylabel("value"), figure.legend(loc="outside ri
 plt.show()
 
 # %% [markdown]
-# *The logged values against the step, one line for each starting point. The third descent crosses a plateau first.*
+# *The logged values, one line for each starting point. The third descent crosses a plateau first.*
 #
 # ## 15.4 Switches that turn silent bugs into errors
 #
@@ -740,7 +740,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# On several devices, `ShardingTypeError` reports shardings that do not fit together in an explicit mesh, and `IndivisibleError` an axis that the devices do not divide.
+# On several devices, `ShardingTypeError` reports shardings that do not fit together, and `IndivisibleError` an axis that the devices do not divide.
 #
 # ## 15.5 Check values inside a compiled function with checkify
 #
@@ -875,7 +875,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Your function on a batch with one bad row. The message names the row, and the traceback leads to your check.
+# Your function on a batch with one bad row:
 
 # %% tags=["demonstration", "raises-exception"]
 error, probabilities = jax.vmap(checkify.checkify(normalise))(jnp.array([[1.0, 3.0], [2.0, -0.5]]))
@@ -1121,7 +1121,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The next cell draws the largest activation of each layer, and the layer that your function finds.
+# The largest activation of each layer, and the layer that your function finds:
 
 # %% tags=["demonstration", "raises-exception"]
 sizes, h = [], x
@@ -1212,7 +1212,7 @@ with jax.enable_x64(True):
 # | a forgotten `opt_state`, parameters that are not carried on | 15.10 |
 # | a stale global, an array changed in place, a shared buffer | 15.11 |
 #
-# From here on you write the tests. A test takes an implementation. If that breaks its specification, the test raises `AssertionError`, by `assert` or `np.testing`. Otherwise it returns `None`. This is the form that pytest expects.
+# From here on you write the tests. A test takes an implementation. If this breaks its specification, the test raises `AssertionError`, by `assert` or `np.testing`. Otherwise it returns `None`, as in pytest.
 #
 # Choose inputs on which no bug gives the right result by accident. Compare floats with a tolerance, so that every right implementation passes.
 
@@ -1643,7 +1643,7 @@ check_values(
 # %% [markdown]
 # ## 15.10 A test for training: a forgotten opt_state
 #
-# The next cell runs a right training loop and three wrong ones. All four losses fall.
+# A right training loop and three wrong ones. All four losses fall:
 
 # %% tags=["demonstration"]
 def quadratic(params):
@@ -1676,7 +1676,7 @@ plt.show()
 # %% [markdown]
 # *The loss against the step. The two bugs of the state give the same curve, that of gradient descent without momentum.*
 #
-# A falling loss proves little. A test can compare with the exact result of a few plain Optax steps.
+# A falling loss proves little. Compare with the exact result of a few plain Optax steps.
 #
 # ### A test for a training function
 # **Exercise** · 9 minutes · difficulty 3 of 5
@@ -2004,7 +2004,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now run `test_step` on a version with a bug of your own. A test that cannot fail is of no use.
+# Now run `test_step` on a version with a bug of your own.
 #
 # ## What to remember
 #
