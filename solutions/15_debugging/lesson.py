@@ -399,7 +399,7 @@ check_answer(
 #
 # **Edge cases.** Under `jax.jit`, `log` is called at run time and in order, also when the compiled program runs again. `steps` is a Python integer of at least 1.
 #
-# **The check** compares the result and what `log` received in a second run under `jit`. The size of the program must not depend on `steps`.
+# **The check** compares the result and what `log` received in a second run under `jit`. In the program the callbacks are ordered ones, and its size does not depend on `steps`.
 
 # %% exercise="watched_descent"
 def watched_descent(f, x: Float[Array, "n"], learning_rate: float, steps: int, log) -> Float[Array, "n"]:
@@ -472,9 +472,21 @@ def descent(f, x, learning_rate, steps, late=False):
 
 
 def along_parabola(descend, x, steps):
-    return descend(parabola, x, 0.1, steps, lambda step, value: None)
+    return descend(parabola, x, 0.1, steps, lambda step, value: int(step))
 
 
+def keeps_order(descend, x, steps):
+    effects = jax.make_jaxpr(lambda x: along_parabola(descend, x, steps))(x).effects
+    return jnp.asarray(any("Ordered" in str(effect) for effect in effects))
+
+
+check_values(
+    through(keeps_order, watched_descent),
+    lambda x, steps: np.asarray(True),
+    [(np.ones(2), 3), (np.ones(3), 5)],
+    mistakes={"the callbacks are not ordered": lambda x, steps: np.asarray(False)},
+    about="the order of the callbacks",
+)
 check_values(
     through(second_run, watched_descent),
     descent,

@@ -149,6 +149,15 @@ def watched_descent(f, x, learning_rate, steps, log):
 
     return lax.scan(step, x, jnp.arange(steps))[0]
 
+# %% wrong="watched_descent" says="the callbacks are not ordered"
+def watched_descent(f, x, learning_rate, steps, log):
+    def step(x, i):
+        value, gradient = jax.value_and_grad(f)(x)
+        jax.debug.callback(log, i, value)  # in order by chance
+        return x - learning_rate * gradient, None
+
+    return lax.scan(step, x, jnp.arange(steps))[0]
+
 # %% wrong="watched_descent" says="grows with the input"
 def watched_descent(f, x, learning_rate, steps, log):
     for i in range(steps):
