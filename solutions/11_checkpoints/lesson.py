@@ -186,7 +186,7 @@ def under_jit(rows, data_key, step, n, batch_size):
 
 places = [
     (jax.random.key(seed), step, n, size)
-    for seed, n, size in ((3, 23, 5), (4, 16, 8), (5, 9, 9))
+    for seed, n, size in ((3, 23, 5), (4, 16, 8), (5, 9, 9), (6, 23, 5))
     for step in (0, 1, 3, 4, 6, 11)
 ]
 check_values(
@@ -1141,9 +1141,10 @@ check_values(
 )
 check_values(
     forgotten,
-    ["nothing", "count", "ema", "key", "step"],
+    ["nothing", "nothing", "count", "ema", "key", "step"],
     [
         (short, short),
+        (log_by_hand([[2, 0], [1, 3]], [3, 2], [5, 1]),) * 2,
         (short, log_by_hand([[1, 2], [3, 0]], [2, 1.0000001], [4, 3])),
         (short, log_by_hand([[1, 2], [3, 0]], [2, 1], [4, 3.0000002])),
         (short, log_by_hand([[1, 2], [3, 0]], [2.0000002, 1], [4, 3])),

@@ -1005,6 +1005,8 @@ image_state = {
     **named("stem.norm", norm("6") | {"num_batches_tracked": integers("", 1, 9)}),
     **named("head", {"weight": "5 6", "bias": "5"}),
 }
+square_state = {"token.weight": "5 5", "head.weight": "3 3"}
+cubic_state = {"c.weight": "3 3 3 3", **named("n", norm("3"))}
 by_shape = {
     "the embedding is transposed too": partial(
         converted, turn=lambda kind, shape: kind in ("linear", "embedding")
@@ -1025,7 +1027,7 @@ def cases(state, kinds, **options):
 check_values(
     from_state_dict,
     converted,
-    cases({"token.weight": "5 5", "head.weight": "3 3"}, {"token": "embedding", "head": "linear"})
+    cases(square_state, {"token": "embedding", "head": "linear"}, planted=True)
     + cases(text_state, text_kinds),
     mistakes=by_shape,
     about="linear layers and embeddings",
@@ -1033,7 +1035,7 @@ check_values(
 check_values(
     from_state_dict,
     converted,
-    cases({"c.weight": "3 3 3 3", **named("n", norm("3"))}, {"c": "conv", "n": "batchnorm"})
+    cases(cubic_state, {"c": "conv", "n": "batchnorm"}, planted=True)
     + cases(image_state, image_kinds),
     mistakes=by_shape,
     about="convolutions and batch norms",
@@ -1324,7 +1326,11 @@ check_values(
     sweep(three, "6 4", 0.0, key, count=1, planted=True)
     + sweep(stack_of(4, 3, 2), "5 4", 0.4, None, count=1, planted=True)
     + sweep(stack_of(4, 2), "3 4", 0.5, other, count=1, seed=2),
-    mistakes={"there is no ReLU in training": partial(plain_forward, relu=False)},
+    mistakes={
+        "there is no ReLU in training": lambda params, x, rate, key: plain_forward(
+            params, x, relu=key is None
+        )
+    },
     about="a rate of 0, key=None, and no hidden layer",
 )
 ### END HIDDEN TESTS

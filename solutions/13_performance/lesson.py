@@ -1144,7 +1144,7 @@ check_values(
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
-# A layer is `x + jnp.tanh(x @ w)`. The gradient with respect to `w` and `x` has three matrix products a layer: one forward, two backward. How many has it if the layer is wrapped in `jax.checkpoint`?
+# A layer is `x + jnp.tanh(x @ w)`. The gradient with respect to `w` and `x` has three matrix products a layer: one forward, two backward. How many does it have if the layer is wrapped in `jax.checkpoint`?
 
 # %% exercise="remat_products" kind="prediction"
 # An integer.
