@@ -377,7 +377,7 @@ check_answer(
 #
 # `load_params(model, params)` copies the list `[{"w": ..., "b": ...}, ...]` into `model.layers` and returns nothing.
 #
-# - *In place.* The kernels and biases stay `nnx.Param`s, so that they can be trained. The dropout state does not change.
+# - *In place.* The kernels and biases stay `nnx.Param`s, so that they can be trained. The dropout key and counter, and the mode, do not change.
 # - *Edge cases.* Any number of layers, square ones too. `nnx.Linear.kernel` has the shape (inputs, outputs), like `"w"`.
 # - *The check* compares the logits in evaluation mode, and the gradient with respect to all `nnx.Param`s.
 
@@ -757,9 +757,9 @@ print("largest difference between the samples:", jnp.ptp(logits, axis=0).max())
 #
 # Find the bug, and write `predict_samples(model, x, samples)`.
 #
-# - *Returns.* The outputs of `samples` calls of `model(x)`, stacked along a new first axis. In training mode each of them has its own dropout mask, and the next call of `predict_samples` draws other masks again.
+# - *Returns.* The outputs of `samples` calls of `model(x)`, one after another, stacked along a new first axis. In training mode each call draws the next dropout mask of the model, and the next `predict_samples` goes on from there.
 # - *Edge cases.* The mode of the model is left as it is. In evaluation mode all samples are equal.
-# - *The check* compares the masks, and counts how often the model's `__call__` runs in Python: at most three times in one call of `predict_samples`, for any number of samples.
+# - *The check* compares the masks, and counts how often the model's `__call__` runs in Python. One call of `predict_samples` may run it three times at most, however many samples there are.
 
 # %% exercise="predict_samples"
 def predict_samples(
@@ -1051,7 +1051,7 @@ check_values(
 #
 # **Prediction** · 3 minutes · difficulty 3 of 5
 #
-# `norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))` is in training mode at the start of each of these lines. After which of them has `norm.mean` changed?
+# Each of these lines starts with a new `norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))` in training mode. After which of them has `norm.mean` changed?
 #
 # | | |
 # |---|---|
@@ -1409,9 +1409,9 @@ check_values(
 # %% [markdown]
 # ## 9.7 Ensembles and deep stacks: `nnx.vmap` and `nnx.scan`
 #
-# `nnx.vmap` and `nnx.scan` are `jax.vmap` and `jax.lax.scan` for functions of modules. If a function returns a module, then under `nnx.vmap` it returns one module whose arrays have a new first axis: an ensemble, or the layers of a deep network.
+# `nnx.vmap` and `nnx.scan` are `jax.vmap` and `jax.lax.scan` for functions of modules. Under `nnx.vmap`, a function that returns a module returns one module whose arrays have a new first axis. Use it for an ensemble, or for the layers of a deep network.
 #
-# Each member needs its own key. `nnx.split_rngs(splits=5)` splits every random stream among the arguments into five, and `nnx.vmap` maps over them. A fixed `nnx.Rngs(0)` inside the mapped function makes five equal members.
+# Each member needs its own key. The decorator `nnx.split_rngs(splits=5)` splits every random stream in the arguments of the function into five, and `nnx.vmap` maps over these. A fixed `nnx.Rngs(0)` inside the mapped function makes five equal members.
 #
 # ### An ensemble
 # **Exercise** · 6 minutes · difficulty 3 of 5

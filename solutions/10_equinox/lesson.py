@@ -221,7 +221,7 @@ check_answer(
 # %% [markdown]
 # `jax.grad`, `jax.lax.scan` and `optimizer.init` fail in the same way. Equinox separates arrays from other leaves with *filter functions*, which take a leaf and return a Boolean:
 #
-# - `eqx.is_array(leaf)` is true for JAX and NumPy arrays;
+# - `eqx.is_array(leaf)` is true for JAX and NumPy arrays, and for NumPy scalars;
 # - `eqx.is_inexact_array(leaf)` is true for those that can be differentiated, of a floating-point or complex dtype.
 #
 # > **In PyTorch** an `nn.Module` is mutable. Here assigning to a field raises `FrozenInstanceError`, and every change returns a new model. Instead of `model.eval()`, `eqx.nn.inference_mode(model)` returns a copy in which dropout is off. A model that draws random numbers takes a `key` argument in its call.
@@ -229,7 +229,7 @@ check_answer(
 # ### Cast a model to another dtype
 # **Exercise** · 4 minutes · difficulty 2 of 5
 #
-# `cast(model, dtype)` returns `model` with every floating-point array converted to `dtype`, whatever its floating-point dtype was.
+# `cast(model, dtype)` returns `model` with every floating-point array converted to `dtype`, whatever its floating-point dtype was. There are no complex arrays.
 #
 # All other leaves stay as they are: functions, strings, Python numbers, integer arrays. `model` may be any pytree.
 #
@@ -378,7 +378,7 @@ def without_equinox(names, call, *args):
 
 # %% exercise="grad_of_model"
 def grad_of_model(f: Callable) -> Callable:
-    """A function that gives the gradient of `f` by the floating-point arrays of its first argument."""
+    """A function that gives the gradient of `f` with respect to the floats of its first argument."""
     ### BEGIN SOLUTION
     def g(model, *args):
         params, static = eqx.partition(model, eqx.is_inexact_array)
@@ -968,7 +968,7 @@ print("leaves:", jax.tree.leaves(broken), " result:", eqx.filter_jit(broken)(jnp
 # %% [markdown]
 # ### Bug hunt: the statistics that are lost
 #
-# The module works, apart from a `UserWarning`. But it has no leaves, so `eqx.tree_serialise_leaves` does not save the statistics and `cast` does not convert them. A compiled function contains them as constants. A second module with other statistics raises a `ValueError` there, because JAX compares static values with `==`.
+# The module works, apart from a `UserWarning`. But it has no leaves, so `eqx.tree_serialise_leaves` does not save the statistics and `cast` does not convert them. A compiled function contains them as constants. If you call that compiled function with a second module, whose statistics are others, it raises a `ValueError`, because JAX compares static values with `==`.
 #
 # People write this so that the optimizer leaves the statistics alone. But "not trained" and "static" are different properties.
 #
@@ -1246,7 +1246,7 @@ check_answer(
 # %% [markdown]
 # > **In PyTorch** two attributes may refer to one `Parameter`, with one gradient and one update. A pytree has no references, only leaves: you say which one is stored.
 #
-# `eqx.nn.Shared(tree, where, get)` stores `tree` without the nodes `where(tree)`. Called without arguments, it returns the tree with `get(tree)` in their place.
+# `shared = eqx.nn.Shared(tree, where, get)` stores `tree` without the nodes `where(tree)`. `shared()` returns the whole tree, with `get(tree)` in the place of these nodes.
 
 # %%
 class LanguageModel(eqx.Module):
@@ -1353,7 +1353,7 @@ check_values(
 #
 # `mean_and_spread(models, x)` returns `(mean, std)`, both of shape `(batch, outputs)`: the mean and the standard deviation of the predictions over the members, for each example of `x`. Divide by the number of members, as `jnp.std` does.
 #
-# `models` is a module of any class, called with one example. Its arrays have a leading axis, one entry for each member; other leaves belong to all members. There may be as many examples as members.
+# `models` is a module of any class, called with one example. Its arrays have a leading axis, one entry for each member; other leaves belong to all members. The number of examples may equal the number of members.
 #
 # The check compares values.
 
@@ -1517,7 +1517,7 @@ def trainer(loss_fn: Callable, optimizer: optax.GradientTransformation, spec):
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `eqx.filter(model, spec)` is the first part of `eqx.partition(model, spec)`. `optimizer.update(grads, opt_state, params)`, with all three of the same structure. `eqx.filter_jit` above `step`.
+# `eqx.filter(model, spec)` is the first part of `eqx.partition(model, spec)`. `optimizer.update(grads, opt_state, params)`, where `grads` and `params` have the same structure. Decorate `step` with `eqx.filter_jit`.
 # </details>
 
 # %% check="trainer" points=3
