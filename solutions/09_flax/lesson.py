@@ -1269,7 +1269,7 @@ for path, variable in nnx.to_flat_state(nnx.state(net, nnx.Param)):
 #
 # - *Trained.* The kernel and the bias of `model.layers[layer]` only. `layer` is counted from 0.
 # - *Edge cases.* All other `nnx.Param`s do not change, with weight decay too, and the optimizer holds no state for them. Other lists in the model have indices as well, such as `model.norms[1]`. Batch statistics are updated as usual.
-# - *The check* compares all variables after three steps of SGD with momentum and weight decay, and counts the numbers in the optimizer state.
+# - *The check* compares all variables after three steps of SGD with momentum and weight decay, counts the numbers in the optimizer state, and counts the Python runs of `loss_fn`.
 
 # %% exercise="make_finetuning"
 def make_finetuning(model: nnx.Module, loss_fn, optimizer, layer: int):
@@ -1315,19 +1315,19 @@ def normed(params, scales):
 
 
 def finetuned(make, power, settings, layer, params, scales, x, y):
-    model = normed(params, scales)
-    state, step = make(model, power_loss(power), momentum(*settings), layer)
+    model, calls = normed(params, scales), []
+    state, step = make(model, power_loss(power, calls), momentum(*settings), layer)
     losses = [step(model, state, x, y) for _ in range(3)]
     norms = [[n.scale[...], n.bias[...], n.mean[...], n.var[...]] for n in model.norms]
     held = [leaf.size for leaf in numbers_in(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return as_list(model), norms, losses, jnp.array(sum(held))
+    return as_list(model), norms, losses, jnp.array(sum(held)), jnp.array(len(calls) <= 2)
 
 
 def numbers_in(state):
     return jax.tree.leaves(nnx.state(state))
 
 
-def finetuned_by_hand(power, settings, layer, params, scales, x, y, only="layer"):
+def finetuned_by_hand(power, settings, layer, params, scales, x, y, only="layer", compiled=True):
     """The same on plain lists."""
     params, scales, x, y = jax.tree.map(np.float32, (params, scales, x, y))
     norms = [{"scale": s, "bias": s / 2} for s in scales]
@@ -1374,7 +1374,7 @@ def finetuned_by_hand(power, settings, layer, params, scales, x, y, only="layer"
     params, norms = every
     norms = [[n["scale"], n["bias"], *s] for n, s in zip(norms, statistics)]
     trained = [p.size for p, name in zip(*map(jax.tree.leaves, (every, labels))) if name[0] == "t"]
-    return params, norms, losses, np.int32(sum(trained))
+    return params, norms, losses, np.int32(sum(trained)), np.array(compiled)
 
 
 scales = [uniform("5", 0.5, 1.5), uniform("4", 0.5, 1.5)]
@@ -1383,6 +1383,9 @@ mistakes = {
     "the batch norm of the same index is trained too": partial(finetuned_by_hand, only="index"),
     "all layers are trained": partial(finetuned_by_hand, only="all"),
     "weight decay shrinks what is frozen": partial(finetuned_by_hand, only="decay"),
+    "`loss_fn` runs in Python at each step: the step is not compiled once": partial(
+        finetuned_by_hand, compiled=False
+    ),
 }
 check_values(
     through(finetuned, make_finetuning),

@@ -983,7 +983,7 @@ check_values(
     [
         ([6, 9], [12], 4, 0.2, start, jax.random.key(5)),
         ([3], [5, 5, 9], 1, 0.2, start, jax.random.key(6)),
-        ([], [4, 11], 3, 0.2, start, jax.random.key(7)),
+        ([8], [4, 11], 3, 0.2, start, jax.random.key(7)),
     ],
     about="a finished run, and one that goes on",
 )

@@ -115,7 +115,7 @@ def advance(loss_fn, optimizer, decay, state, batch):
 def save_state(path, state):
     ocp.StandardCheckpointer().save(Path(path).resolve(), state, force=True)
 
-# %% wrong="save_state" says="Invalid file path"
+# %% wrong="save_state" says="in the line `with ocp.StandardCheckpointer()"
 def save_state(path, state):
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path, state, force=True)
@@ -146,7 +146,7 @@ def load_state(path, init):
 def load_state(path, init):
     return jax.jit(init)()
 
-# %% wrong="load_state" says="right on some inputs"
+# %% wrong="load_state" says="have changed places"
 def load_state(path, init):
     structure = jax.tree.structure(jax.eval_shape(init))
     with ocp.StandardCheckpointer() as reader:
@@ -447,7 +447,7 @@ def digest(folder):
             total.update(path.name.encode() + len(content).to_bytes(8, "big") + content)
     return total.hexdigest()
 
-# %% wrong="digest" says="right except at (5,)"
+# %% wrong="digest" says="right except at (6,)"
 def digest(folder):
     parts = []
     for path in Path(folder).rglob("*"):

@@ -1218,6 +1218,12 @@ def two_products(x, w):
     return x + jnp.sin(x @ w) @ w.T
 
 
+def grouped_product(x, w):
+    groups = x.reshape(2, -1, x.shape[-1])
+    out = jnp.einsum("gbi,gij->gbj", groups, jnp.stack([w, w.T]))
+    return x + jnp.tanh(out).reshape(x.shape)
+
+
 def loss_and_slopes(make, layer, save, ws, x, y):
     return jax.value_and_grad(make(layer, save), argnums=(0, 1))(ws, x, y)
 
@@ -1305,6 +1311,17 @@ check_values(
     about="arrays a layer in temporary memory",
 )
 ### BEGIN HIDDEN TESTS
+check_values(
+    through(products, make_deep_loss),
+    [(np.array(3), np.array(True))],
+    [(grouped_product, True, 10)],
+    mistakes={
+        "products with a batch axis are computed again": lambda layer, save, layers: (
+            (np.array(4), np.array(True))
+        )
+    },
+    about="products of groups",
+)
 check_values(
     through(stored_arrays, make_deep_loss),
     [np.array(1), np.array(1), np.array(2)],
@@ -2042,20 +2059,31 @@ def train_on(step, params, batches: list) -> tuple:
 # </details>
 
 # %% check="train_on" points=2
+@jax.jit
+def step_on_line(params, x, y, rate):
+    def loss_fn(params):
+        return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
+
+    loss, grads = jax.value_and_grad(loss_fn)(params)
+    return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
+
+
+def on_numpy(train, rate, params, *batches):
+    """Runs `train` on NumPy arrays."""
+    batches = [(np.asarray(x), np.asarray(y)) for x, y in batches]
+    return train(lambda params, x, y: step_on_line(params, x, y, rate), params, batches)
+
+
 def guarded(train, rate, params, *batches):
     """Runs `train` on NumPy arrays, with implicit transfers forbidden."""
-
-    @jax.jit
-    def step(params, x, y):
-        def loss_fn(params):
-            return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
-
-        loss, grads = jax.value_and_grad(loss_fn)(params)
-        return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
-
-    batches = [(np.asarray(x), np.asarray(y)) for x, y in batches]
+    rate = jnp.asarray(rate)
     with jax.transfer_guard("disallow"):
-        return train(step, params, batches)
+        return on_numpy(train, rate, params, *batches)
+
+
+def traced(train, rate, params, *batches):
+    """Runs `train` with traced parameters: no loss has a value that Python could read."""
+    return jax.jit(lambda params: on_numpy(train, rate, params, *batches))(params)
 
 
 def batch_by_batch(rate, params, *batches):
@@ -2095,6 +2123,13 @@ check_values(
         ),
         "the last loss only": last_loss,
     },
+)
+check_values(
+    through(traced, train_on),
+    batch_by_batch,
+    sweep(0.1, line, ("6 3", "6"), ("4 3", "4"), count=1, seed=4)
+    + sweep(0.2, line, ("2 3", "2"), count=1, seed=5),
+    about="no loss is read by Python",
 )
 ### BEGIN HIDDEN TESTS
 check_values(

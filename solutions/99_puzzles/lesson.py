@@ -230,7 +230,7 @@ def masked_total(x, valid):
     return jnp.sum(jnp.where(valid, x**2, 7.0))
 
 
-lengths = [*sweep("3"), *sweep("8"), *sweep("5", count=1)]
+lengths = [*sweep("3"), *sweep("8"), *sweep("5", count=1), (np.float32([0, 2, 0]),)]
 check_values(result_of(padded, masked_mean, 8), np.mean, lengths, about="a mean")
 check_values(
     result_of(padded, masked_total, 10),
@@ -561,7 +561,7 @@ check_values(
 ### BEGIN HIDDEN TESTS
 check_values(
     through(distinct, key_grid), lambda key, rows, columns: np.int32(2 * rows * columns),
-    [(jax.random.key(3), 40, 40), (jax.random.key(4), 1, 1)],
+    [(jax.random.key(3), 40, 40), (jax.random.key(4), 1, 1), (jax.random.key(5), 2, 1100)],
 )
 ### END HIDDEN TESTS
 
