@@ -431,7 +431,10 @@ def loaded_by_hand(params, x, rate, change=lambda params: params, lost=False):
 
 mistakes = {
     "the weights are transposed": partial(
-        loaded_by_hand, change=lambda params: [p | {"w": p["w"].T} for p in params]
+        loaded_by_hand,
+        change=lambda params: [
+            p | {"w": p["w"].T if len(p["w"]) == len(p["b"]) else p["w"]} for p in params
+        ],
     ),
     "the biases are not copied": partial(
         loaded_by_hand, change=lambda params: [p | {"b": 0 * p["b"]} for p in params]

@@ -911,8 +911,8 @@ def operated_by_hand(classes, sizes, use_bias, x, old=False, mutated=False):
     kept = parts * (len(sizes) - 2) + parts * (len(sizes) - 1) + 1
     fields = (sizes[-1], len(sizes) - 1, use_bias) if old else (classes, len(sizes) - 1, True)
     facts = [sizes[-2], *fields, *[1] * kept]
-    if mutated:
-        facts[-parts:] = [0] * parts
+    if mutated:  # without an old bias, the new one moves the activation function by one place
+        facts[-3:] = [0, 0, 1] if use_bias else [1, 0, 0]
     zeros = np.zeros((len(x), classes)), np.zeros((classes, sizes[-2])), np.zeros(classes)
     return *zeros, np.array(facts)
 

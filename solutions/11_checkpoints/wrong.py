@@ -236,7 +236,7 @@ def run_to(folder, init, step_fn, total, every):
                 manager.save(step + 1, args=ocp.args.StandardSave(state))
     return state
 
-# %% wrong="run_to" says="wrong on hidden ones: right on some inputs"
+# %% wrong="run_to" says="right except at (8,)"
 def run_to(folder, init, step_fn, total, every):
     with ocp.CheckpointManager(folder) as manager:
         state = init()

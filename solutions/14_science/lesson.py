@@ -1238,7 +1238,7 @@ def gradients_by_differences(*args, frozen=False):
 
 
 drops = [
-    tuple(np.float32(number) for number in row[:4]) + row[4:]
+    tuple(np.array(number, np.float32) for number in row[:4]) + row[4:]
     for row in [
         (1.0, 0.0, 0.3, 0.8, 2),
         (1.0, 0.0, 0.6, 0.8, 1),
@@ -1278,7 +1278,7 @@ check_values(
     through(both_gradients, bounce),
     gradients_by_differences,
     [
-        tuple(np.float32(number) for number in row[:4]) + row[4:]
+        tuple(np.array(number, np.float32) for number in row[:4]) + row[4:]
         for row in [(1.5, 3.0, 2.62, 0.6, 5), (0.8, -2.0, 0.9, 0.95, 2), (3.0, 0.5, 0.2, 0.4, 3)]
     ],
     rtol=5e-3,
@@ -1598,6 +1598,7 @@ check_values(
         (adding, np.float32([0.0, 2e-6]), np.float32([1.0, 0.0])),
     ],
     rtol=1e-3,
+    atol=1e-9,
     mistakes={
         "the tolerance does not grow with x": partial(iterated, relative=0.0),
         "the x before the last is returned": partial(iterated, back=1),
