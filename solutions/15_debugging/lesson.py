@@ -885,7 +885,7 @@ check_values(
 # %% tags=["demonstration", "raises-exception"]
 error, probabilities = jax.vmap(checkify.checkify(normalise))(jnp.array([[1.0, 3.0], [2.0, -0.5]]))
 print(probabilities)
-error.throw()
+print(error.get())
 
 # %% [markdown]
 # ### Find a NaN that the result hides
