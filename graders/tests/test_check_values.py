@@ -162,6 +162,7 @@ OTHERS = {
     "list for a tuple": (lambda x: [x, x], lambda x: (x, x), "a list where a tuple is meant"),
     "array for None": (lambda x: (x, x), lambda x: (x, None), "a JAX array where None is meant"),
     "string": (lambda x: "x", lambda x: x, "a string where one array is meant"),
+    "word": (lambda x: {"a": "x"}, lambda x: {"a": "y"}, "'x' where 'y' is meant"),
 }
 
 

@@ -133,7 +133,7 @@ check_answer(
 #
 # `logits_fn(w, x)` maps a flat parameter vector and *one* example to logits. Return a dict with the keys `"hessian"`, `"fisher"` and `"empirical"`, each a float array of shape `(parameters, parameters)`.
 #
-# All three are means over the batch. Compute the expectation in the Fisher information exactly, as a sum over all classes. It does not use `y`.
+# All three are means over the batch. Compute the expectation in the Fisher information exactly, as a sum over all classes. The Fisher information does not use `y`.
 #
 # The check compares with finite differences, for two models and several numbers of classes.
 
@@ -906,11 +906,11 @@ plt.show()
 # %% [markdown]
 # *The memory of the gradient through the scan grows with the number of steps. That of the adjoint is constant.*
 #
-# The state is recomputed backwards, which can be inaccurate.
+# Solving backwards recomputes the state, and this can be inaccurate.
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
-# For $\dot y = -20\,y$ and $T = 1$, by what factor does the *exact* backward solution multiply an error in $y(T)$? Answer with the nearest power of ten.
+# For $\dot y = -20\,y$ and $T = 1$, by what factor does the *exact* backward solution multiply an error in $y(T)$? Answer with the power of ten whose logarithm is nearest.
 
 # %% exercise="backward_growth" kind="prediction"
 # A power of ten such as 1e3.
@@ -952,7 +952,7 @@ check_answer(
 )
 
 # %% [markdown]
-# *Velocity Verlet* costs the same and is symplectic, so its energy error stays of order $h^2$. One step is
+# *Velocity Verlet* needs one force per step too, and is symplectic, so its energy error stays of order $h^2$. One step is
 #
 # $$v_{1/2} = v + \tfrac h2 a(x), \qquad x' = x + h\, v_{1/2}, \qquad v' = v_{1/2} + \tfrac h2 a(x').$$
 #
@@ -1173,7 +1173,7 @@ check_answer(
 #
 # Return `(y, v)` at time `t`. At an impact, multiply the velocity by `-restitution`, and continue from the floor with the remaining time.
 #
-# Resolve at most `bounces` impacts. After that, the ball falls through the floor. `y` is positive at the start, `v` may have either sign, and $g$ is 9.81.
+# Resolve at most `bounces` impacts, a Python int. After the last of them, the ball falls through the floor. `restitution` is positive. `y` is positive at the start, `v` may have either sign, and $g$ is 9.81.
 #
 # The check compares values, and gradients with respect to the four float arguments. Time steps are not accurate enough.
 
@@ -1451,7 +1451,7 @@ plt.show()
 #
 # $$u = c + u \frac{\partial f}{\partial x}(\theta, x^*), \qquad \text{then the cotangent of } \theta \text{ is } u \frac{\partial f}{\partial \theta}(\theta, x^*).$$
 #
-# The equation for $u$ is again a fixed point.
+# So $u$ is a fixed point too.
 #
 # ### A differentiable fixed point
 # **Exercise** · 20 minutes · difficulty 5 of 5
@@ -1952,9 +1952,9 @@ print("mean", fitted["mean"], "standard deviation", jnp.exp(fitted["log_std"]))
 #
 # Write it without the bug. Return `(q, values)`: the fitted `q`, and the estimate of the ELBO before each step, with the constant of the entropy, of shape `(steps,)`.
 #
-# Start from the given `q` and use `optax.adam(learning_rate)`. Draw `samples` rows of standard normal noise in each step, and use no key twice.
+# Start from the given `q` and use `optax.adam(learning_rate)`. Draw `samples` rows of standard normal noise for each step, and use no key twice.
 #
-# The check looks at the keys and the spread of the estimates. It compares fits that do not depend on the noise, and a fit with the exact posterior.
+# The check looks at the keys and the spread of the estimates. It compares fits that do not depend on the noise with known values, and one fit with the exact posterior of its model.
 
 # %% exercise="fit_posterior"
 @partial(jax.jit, static_argnums=(1, 3, 4))

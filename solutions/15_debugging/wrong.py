@@ -1,4 +1,4 @@
-# %% wrong="tracing_errors" says="a string where 'ConcretizationTypeError' is meant"
+# %% wrong="tracing_errors" says="where 'ConcretizationTypeError' is meant"
 def tracing_errors():
     return {
         "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
@@ -8,7 +8,7 @@ def tracing_errors():
         "NonConcreteBooleanIndexError": lambda x: x[x > 1],
     }
 
-# %% wrong="tracing_errors" says="a string where 'TracerIntegerConversionError' is meant"
+# %% wrong="tracing_errors" says="where 'TracerIntegerConversionError' is meant"
 def tracing_errors():
     return {
         "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
@@ -18,7 +18,7 @@ def tracing_errors():
         "NonConcreteBooleanIndexError": lambda x: x[x > 1],
     }
 
-# %% wrong="tracing_errors" says="a string where 'no error' is meant"
+# %% wrong="tracing_errors" says="where 'no error' is meant"
 def tracing_errors():
     return {
         "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
@@ -47,7 +47,7 @@ def tracing_errors():
         "ConcretizationTypeError": lambda x: float(x[0]),
     }
 
-# %% wrong="other_errors" says="a string where 'KeyReuseError' is meant"
+# %% wrong="other_errors" says="where 'KeyReuseError' is meant"
 def other_errors():
     def unexpected():
         kept = []
@@ -65,7 +65,7 @@ def other_errors():
         "JaxRuntimeError": lambda: jnp.zeros((10**6, 10**6)),
     }
 
-# %% wrong="other_errors" says="a string where 'JaxRuntimeError' is meant"
+# %% wrong="other_errors" says="where 'JaxRuntimeError' is meant"
 def other_errors():
     def unexpected():
         kept = []
@@ -87,7 +87,7 @@ def other_errors():
         "JaxRuntimeError": by_hand,
     }
 
-# %% wrong="other_errors" says="a string where 'UnexpectedTracerError' is meant"
+# %% wrong="other_errors" says="where 'UnexpectedTracerError' is meant"
 def other_errors():
     kept, calls = [], []
 
@@ -175,7 +175,7 @@ def watched_descent(f, x, learning_rate, steps, log):
 
     return lax.scan(step, x, jnp.arange(steps))[0]
 
-# %% wrong="loud_errors" says="a string where 'FloatingPointError' is meant"
+# %% wrong="loud_errors" says="where 'FloatingPointError' is meant"
 def loud_errors():
     return loud_solution() | {"nan": hidden_log}
 
@@ -215,7 +215,7 @@ def loud_solution():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="loud_errors" says="a string where 'ValueError' is meant"
+# %% wrong="loud_errors" says="where 'ValueError' is meant"
 def loud_errors():
     def rank():
         with jax.numpy_rank_promotion("raise"):
@@ -254,7 +254,7 @@ def loud_right():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="loud_errors" says="a string where 'RuntimeError' is meant"
+# %% wrong="loud_errors" says="where 'RuntimeError' is meant"
 def loud_errors():
     x = jnp.arange(4.0)
     step = jax.jit(lambda x: x + 1, donate_argnums=0)
@@ -289,7 +289,7 @@ def loud_again():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="loud_errors" says="a string where 'Exception' is meant"
+# %% wrong="loud_errors" says="where 'Exception' is meant"
 def loud_errors():
     kept = []
     leaking = jax.jit(lambda x: kept.append(x))
@@ -375,7 +375,7 @@ def normalise(weights):
     checkify.check(total > 0, "all weights are zero")
     return weights / total
 
-# %% wrong="normalise" says="a string where 'no error' is meant"
+# %% wrong="normalise" says="where 'no error' is meant"
 def normalise(weights):
     first = jnp.argmax(weights <= 0)
     checkify.check(jnp.all(weights > 0), "negative weight {value} at index {first}", value=weights[first], first=first)
