@@ -135,7 +135,7 @@ class Judgement:
     def _alike(self, came: np.ndarray, made: np.ndarray) -> bool:
         """Up to rounding, or as near as the check asks: rounding errors alone are noise."""
         same_kind = came.shape == made.shape and _kind(came) == _kind(made)
-        return near(_wide(came), _wide(made)) or (same_kind and self._right(came, made).all())
+        return near(_wide(came), _wide(made)) or (same_kind and bool(self._right(came, made).all()))
 
     def _exchanged(self, args: tuple, path: str, got: np.ndarray) -> Cause | None:
         """Whether what came at `path` is what another place of the result should hold."""
