@@ -294,7 +294,10 @@ def how_it_ends(function):
         function()
     except Exception as error:
         by_hand = " from a `raise` of your own" if is_raised_by_hand(error) else ""
-        found = type(error).__name__ + by_hand, str(error)
+        name = type(error).__name__
+        if name == "JaxRuntimeError" and not isinstance(error, RuntimeError):
+            name += " of checkify"
+        found = name + by_hand, str(error)
     else:
         found = "no error", ""
     finally:

@@ -65,7 +65,7 @@ def other_errors():
         "JaxRuntimeError": lambda: jnp.zeros((10**6, 10**6)),
     }
 
-# %% wrong="other_errors" says="where 'JaxRuntimeError' is meant"
+# %% wrong="other_errors" says="'JaxRuntimeError from a `raise` of your own' where 'JaxRuntimeError' is meant"
 def other_errors():
     def unexpected():
         kept = []
@@ -129,6 +129,29 @@ def other_errors():
         "KeyReuseError": reused,
         "InconclusiveDimensionOperation": lambda: export.symbolic_shape("n")[0] > 3,
         "JaxRuntimeError": lambda: jnp.zeros((10**6, 10**6)),
+    }
+
+# %% wrong="other_errors" says="'JaxRuntimeError of checkify' where 'JaxRuntimeError' is meant"
+def other_errors():
+    def leaked():
+        kept = []
+        jax.jit(lambda x: kept.append(x))(1.0)
+        return kept[0] + 1
+
+    def reused():
+        with jax.debug_key_reuse(True):
+            key = jax.random.key(0)
+            return jax.random.normal(key) + jax.random.normal(key)
+
+    def failed():
+        error, _ = checkify.checkify(lambda x: checkify.check(x > 0, "not positive"))(-1.0)
+        error.throw()
+
+    return {
+        "UnexpectedTracerError": leaked,
+        "KeyReuseError": reused,
+        "InconclusiveDimensionOperation": lambda: export.symbolic_shape("n")[0] > 5,
+        "JaxRuntimeError": failed,
     }
 
 # %% wrong="watched_descent" says="a value was asked for that needs a concrete value"
