@@ -935,6 +935,10 @@ def large_then_small(x):
     return 1.0 / jnp.exp(100.0 * x)
 
 
+def reciprocal(x):
+    return 1.0 / x
+
+
 def root_in_scan(x):
     return lax.scan(lambda c, v: (c + jnp.where(v < 0, 0.0, jax.jit(jnp.sqrt)(v)), None), 0.0, x)[0]
 
@@ -952,6 +956,7 @@ WITH_NAN = {
     "log_behind_where": lambda x: (np.any(x < 0), np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), 0.0)),
     "plain_root": lambda x: (np.any(x < 0), np.sqrt(np.where(x < 0, np.nan, x))),
     "large_then_small": lambda x: (False, np.where(x > 0.9, 0.0, np.exp(-100.0 * np.minimum(x, 0.9)))),
+    "reciprocal": lambda x: (False, np.where(x == 0, np.inf, 1.0 / np.where(x == 0, 1.0, x))),
     "root_in_scan": lambda x: (np.any(x < 0), np.sum(np.sqrt(np.maximum(x, 0.0)))),
     "nan_in_one_place": lambda x: (np.any(x == 0), np.sum(x != 0) * 1.0),
 }
@@ -981,7 +986,12 @@ check_values(
 check_values(
     through(found_and_value, hidden_nan),
     nan_and_value,
-    [(large_then_small, np.array([1.0, 2.0])), (large_then_small, np.array([0.0])), (plain_root, np.array([-1.0]))],
+    [
+        (large_then_small, np.array([1.0, 2.0])),
+        (large_then_small, np.array([0.0])),
+        (reciprocal, np.array([0.0, 2.0])),
+        (plain_root, np.array([-1.0])),
+    ],
     about="infinities",
     mistakes={
         "an infinity counts as a NaN":
@@ -1104,6 +1114,7 @@ check_values(
     [
         (scaled_layer, scales(1.0, 2.0, 3.0), np.array([1.0, -2.0, 0.5])),
         (scaled_layer, scales(0.0), np.array([3.0])),
+        (scaled_layer, scales(3e38, 0.5), np.array([1.0, 1.0])),
         (forgiving_layer, offsets(1.0, 2.0), np.array([1.0, 2.0])),
     ],
     about="all layers finite",

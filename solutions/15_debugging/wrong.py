@@ -435,6 +435,11 @@ def normalise(weights):
     checkify.check(total > 1e-8, "all weights are zero")  # a tolerance that the text does not have
     return weights / total
 
+# %% wrong="hidden_nan" says="right on some inputs (3 of 4)"
+def hidden_nan(f, x):
+    error, value = checkify.checkify(f, errors=checkify.float_checks)(x)
+    return error.get() is not None, value
+
 # %% wrong="hidden_nan" says="a NaN counts only where the result shows it"
 def hidden_nan(f, x):
     value = f(x)
@@ -465,6 +470,14 @@ def hidden_nan(f, x):
     except FloatingPointError:
         return True, value
     return False, value
+
+# %% wrong="first_bad_layer" says="right on some inputs (3 of 4)"
+def first_bad_layer(layer, params, x):
+    for i, p in enumerate(params):
+        x = layer(p, x)
+        if not jnp.isfinite(x.sum()):
+            return i
+    return -1
 
 # %% wrong="first_bad_layer" says="the indices count from 1"
 def first_bad_layer(layer, params, x):
