@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -36,6 +37,7 @@ JUDGED = {
 }
 """Probes whose results are compared with what is expected for their arguments."""
 MOST_LEAVES = 12  # of a result that are tried
+_TRACERS = itertools.count()  # each counts as another value
 
 
 def coverage_problems(lesson_run: LessonRun) -> list[Problem]:
@@ -164,8 +166,8 @@ def digest(value: Any) -> str:
 def _facts(value: Any, depth: int) -> Any:
     if depth > 8:
         return type(value).__name__
-    if isinstance(value, Tracer):  # of a trace that may have ended: nothing can be read off it
-        return "tracer", id(value)
+    if isinstance(value, Tracer):  # nothing can be read off it, and its id is soon used again
+        return "tracer", next(_TRACERS)
     if is_key(value):
         return "key", _facts(np.asarray(jax.random.key_data(value)), depth)
     if isinstance(value, np.ndarray | jax.Array | np.generic):

@@ -53,10 +53,9 @@ def other_kind(got: Plain, meant: str) -> Cause:
             f"a function was returned where {meant} is meant: it was not called",
             "Transformations such as `jax.grad(f)` give a function; call it: `jax.grad(f)(x)`.",
         )
-    return Cause(
-        f"{noun(got)} where {meant} is meant",
-        _towards(got, meant),
-    )
+    a_word = isinstance(got, str) and meant.startswith(("'", '"'))  # where another word is meant
+    what = describe.text(got) if a_word else noun(got)
+    return Cause(f"{what} where {meant} is meant", _towards(got, meant))
 
 
 def _towards(got: Plain, meant: str) -> str:

@@ -22,11 +22,11 @@ Habit = Callable[[Draft], None]
 
 # Who does what, in which lessons (by number; a course with fewer lessons counts round).
 CLASS: dict[str, tuple[Habit, tuple[int, ...]]] = {
-    "perfect": (habits.perfect, (0, 1, 2, 7, 8)),
-    "right": (habits.right, (0, 1, 2, 4, 6)),
+    "perfect": (habits.perfect, (0, 1, 2, 7, 8, 9, 11, 13, 15)),
+    "right": (habits.right, (0, 1, 2, 4, 6, 10, 12, 14, 16)),
     "right-at-first": (habits.right_at_first, (1,)),
-    "half-wrong": (habits.half_wrong, (0, 1, 5, 7)),
-    "other-half-wrong": (habits.other_half_wrong, (0, 2)),
+    "half-wrong": (habits.half_wrong, (0, 1, 5, 7, 10, 12)),
+    "other-half-wrong": (habits.other_half_wrong, (0, 2, 9, 14)),
     "all-wrong": (habits.all_wrong, (0,)),
     "untouched": (habits.untouched, (0, 1)),
     "Zoë Ångström": (habits.half_answered, (0,)),

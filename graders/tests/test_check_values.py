@@ -162,6 +162,7 @@ OTHERS = {
     "list for a tuple": (lambda x: [x, x], lambda x: (x, x), "a list where a tuple is meant"),
     "array for None": (lambda x: (x, x), lambda x: (x, None), "a JAX array where None is meant"),
     "string": (lambda x: "x", lambda x: x, "a string where one array is meant"),
+    "word": (lambda x: {"a": "x"}, lambda x: {"a": "y"}, "'x' where 'y' is meant"),
 }
 
 
@@ -261,3 +262,16 @@ def test_a_mistake_is_named_only_if_it_explains_every_leaf() -> None:
         )
         assert (found.diagnosis == "nothing is trained") is named
     check_values(frozen, lambda x: {"first": x, "last": 2 * x}, cases)
+
+
+def test_a_leaf_of_rounding_errors_hides_no_mistake_elsewhere() -> None:
+    def oracle(x: np.ndarray, factor: float = 1.0) -> dict:
+        return {"noise": np.full(3, 1e-9), "sum": factor * x.sum(axis=1)}
+
+    def answer(x: jax.Array) -> dict:
+        return {"noise": jnp.full(3, 7e-9), "sum": 2.5 * x.sum(axis=1)}
+
+    check = partial(
+        check_values, mistakes={"the bug": partial(oracle, factor=2.5)}, rtol=1e-3, atol=1e-4
+    )
+    assert failure(check, answer, oracle, sweep("rows 4")).diagnosis == "the bug"

@@ -136,4 +136,11 @@ def test_a_tracer_of_a_trace_that_has_ended_has_a_digest() -> None:
     jax.vmap(lambda key: kept.append(key) or jax.random.key_data(key))(
         jax.random.split(jax.random.key(1))
     )
-    assert digest(kept) == digest(kept)
+    assert digest(kept)
+
+
+def test_each_tracer_counts_as_another_value() -> None:
+    digests: list[str] = []
+    for _ in range(30):  # a tracer is freed with its trace, and the next one may have its id
+        jax.jit(lambda x: digests.append(digest(x)))(np.ones(3))
+    assert len(set(digests)) == 30

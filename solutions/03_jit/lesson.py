@@ -8,6 +8,7 @@
 # %%
 import math
 import time
+from collections import OrderedDict, namedtuple
 from functools import partial
 
 import jax
@@ -1093,6 +1094,31 @@ def numbers_alone_are_weak(one, other):
     return weak[0] == weak[1] and structures[0] == structures[1] and same_leaves(one, other)
 
 
+containers = [("tuple", "namedtuple"), ("OrderedDict", "dict"), ("dict", "dict")]
+
+
+def in_containers(same, first, second):
+    """What `same` says of two trees with the same leaves, in other containers."""
+    trees = {
+        "tuple": (1.0, 2.0),
+        "namedtuple": namedtuple("Pair", "x y")(1.0, 2.0),
+        "dict": {"x": 1.0, "y": 2.0},
+        "OrderedDict": OrderedDict(x=1.0, y=2.0),
+    }
+    return jnp.asarray(same((trees[first],), (trees[second],)))
+
+
+check_values(
+    through(in_containers, same_program),
+    [np.array(first == second) for first, second in containers],
+    containers,
+    mistakes={
+        "the containers are compared with `==`, for which a namedtuple equals a tuple": (
+            lambda first, second: np.array(True)
+        )
+    },
+    about="a namedtuple and a tuple, an OrderedDict and a dict",
+)
 more = [
     ((jnp.ones(2), {"a": [jnp.ones(3)]}), (jnp.zeros(2), {"a": [jnp.ones((3, 1))]})),
     ((jnp.ones(2), None), (jnp.ones(2), jnp.ones(2))),
@@ -1386,7 +1412,7 @@ def cheapest(functions: list, *args) -> int:
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# The cell above has the whole chain: `jax.jit(f)`, then `.lower(...)`, `.compile()`, `.cost_analysis()`. A list has `.index(...)`.
+# The cell above has the whole chain: `jax.jit(f)`, then `.lower(...)`, `.compile()`, `.cost_analysis()`. A program without arithmetic may have no entry `"flops"`, so use `.get("flops", 0)`. A list has `.index(...)`.
 # </details>
 
 # %% check="cheapest" points=2
@@ -1556,7 +1582,7 @@ for turns in (4, 40, 160):
 # ### Break even
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `break_even(plain, compiled, x, clock)`: from how many calls on is `compiled`, compilation included, no slower in total than `plain`? It is the smallest whole number $n \ge 1$ for which $n$ calls of one take no longer than $n$ calls of the other, and `math.inf` if that never happens. Both functions may return any tree of arrays. Time two calls of each with `clock`. The first of `plain`, which is not under `jit`, does not count; `compiled` is fresh.
+# `break_even(plain, compiled, x, clock)`: returns the number of calls after which `compiled`, compilation included, has taken no longer than `plain`. It is the smallest whole number $n \ge 1$ for which $n$ calls of one take no longer than $n$ calls of the other, and `math.inf` if that never happens. Both functions may return any tree of arrays. Time two calls of each with `clock`. The first of `plain`, which is not under `jit`, does not count; `compiled` is fresh.
 
 # %% exercise="break_even"
 def break_even(plain, compiled, x, clock=time.perf_counter) -> float:
@@ -1599,6 +1625,9 @@ def on_a_fake_device(measure, compiling, fast, slow, warming=8.0, tree=dict):
         def block_until_ready(self):
             now[0] = max(now[0], self.ready)
             return self
+
+        def __array__(self, dtype=None, copy=None):
+            return np.asarray(self.block_until_ready().ready, dtype)
 
     def function(extra, cost, dispatch):
         calls = []

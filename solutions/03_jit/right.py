@@ -191,3 +191,17 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
     while behind > 0 and fast < slow:
         calls, behind = calls + 1, behind - (slow - fast)
     return calls if behind <= 0 else math.inf
+
+# %% right="break_even"
+def break_even(plain, compiled, x, clock=time.perf_counter):
+    def timed(f):
+        start = clock()
+        for leaf in jax.tree.leaves(f(x)):
+            np.asarray(leaf)
+        return clock() - start
+
+    first, fast = (timed(compiled) for _ in range(2))
+    _, slow = [timed(plain) for _ in range(2)]
+    if first <= slow:
+        return 1
+    return 1 + math.ceil((first - slow) / (slow - fast)) if slow > fast else math.inf

@@ -281,8 +281,8 @@ check_distribution(
 )
 check_values(
     through(biases, init_mlp),
-    [[np.zeros(32), np.zeros(1)], [np.zeros(2), np.zeros(3), np.zeros(2)]],
-    [(jax.random.key(614), (3, 32, 1)), (jax.random.key(615), (4, 2, 3, 2))],
+    [[np.zeros(32), np.zeros(1)], [np.zeros(5), np.zeros(5), np.zeros(5)]],
+    [(jax.random.key(614), (3, 32, 1)), (jax.random.key(615), (5, 5, 5, 5))],
 )
 ### BEGIN HIDDEN TESTS
 check_distribution(
@@ -342,7 +342,7 @@ plt.show()
 # ### Waiting times
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# Events that happen `rate` times a second on average, at moments independent of each other, have gaps with $F(t) = 1 - e^{-\text{rate} \cdot t}$. Write the sampler; `jax.random.uniform` is all that you need. It may be asked for a billion numbers, and every one of them is finite and none is negative, whatever the rate: mind which values `uniform` can return.
+# Events that happen `rate` times a second on average, at moments independent of each other, have gaps with $F(t) = 1 - e^{-\text{rate} \cdot t}$. Write the sampler; `jax.random.uniform` is all that you need. It may be asked for a billion numbers, and every one of them is finite and none is negative, for rates from 0.001 to 1000: mind which values `uniform` can return.
 
 # %% exercise="waiting_times"
 def waiting_times(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> Array:
@@ -393,7 +393,7 @@ check_keys(waiting_times, jax.random.key(623), (40, 500), 1.0, rows=True)
 check_values(
     through(sensible, waiting_times),
     [np.ones(4, bool)] * 2,
-    [(jax.random.key(7), (2**18,), 1.0), (jax.random.key(7), (2**18,), 0.01)],
+    [(jax.random.key(44), (2**18,), 1.0), (jax.random.key(44), (2**18,), 0.01)],
     mistakes={
         "infinite where `uniform` returned 0": lambda *args: np.array([False, True, True, False]),
         "the longest waiting times are cut off": lambda *args: np.array([True, True, False, True]),
@@ -406,9 +406,12 @@ check_values(
         "something is added in the logarithm: some times are negative, and none is long": (
             lambda *args: np.array([True, False, False, True])
         ),
+        "a small number is added to a uniform number near 1: the logarithm is above 0": (
+            lambda *args: np.array([True, False, True, True])
+        ),
     },
     about="all are finite, none is negative, the longest is long: a key whose uniform numbers "
-    "include 0",
+    "include 0 and the largest number below 1",
 )
 ### BEGIN HIDDEN TESTS
 check_distribution(
@@ -428,7 +431,7 @@ check_distribution(
 #
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# `draw_distinct(key, logits, n, k)` makes `n` such draws, each of `k` different choices in the order in which they were drawn. Logits of any size are allowed, and so are differences of any size: a choice whose logit is 200 below another's is still drawn before one whose logit is 300 below. The checks ask for 20,000 draws: a Python loop over them would take minutes.
+# `draw_distinct(key, logits, n, k)` makes `n` such draws, each of `k` different choices in the order in which they were drawn. Logits and their differences can be as large as 1000: a choice whose logit is 200 below another's is still drawn before one whose logit is 300 below. The checks ask for 20,000 draws: a Python loop over them would take minutes.
 
 # %% exercise="draw_distinct"
 def draw_distinct(
@@ -1190,9 +1193,10 @@ def three_epochs(batches_of, key, first, n, batch_size):
     return [batches_of(jax.random.clone(key), first + i, n, batch_size) for i in range(3)]
 
 
-def two_keys(batches_of, key, n, batch_size):
-    """The epochs of two keys whose words are neighbours, as those of the seeds 8 and 9."""
-    words = jax.random.key_data(jax.random.clone(key)) + jnp.arange(2, dtype=jnp.uint32)[:, None]
+def neighbours(batches_of, key, n, batch_size):
+    """The epochs of four keys whose words are neighbours, as those of the seeds 8 and 9."""
+    steps = jnp.array([[0, 0], [0, 1], [1, 0], [1, 1]], jnp.uint32)
+    words = jax.random.key_data(jax.random.clone(key)) + steps
     return [
         three_epochs(batches_of, neighbour, 0, n, batch_size)
         for neighbour in jax.random.wrap_key_data(words)
@@ -1239,7 +1243,7 @@ check_keys(
     through(three_epochs, epoch_batches), jax.random.key(677), 70_000, 33, 8, about="late epochs"
 )
 check_keys(
-    through(two_keys, epoch_batches), jax.random.key(678), 40, 5, about="epochs of two keys"
+    through(neighbours, epoch_batches), jax.random.key(678), 40, 5, about="epochs of other keys"
 )
 ### END HIDDEN TESTS
 
@@ -1307,16 +1311,21 @@ def with_more_names(init, key):
     return alike([m[name] for m in few for name in two], [m[name] for m in more for name in two])
 
 
-def with_unlucky_hashes(init, key):
-    """What `init` returns in a process in which all hashes happen to be equal."""
+def with_hash(init, key, hash_of):
+    """What `init` returns in a process with this `hash`."""
     names = getattr(unwrap(init), "__globals__", {})
     if "hash" in names:
         return init(key, 2, two)
-    names["hash"] = lambda value: 7
+    names["hash"] = hash_of
     try:
         return init(key, 2, two)
     finally:
         del names["hash"]
+
+
+def in_another_process(init, key):
+    one, other = with_hash(init, key, len), with_hash(init, key, lambda name: 7 + len(name))
+    return alike(jax.tree.leaves(one), jax.tree.leaves(other))
 
 
 def last_digits_of_values(init, key, members, shapes):
@@ -1339,10 +1348,12 @@ check_values(
     mistakes={"with more names, the arrays that were there are others": lambda key: np.zeros(4)},
     about="after names were added",
 )
-check_keys(
-    through(with_unlucky_hashes, init_ensemble),
-    jax.random.key(685),
-    about="names whose Python hashes are equal",
+check_values(
+    through(in_another_process, init_ensemble),
+    [np.ones(4, bool)],
+    [(jax.random.key(685),)],
+    mistakes={"`hash` of a name differs from one process to the next": lambda key: np.zeros(4)},
+    about="in another process, where Python's hashes are others",
 )
 check_distribution(
     through(values_of, init_ensemble),
@@ -1511,6 +1522,12 @@ check_values(
         (jax.random.split(jax.random.key(6), (3, 2)),),
     ],
     about="other shapes",
+)
+check_values(
+    through(typed_words, as_key),
+    its_words,
+    [(jax.random.key(7, impl="rbg"),), (jax.random.split(jax.random.key(8, impl="unsafe_rbg")),)],
+    about="typed keys of another generator",
 )
 ### END HIDDEN TESTS
 

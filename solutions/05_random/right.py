@@ -151,9 +151,10 @@ def init_ensemble(key, members, shapes):
 # %% right="as_key"
 def as_key(given):
     try:
-        return jax.random.wrap_key_data(jax.random.key_data(given))
+        impl = jax.random.key_impl(given)
+        return jax.random.wrap_key_data(jax.random.key_data(given), impl=impl)
     except (TypeError, ValueError, AttributeError):
-        return jax.random.key(given)
+        return jax.random.key(given) if jnp.ndim(given) == 0 else jax.random.wrap_key_data(given)
 
 # %% right="as_key"
 def as_key(given):

@@ -141,6 +141,10 @@ def waiting_times(key, shape, rate):
 def waiting_times(key, shape, rate):
     return -jnp.log(jax.random.uniform(key, shape) + 1e-4) / rate
 
+# %% wrong="waiting_times" says="near 1: the logarithm is above 0"
+def waiting_times(key, shape, rate):
+    return -jnp.log(jax.random.uniform(key, shape) + 1e-6) / rate
+
 # %% wrong="waiting_times" says="a waiting time that has no end"
 def waiting_times(key, shape, rate):
     return jnp.nan_to_num(-jnp.log(jax.random.uniform(key, shape))) / rate
@@ -625,6 +629,12 @@ def epoch_batches(key, epoch, n, batch_size):
 
 # %% wrong="epoch_batches" says="[0][1] and [1][0] are equal"
 def epoch_batches(key, epoch, n, batch_size):
+    words = jax.random.key_data(key).at[1].add(jnp.asarray(epoch).astype(jnp.uint32))
+    order = jax.random.permutation(jax.random.wrap_key_data(words), n)
+    return order[: n // batch_size * batch_size].reshape(-1, batch_size)
+
+# %% wrong="epoch_batches" says="[0][1] and [3][0] are equal"
+def epoch_batches(key, epoch, n, batch_size):
     words = jax.random.key_data(key) + jnp.asarray(epoch).astype(jnp.uint32)
     order = jax.random.permutation(jax.random.wrap_key_data(words), n)
     return order[: n // batch_size * batch_size].reshape(-1, batch_size)
@@ -687,7 +697,7 @@ def init_ensemble(key, members, shapes):
     keys = jax.random.split(key, members)
     return [{name: draw(k, name) for name in shapes} for k in keys]
 
-# %% wrong="init_ensemble" says="[0]['w'] and [0]['out'] are equal"
+# %% wrong="init_ensemble" says="differs from one process to the next"
 def init_ensemble(key, members, shapes):
     def draw(i, name):
         number = hash(f"{i}/{name}") % 2**32
@@ -782,3 +792,9 @@ def as_key(given):
     if jnp.shape(given) == ():
         given = jnp.stack([jnp.uint32(0), jnp.asarray(given, jnp.uint32)])
     return jax.random.wrap_key_data(given)
+
+# %% wrong="as_key" says="if jnp.ndim(given) == 0 else"
+def as_key(given):
+    if getattr(given, "dtype", None) == jax.random.key(0).dtype:
+        return given
+    return jax.random.key(given) if jnp.ndim(given) == 0 else jax.random.wrap_key_data(given)

@@ -241,6 +241,15 @@ def clipped_mean(params, x, y, limit):
         total = jax.tree.map(lambda t, g: t + factor * g, total, grads)
     return total
 
+# %% wrong="clipped_mean" says="1.3333 times what is meant"
+def clipped_mean(params, x, y, limit):
+    def clipped(x, y):
+        grads = jax.grad(loss_fn)(params, x, y)
+        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)))
+        return jax.tree.map(lambda leaf: leaf * jnp.minimum(1.0, limit / norm), grads)
+
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0) / 6, jax.vmap(clipped)(x, y))
+
 # %% wrong="clipped_mean" says="a small number is added to the norm"
 def clipped_mean(params, x, y, limit):
     def clipped(x, y):

@@ -377,7 +377,7 @@ check_answer(
 #
 # `load_params(model, params)` copies the list `[{"w": ..., "b": ...}, ...]` into `model.layers` and returns nothing.
 #
-# - *In place.* The kernels and biases stay `nnx.Param`s, so that they can be trained. The dropout state does not change.
+# - *In place.* The kernels and biases stay `nnx.Param`s, so that they can be trained. The dropout key and counter, and the mode, do not change.
 # - *Edge cases.* Any number of layers, square ones too. `nnx.Linear.kernel` has the shape (inputs, outputs), like `"w"`.
 # - *The check* compares the logits in evaluation mode, and the gradient with respect to all `nnx.Param`s.
 
@@ -431,7 +431,10 @@ def loaded_by_hand(params, x, rate, change=lambda params: params, lost=False):
 
 mistakes = {
     "the weights are transposed": partial(
-        loaded_by_hand, change=lambda params: [p | {"w": p["w"].T} for p in params]
+        loaded_by_hand,
+        change=lambda params: [
+            p | {"w": p["w"].T if len(p["w"]) == len(p["b"]) else p["w"]} for p in params
+        ],
     ),
     "the biases are not copied": partial(
         loaded_by_hand, change=lambda params: [p | {"b": 0 * p["b"]} for p in params]
@@ -757,9 +760,9 @@ print("largest difference between the samples:", jnp.ptp(logits, axis=0).max())
 #
 # Find the bug, and write `predict_samples(model, x, samples)`.
 #
-# - *Returns.* The outputs of `samples` calls of `model(x)`, stacked along a new first axis. In training mode each of them has its own dropout mask, and the next call of `predict_samples` draws other masks again.
+# - *Returns.* The outputs of `samples` calls of `model(x)`, one after another, stacked along a new first axis. In training mode each call draws the next dropout mask of the model, and the next `predict_samples` goes on from there.
 # - *Edge cases.* The mode of the model is left as it is. In evaluation mode all samples are equal.
-# - *The check* compares the masks, and counts how often the model's `__call__` runs in Python: at most three times in one call of `predict_samples`, for any number of samples.
+# - *The check* compares the masks, and counts how often the model's `__call__` runs in Python. One call of `predict_samples` may run it three times at most, however many samples there are.
 
 # %% exercise="predict_samples"
 def predict_samples(
@@ -1051,7 +1054,7 @@ check_values(
 #
 # **Prediction** · 3 minutes · difficulty 3 of 5
 #
-# `norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))` is in training mode at the start of each of these lines. After which of them has `norm.mean` changed?
+# Each of these lines starts with a new `norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))` in training mode. After which of them has `norm.mean` changed?
 #
 # | | |
 # |---|---|
@@ -1269,7 +1272,7 @@ for path, variable in nnx.to_flat_state(nnx.state(net, nnx.Param)):
 #
 # - *Trained.* The kernel and the bias of `model.layers[layer]` only. `layer` is counted from 0.
 # - *Edge cases.* All other `nnx.Param`s do not change, with weight decay too, and the optimizer holds no state for them. Other lists in the model have indices as well, such as `model.norms[1]`. Batch statistics are updated as usual.
-# - *The check* compares all variables after three steps of SGD with momentum and weight decay, and counts the numbers in the optimizer state.
+# - *The check* compares all variables after three steps of SGD with momentum and weight decay, counts the numbers in the optimizer state, and counts the Python runs of `loss_fn`.
 
 # %% exercise="make_finetuning"
 def make_finetuning(model: nnx.Module, loss_fn, optimizer, layer: int):
@@ -1315,19 +1318,19 @@ def normed(params, scales):
 
 
 def finetuned(make, power, settings, layer, params, scales, x, y):
-    model = normed(params, scales)
-    state, step = make(model, power_loss(power), momentum(*settings), layer)
+    model, calls = normed(params, scales), []
+    state, step = make(model, power_loss(power, calls), momentum(*settings), layer)
     losses = [step(model, state, x, y) for _ in range(3)]
     norms = [[n.scale[...], n.bias[...], n.mean[...], n.var[...]] for n in model.norms]
     held = [leaf.size for leaf in numbers_in(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return as_list(model), norms, losses, jnp.array(sum(held))
+    return as_list(model), norms, losses, jnp.array(sum(held)), jnp.array(len(calls) <= 2)
 
 
 def numbers_in(state):
     return jax.tree.leaves(nnx.state(state))
 
 
-def finetuned_by_hand(power, settings, layer, params, scales, x, y, only="layer"):
+def finetuned_by_hand(power, settings, layer, params, scales, x, y, only="layer", compiled=True):
     """The same on plain lists."""
     params, scales, x, y = jax.tree.map(np.float32, (params, scales, x, y))
     norms = [{"scale": s, "bias": s / 2} for s in scales]
@@ -1374,7 +1377,7 @@ def finetuned_by_hand(power, settings, layer, params, scales, x, y, only="layer"
     params, norms = every
     norms = [[n["scale"], n["bias"], *s] for n, s in zip(norms, statistics)]
     trained = [p.size for p, name in zip(*map(jax.tree.leaves, (every, labels))) if name[0] == "t"]
-    return params, norms, losses, np.int32(sum(trained))
+    return params, norms, losses, np.int32(sum(trained)), np.array(compiled)
 
 
 scales = [uniform("5", 0.5, 1.5), uniform("4", 0.5, 1.5)]
@@ -1383,6 +1386,9 @@ mistakes = {
     "the batch norm of the same index is trained too": partial(finetuned_by_hand, only="index"),
     "all layers are trained": partial(finetuned_by_hand, only="all"),
     "weight decay shrinks what is frozen": partial(finetuned_by_hand, only="decay"),
+    "`loss_fn` runs in Python at each step: the step is not compiled once": partial(
+        finetuned_by_hand, compiled=False
+    ),
 }
 check_values(
     through(finetuned, make_finetuning),
@@ -1409,9 +1415,9 @@ check_values(
 # %% [markdown]
 # ## 9.7 Ensembles and deep stacks: `nnx.vmap` and `nnx.scan`
 #
-# `nnx.vmap` and `nnx.scan` are `jax.vmap` and `jax.lax.scan` for functions of modules. If a function returns a module, then under `nnx.vmap` it returns one module whose arrays have a new first axis: an ensemble, or the layers of a deep network.
+# `nnx.vmap` and `nnx.scan` are `jax.vmap` and `jax.lax.scan` for functions of modules. Under `nnx.vmap`, a function that returns a module returns one module whose arrays have a new first axis. Use it for an ensemble, or for the layers of a deep network.
 #
-# Each member needs its own key. `nnx.split_rngs(splits=5)` splits every random stream among the arguments into five, and `nnx.vmap` maps over them. A fixed `nnx.Rngs(0)` inside the mapped function makes five equal members.
+# Each member needs its own key. The decorator `nnx.split_rngs(splits=5)` splits every random stream in the arguments of the function into five, and `nnx.vmap` maps over these. A fixed `nnx.Rngs(0)` inside the mapped function makes five equal members.
 #
 # ### An ensemble
 # **Exercise** · 6 minutes · difficulty 3 of 5

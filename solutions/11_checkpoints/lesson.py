@@ -186,7 +186,7 @@ def under_jit(rows, data_key, step, n, batch_size):
 
 places = [
     (jax.random.key(seed), step, n, size)
-    for seed, n, size in ((3, 23, 5), (4, 16, 8), (5, 9, 9))
+    for seed, n, size in ((3, 23, 5), (4, 16, 8), (5, 9, 9), (6, 23, 5))
     for step in (0, 1, 3, 4, 6, 11)
 ]
 check_values(
@@ -597,6 +597,9 @@ def example_state(kind, params, moments, key):
     if kind == "adam":
         inner = optax.ScaleByAdamState(count, moments, jax.tree.map(lambda m: 2 * m, moments))
         opt_state = inner, optax.EmptyState()
+    elif kind == "finite":
+        trace = optax.TraceState(moments)
+        opt_state = optax.ApplyIfFiniteState(np.int32(2), np.array(False), np.int32(9), trace)
     else:
         opt_state = optax.TraceState(moments), optax.ScaleByScheduleState(count)
     return {"params": params, "opt_state": opt_state, "key": key, "step": count}
@@ -606,9 +609,12 @@ def loaded(load, kind, params, moments, key):
     def init():
         if not isinstance(jnp.zeros(()), jax.core.Tracer):
             raise RuntimeError("init was executed; it must only be traced")
-        optimizer = optax.adam(0.1)
-        if kind != "adam":
-            optimizer = optax.chain(optax.trace(0.9), optax.scale_by_schedule(lambda t: -0.1))
+        optimizers = {
+            "adam": optax.adam(0.1),
+            "finite": optax.apply_if_finite(optax.trace(0.9), 3),
+            "schedule": optax.chain(optax.trace(0.9), optax.scale_by_schedule(lambda t: -0.1)),
+        }
+        optimizer = optimizers[kind]
         zeros = jax.tree.map(jnp.zeros_like, params)
         key = jax.random.key(0)
         return {
@@ -639,7 +645,7 @@ deep = ["5", ("2 2", "3")]
 others = [
     ("schedule", *jax.tree.map(np.float16, rest), jax.random.key(8))
     for _, *rest in sweep("", deep, deep, count=1, seed=2)
-]
+] + [("finite", *rest) for _, *rest in sweep("", net, net, jax.random.key(9), count=1)]
 check_values(
     through(loaded, load_state),
     [described(example_state(*case)) for case in others],
@@ -673,7 +679,7 @@ print(slow.dtype, "changed numbers:", int((moved != slow).sum()), "of", slow.siz
 #
 # **Return** the tree saved at the absolute `path`, with the structure of `target`, a pytree of arrays or `jax.ShapeDtypeStruct`s.
 #
-# **Edge cases**: if any leaf was saved with a dtype other than that of `target`, raise a `TypeError`, whichever of the two has more bits. Leaves are arrays of numbers or booleans (no keys); trees consist of dicts, lists and tuples.
+# **Edge cases**: if any leaf was saved with a dtype other than that of `target`, raise a `TypeError`, also if the dtype of the target could hold all values. Leaves are arrays of numbers or booleans (no keys); trees consist of dicts, lists and tuples.
 #
 # **The check** changes the dtype of one leaf at a time.
 
@@ -808,9 +814,9 @@ check_values(
 # ### Survive a crash
 # **Exercise** · 12 minutes · difficulty 4 of 5
 #
-# **Return** the state of the run at step `total`. `run_to` starts from the newest checkpoint in `folder`, or from `init()` if there is none, and applies `state = step_fn(state)` until `state["step"]` is `total`. It saves with a `CheckpointManager` in `folder`, under the number of the step, whenever the step is a multiple of `every`, and at `total`.
+# **Return** the state of the run at step `total`. `run_to` starts from the newest checkpoint in `folder`, or from `init()` if there is none, and calls `state = step_fn(state)` until `state["step"]` is `total`. It saves with a `CheckpointManager` in `folder`, under the number of the step, whenever the step is a multiple of `every`, and at `total`.
 #
-# **Edge cases**: `step_fn` may raise an exception at any step. Let it pass, but checkpoints that were begun must be complete. If the newest checkpoint is at `total`, take no step. `init()` may be executed.
+# **Edge cases**: `step_fn` may raise an exception at any step. Let it pass, but first wait until any save that has started is complete. If the newest checkpoint is at `total`, take no step. `folder` is an absolute path. `init()` may be executed.
 #
 # **The check** raises exceptions at several steps, calls `run_to` again, and compares every leaf with an uninterrupted run, bit for bit. It also records which steps were taken, and reads the newest checkpoint.
 
@@ -977,6 +983,7 @@ check_values(
     [
         ([6, 9], [12], 4, 0.2, start, jax.random.key(5)),
         ([3], [5, 5, 9], 1, 0.2, start, jax.random.key(6)),
+        ([8], [4, 11], 3, 0.2, start, jax.random.key(7)),
     ],
     about="a finished run, and one that goes on",
 )
@@ -1019,7 +1026,7 @@ plt.show()
 #
 # ## 11.5 Bug hunt: what was forgotten
 #
-# Four resumes of the digits run, A to D, each forget one thing at step 25. One restarts the key from `init_state()`. One has Adam's moments and loses its count, which starts again at 0. One loses `step`, so that the data are shuffled as in epoch 0. One forgets the moving average `ema` and restarts it from the parameters. None of them raises an error.
+# Four resumes of the digits run, A to D, each forget one thing at step 25. One restarts the key from `init_state()`. One has Adam's moments and loses its count, which starts again at 0. One loses `step` and starts again with the data of epoch 0. One forgets the moving average `ema` and restarts it from the parameters. None of them raises an error.
 
 
 # %%
@@ -1087,7 +1094,7 @@ check_answer(
 #
 # **Return** one of the strings `"nothing"`, `"key"`, `"count"`, `"step"`, `"ema"`: the one entry that the resume has forgotten.
 #
-# **Edge cases**: the smallest difference counts; compare without a tolerance. A difference may show in a single row or number, and not in the first.
+# **Edge cases**: the smallest difference counts; compare without a tolerance. Compare all rows and numbers: the first ones may be equal.
 #
 # **The check** uses logs of real runs and short logs made by hand.
 
@@ -1141,9 +1148,10 @@ check_values(
 )
 check_values(
     forgotten,
-    ["nothing", "count", "ema", "key", "step"],
+    ["nothing", "nothing", "count", "ema", "key", "step"],
     [
         (short, short),
+        (log_by_hand([[2, 0], [1, 3]], [3, 2], [5, 1]),) * 2,
         (short, log_by_hand([[1, 2], [3, 0]], [2, 1.0000001], [4, 3])),
         (short, log_by_hand([[1, 2], [3, 0]], [2, 1], [4, 3.0000002])),
         (short, log_by_hand([[1, 2], [3, 0]], [2.0000002, 1], [4, 3])),
@@ -1188,11 +1196,11 @@ for name, log in zip("ABCD", logs):
 # ### An abstract state with shardings
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# **Return** a pytree with the structure of `init()` whose leaves are `jax.ShapeDtypeStruct`s with a `NamedSharding` on `mesh`. Cut axis 0 of a leaf over the mesh axis `"data"` if that axis of the leaf can be divided evenly; replicate everything else.
+# **Return** a pytree with the structure of `init()` whose leaves are `jax.ShapeDtypeStruct`s with a `NamedSharding` on `mesh`. Cut axis 0 of a leaf over the mesh axis `"data"` if the length of axis 0 is a multiple of the size of `"data"`. Replicate all other leaves.
 #
-# **Edge cases**: scalars and keys are replicated. A leaf whose axis 0 cannot be divided evenly is replicated too. `mesh` may have other axes beside `"data"`, in any order. `init` must only be traced.
+# **Edge cases**: scalars are replicated, a single key too. `mesh` may have other axes beside `"data"`, in any order. `init` must only be traced.
 #
-# **The check** restores a checkpoint, saved on a mesh of all devices, with your target, and looks at the values and at which part each device holds.
+# **The check** restores a checkpoint, saved on a mesh of all devices, with your target, and compares the values and the shardings.
 
 
 # %% exercise="abstract_on"
@@ -1303,6 +1311,15 @@ check_sharding(
     key,
     expected=parts(turned, other, key),
     about="the axes in the other order",
+)
+[(thirds,)] = sweep({"w": f"{3 * (n // wide)} 2", "b": "1"}, count=1, seed=3)
+check_sharding(
+    through(restored_on, abstract_on),
+    turned,
+    thirds,
+    key,
+    expected=parts(turned, thirds, key),
+    about="a length that the number of all devices does not divide",
 )
 ### END HIDDEN TESTS
 
@@ -1426,12 +1443,14 @@ def kept(make, metric, mode, keep, values):
     return {"kept": jnp.array([10 * i in left for i in range(len(values))]), "best": best}
 
 
-def kept_by_hand(metric, mode, keep, values, last=True, newest=False, policy=None):
+def kept_by_hand(
+    metric, mode, keep, values, last=True, newest=False, policy=None, best_mode=None
+):
     left, values = [], list(values)
     for i in range(len(values)):
         ranked = sorted([*left, i], key=values.__getitem__, reverse=(policy or mode) == "max")
         left = sorted({*ranked[:keep], *([i] if last else ())})
-    chosen = (max if mode == "max" else min)(left, key=values.__getitem__)
+    chosen = (max if (best_mode or mode) == "max" else min)(left, key=values.__getitem__)
     kept = np.array([i in left for i in range(len(values))])
     return {"kept": kept, "best": 10 * (left[-1] if newest else chosen)}
 
@@ -1440,7 +1459,7 @@ loss_values, accuracies = np.array([5.0, 1.0, 3.0, 2.0, 4.0]), np.array([0.6, 0.
 check_values(
     through(kept, manager_for),
     kept_by_hand,
-    [("loss", "min", 2, loss_values)],
+    [("loss", "min", 2, loss_values), ("loss", "min", 3, np.array([5.0, 1.0, 3.0, 4.0, 2.0]))],
     mistakes={
         "the newest checkpoint is deleted": partial(kept_by_hand, last=False),
         "the newest checkpoints are kept, not the best": lambda metric, mode, keep, values: {
@@ -1448,6 +1467,9 @@ check_values(
             "best": 10 * (len(values) - 1 - keep + np.argmin(values[-1 - keep :])),
         },
         "`best_step()` gives the newest step": partial(kept_by_hand, newest=True),
+        "`best_step()` gives the step with the largest value": partial(
+            kept_by_hand, best_mode="max"
+        ),
     },
     about="the smallest loss",
 )
@@ -1592,6 +1614,7 @@ def damaged_copies(files, name, next_name):
     yield files | {name: content[:-1]}
     yield {k: v for k, v in files.items() if k != name}
     yield {k + ".old" * (k == name): v for k, v in files.items()}
+    yield {"moved/" * (k == name) + k: v for k, v in files.items()}
     yield files | {"d/empty": []}
     yield files | {name: content[:-1], next_name: [content[-1], *following]}
     yield files | {name: following, next_name: content}
@@ -1604,7 +1627,7 @@ check_values(
     same_files,
     [(small, [small], True), (small, [small] * 2, False), ({"x/y": [1]}, [{"x/y": [1]}], False)],
     mistakes={
-        "the place of the directory enters the digest": lambda files, copies, backwards: np.zeros(
+        "the place of the directory or the time of a file enters the digest": lambda files, copies, backwards: np.zeros(
             len(copies), bool
         ),
     },

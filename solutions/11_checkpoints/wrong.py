@@ -115,7 +115,7 @@ def advance(loss_fn, optimizer, decay, state, batch):
 def save_state(path, state):
     ocp.StandardCheckpointer().save(Path(path).resolve(), state, force=True)
 
-# %% wrong="save_state" says="Invalid file path"
+# %% wrong="save_state" says="in the line `with ocp.StandardCheckpointer()"
 def save_state(path, state):
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path, state, force=True)
@@ -145,6 +145,12 @@ def load_state(path, init):
 # %% wrong="load_state" says="no known mistake matches"
 def load_state(path, init):
     return jax.jit(init)()
+
+# %% wrong="load_state" says="have changed places"
+def load_state(path, init):
+    structure = jax.tree.structure(jax.eval_shape(init))
+    with ocp.StandardCheckpointer() as reader:
+        return jax.tree.unflatten(structure, jax.tree.leaves(reader.restore(path)))
 
 # %% wrong="load_state" says="right for the visible inputs, wrong on hidden ones"
 def load_state(path, init):
@@ -229,6 +235,22 @@ def run_to(folder, init, step_fn, total, every):
             if (step + 1) % every == 0 or step + 1 == total:
                 manager.save(step + 1, args=ocp.args.StandardSave(state))
     return state
+
+# %% wrong="run_to" says="right except at (8,)"
+def run_to(folder, init, step_fn, total, every):
+    with ocp.CheckpointManager(folder) as manager:
+        state = init()
+        if manager.latest_step() is not None:
+            state = manager.restore(
+                manager.latest_step(), args=ocp.args.StandardRestore(jax.eval_shape(init))
+            )
+        taken = 0
+        while state["step"] < total:
+            state = step_fn(state)
+            taken += 1
+            if taken % every == 0 or state["step"] == total:
+                manager.save(int(state["step"]), args=ocp.args.StandardSave(state))
+        return state
 
 # %% wrong="run_to" says="right for the visible inputs, wrong on hidden ones"
 def run_to(folder, init, step_fn, total, every):
@@ -315,6 +337,15 @@ def abstract_on(init, mesh):
 
     return jax.tree.map(place, jax.eval_shape(init))
 
+# %% wrong="abstract_on" says="the result is replicated"
+def abstract_on(init, mesh):
+    def place(leaf):
+        cut = leaf.ndim > 0 and leaf.shape[0] % mesh.size == 0
+        sharding = NamedSharding(mesh, P("data") if cut else P())
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(place, jax.eval_shape(init))
+
 # %% wrong="abstract_on" says="right for the visible inputs, wrong on hidden ones"
 def abstract_on(init, mesh):
     def place(leaf):
@@ -351,6 +382,18 @@ def manager_for(folder, metric, mode, keep):
     )
     return ocp.CheckpointManager(folder, options=options)
 
+# %% wrong="manager_for" says="gives the step with the largest value"
+def manager_for(folder, metric, mode, keep):
+    managers = ocp.checkpoint_managers
+    best = managers.BestN(
+        get_metric_fn=lambda metrics: metrics[metric], reverse=mode == "min", n=keep
+    )
+    options = ocp.CheckpointManagerOptions(
+        best_fn=lambda metrics: metrics[metric],
+        preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(1), best]),
+    )
+    return ocp.CheckpointManager(folder, options=options)
+
 # %% wrong="manager_for" says="gives the newest step"
 def manager_for(folder, metric, mode, keep):
     managers = ocp.checkpoint_managers
@@ -374,7 +417,7 @@ def manager_for(folder, metric, mode, keep):
     )
     return ocp.CheckpointManager(folder, options=options)
 
-# %% wrong="digest" says="the place of the directory"
+# %% wrong="digest" says="the time of a file enters the digest"
 def digest(folder):
     total = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
@@ -403,6 +446,14 @@ def digest(folder):
             content = path.read_bytes()
             total.update(path.name.encode() + len(content).to_bytes(8, "big") + content)
     return total.hexdigest()
+
+# %% wrong="digest" says="right except at (6,)"
+def digest(folder):
+    parts = []
+    for path in Path(folder).rglob("*"):
+        if path.is_file():
+            parts.append(path.name + ":" + hashlib.sha256(path.read_bytes()).hexdigest())
+    return hashlib.sha256("/".join(sorted(parts)).encode()).hexdigest()
 
 # %% wrong="digest" says="right for the visible inputs, wrong on hidden ones"
 def digest(folder):

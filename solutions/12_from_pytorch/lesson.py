@@ -303,7 +303,7 @@ check_answer(
 #
 # - *Returns.* `(state, losses)`. `state` has the four names. `losses` has shape `(epochs, examples)` and holds the loss of each example *before* its update.
 # - *Edge cases.* `y` may have several columns. `MSELoss` is the mean over all elements.
-# - *The check* compares all numbers to 1e-5, and traces the function with a fixed `epochs`: losses stay arrays, and the given `state` stays as it is. A Python loop is enough.
+# - *The check* compares all numbers to 1e-5, and traces the function with a fixed `epochs`. Do not convert a loss to a Python number, and do not change the given `state`. A Python loop is enough.
 
 # %% exercise="train_xor"
 def train_xor(
@@ -428,7 +428,7 @@ for epoch, row in recorded.items():
 # ### Gradient accumulation
 # **Exercise** · 12 minutes · difficulty 3 of 5
 #
-# Some code uses the accumulation in `.grad` to make a large batch from small ones:
+# Some code uses the accumulation in `.grad` to add up the gradients of small batches before a step:
 #
 # ```python
 # optimizer.zero_grad()
@@ -542,7 +542,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# With `every=1` and no `zero_grad` at all, the loop is SGD with momentum 1, and may even converge. The counterpart in JAX is an `opt_state` that is not returned: the momentum is lost without an error.
+# With `every=1` and no `zero_grad` at all, the loop is SGD with momentum 1, and may even converge. JAX code can have the opposite bug: if `opt_state` is not returned, the momentum is lost without an error.
 #
 # ### The same optimizer
 # **Exercise** · 8 minutes · difficulty 3 of 5
@@ -650,7 +650,7 @@ check_values(
 #
 # ## 12.3 Hooks become return values
 #
-# In PyTorch a forward hook writes an activation into a dict, and a backward hook its gradient. Under `jax.jit` such a write stores a tracer, and using it later raises `UnexpectedTracerError`. Return the value instead.
+# In PyTorch a forward hook writes an activation into a dict, and a backward hook writes the gradient with respect to that activation. Under `jax.jit` such a write stores a tracer, and using it later raises `UnexpectedTracerError`. Return the value instead.
 #
 # For the gradient with respect to an activation, add an array of zeros to the activation and differentiate with respect to the zeros.
 #
@@ -836,10 +836,10 @@ print(residual_(x, np.eye(2)), "and the caller's array is now", x, sep="\n")
 # ### Write what it computes
 # **Exercise** · 10 minutes · difficulty 3 of 5
 #
-# `residual(x, w)` is a pure JAX function with the effects of `residual_` as results.
+# `residual(x, w)` is a pure JAX function. It returns what `residual_` returns, and what it changes.
 #
 # - *Returns.* `(result, x_after)`: what `residual_` returns, and what the caller's array holds afterwards.
-# - *Edge cases.* `x` may have a single column, which is then `first` and `last`.
+# - *Edge cases.* `x` may have a single column, which is then both `first` and `last`.
 # - *The check* compares both with `residual_`, and traces the function. The given `x` must not change.
 
 # %% exercise="residual"
@@ -933,7 +933,7 @@ flax_names = {
 #
 # In `from_state_dict(state, kinds)`, `kinds` gives the kind of each module, as in `{"blocks.0.linear": "linear"}`. The last part of a name in `state` is the array's own name, and the rest is the module.
 #
-# - *Returns.* A nested dict of JAX arrays with one level for each part of the module's name, and the names of `flax_names`: `{"blocks": {"0": {"linear": {"kernel": ..., "bias": ...}}}}`. All keys are strings.
+# - *Returns.* A nested dict of arrays with one level for each part of the module's name, and the names of `flax_names`: `{"blocks": {"0": {"linear": {"kernel": ..., "bias": ...}}}}`. All keys are strings.
 # - *Edge cases.* A bias may be missing. `num_batches_tracked` of a batch norm is left out.
 # - *The check* compares trees, with square weights and kernels among them.
 
@@ -964,7 +964,7 @@ def from_state_dict(state: dict[str, Array], kinds: dict[str, str]) -> dict:
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `name.rpartition(".")`, `branch.setdefault(part, {})`, and `jnp.transpose(array, axes)`, where `axes[i]` is the old axis that becomes axis `i`.
+# `name.rpartition(".")`, `branch.setdefault(part, {})`, and `jnp.transpose(array, axes)`, where axis `i` of the result is axis `axes[i]` of `array`.
 # </details>
 # <details><summary>Hint 3: the convolution</summary>
 #
@@ -1005,6 +1005,8 @@ image_state = {
     **named("stem.norm", norm("6") | {"num_batches_tracked": integers("", 1, 9)}),
     **named("head", {"weight": "5 6", "bias": "5"}),
 }
+square_state = {"token.weight": "5 5", "head.weight": "3 3"}
+cubic_state = {"c.weight": "3 3 3 3", **named("n", norm("3"))}
 by_shape = {
     "the embedding is transposed too": partial(
         converted, turn=lambda kind, shape: kind in ("linear", "embedding")
@@ -1025,7 +1027,7 @@ def cases(state, kinds, **options):
 check_values(
     from_state_dict,
     converted,
-    cases({"token.weight": "5 5", "head.weight": "3 3"}, {"token": "embedding", "head": "linear"})
+    cases(square_state, {"token": "embedding", "head": "linear"}, planted=True)
     + cases(text_state, text_kinds),
     mistakes=by_shape,
     about="linear layers and embeddings",
@@ -1033,7 +1035,7 @@ check_values(
 check_values(
     from_state_dict,
     converted,
-    cases({"c.weight": "3 3 3 3", **named("n", norm("3"))}, {"c": "conv", "n": "batchnorm"})
+    cases(cubic_state, {"c": "conv", "n": "batchnorm"}, planted=True)
     + cases(image_state, image_kinds),
     mistakes=by_shape,
     about="convolutions and batch norms",
@@ -1324,7 +1326,11 @@ check_values(
     sweep(three, "6 4", 0.0, key, count=1, planted=True)
     + sweep(stack_of(4, 3, 2), "5 4", 0.4, None, count=1, planted=True)
     + sweep(stack_of(4, 2), "3 4", 0.5, other, count=1, seed=2),
-    mistakes={"there is no ReLU in training": partial(plain_forward, relu=False)},
+    mistakes={
+        "there is no ReLU in training": lambda params, x, rate, key: plain_forward(
+            params, x, relu=key is None
+        )
+    },
     about="a rate of 0, key=None, and no hidden layer",
 )
 ### END HIDDEN TESTS
@@ -1566,7 +1572,7 @@ for name, (params, each) in measured.items():
     print(f"{name:16} {each:9.1f} µs a step, ratio {each / unit:7.2f}, parameters differ by {apart:.0e}")
 
 # %% [markdown]
-# The plot shows them above the seconds that G. Thomas recorded for 10,000 epochs of such a network on another CPU (*On first looking into JAX*, 2026).
+# The plot shows them, and below them the seconds that G. Thomas recorded for 10,000 epochs of such a network on another CPU (*On first looking into JAX*, 2026).
 
 # %% tags=["demonstration"]
 thomas = {

@@ -291,7 +291,7 @@ for f in (unrolled, scanned):
     print(f.__name__, {name: f"{1e3 * value:.2f} ms" for name, value in seconds.items()})
 
 # %% [markdown]
-# On two CPU cores the unrolled program takes about ten times as long to trace and to compile, and about as long to run. Without `jit` you would pay the dispatch for every operation. In a published measurement on an RTX 3090 (*Why JAX feels faster than PyTorch*) 100 products of 512 × 512 took 9.5 ms without `jit`, 3.1 ms under `jit`, and 8.7 ms in PyTorch.
+# On two CPU cores the unrolled program takes about ten times as long to trace and to compile. It runs about as fast. Without `jit` you would pay the dispatch for every operation. In a published measurement on an RTX 3090 (*Why JAX feels faster than PyTorch*) 100 products of 512 × 512 took 9.5 ms without `jit`, 3.1 ms under `jit`, and 8.7 ms in PyTorch.
 
 # %% [markdown]
 # ## 13.2 A chain of matrix products: plan while tracing
@@ -305,7 +305,7 @@ for f in (unrolled, scanned):
 #
 # `chain(matrices)` returns the product of a list of one to eight matrices, from left to right, computed with the fewest multiplications possible for their shapes.
 #
-# One matrix alone is returned as it is. The dtype is kept.
+# For one matrix the result is that matrix. The dtype is kept.
 #
 # The check compares the values and counts the multiplications in the jaxpr.
 
@@ -516,7 +516,7 @@ for length in (3, 4, 5, 9):
 # ### Pool over the true steps
 # **Exercise** · 12 minutes · difficulty 4 of 5
 #
-# `pool(x, lengths, query)` returns a dict of three arrays of shape (batch, features): `"mean"` and `"max"` over the steps of each sequence, and `"attention"`, the weighted mean of the steps. Its weights are the softmax over the steps of their dot products with `query`.
+# `pool(x, lengths, query)` returns a dict of three arrays of shape (batch, features): `"mean"` and `"max"` over the steps of each sequence, and `"attention"`, the weighted mean of the steps. The weight of a step is the softmax, over the steps of its sequence, of the dot product of the step with `query`.
 #
 # Only the first `lengths[i]` steps of sequence `i` count, at least 1. The padding may hold anything, NaN and infinity included. Scores may be large. A NaN in a true step comes through.
 #
@@ -864,7 +864,7 @@ plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# *One dot a call, on a logarithmic scale. Plain jit has nearly all its dots at the height of a compilation, some tens of milliseconds. The buckets have at most eight there. The others lie about a hundred times lower.*
+# *One dot a call, on a logarithmic scale. Plain jit has nearly all its dots at the height of a compilation, some tens of milliseconds. The buckets have at most eight dots there. All other calls take about a hundredth of that.*
 #
 # ## 13.4 Peak memory and donation
 #
@@ -877,7 +877,7 @@ plt.show()
 # | `temp_size_in_bytes` | intermediate values, as far as they exist at the same time |
 # | `alias_size_in_bytes` | results that are written into donated arguments |
 #
-# All of these may be in memory at once, and what is aliased is counted twice. Here *peak* means arguments plus results plus intermediate values, minus aliases.
+# All of these may be in memory at once. A result that reuses the memory of an argument is counted twice, and `alias` says how many bytes these are. Here *peak* means arguments plus results plus intermediate values, minus aliases.
 #
 # ### Read the peak
 # **Exercise** · 5 minutes · difficulty 2 of 5
@@ -989,7 +989,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Donation (lesson 03) turns results into aliases. For parameters and optimizer state that saves one whole copy. Donate only what the caller replaces, and never let one array stand in two places of a donated tree.
+# Donation (lesson 03) turns results into aliases. For parameters and optimizer state that saves one whole copy. Donate only what the caller replaces, and never put the same array into a donated tree twice.
 #
 # A moving average of the parameters easily breaks both rules: at the start the average equals the parameters, and the caller may still need those.
 #
@@ -1144,7 +1144,7 @@ check_values(
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
-# A layer is `x + jnp.tanh(x @ w)`. The gradient with respect to `w` and `x` has three matrix products a layer: one forward, two backward. How many has it if the layer is wrapped in `jax.checkpoint`?
+# A layer is `x + jnp.tanh(x @ w)`. The gradient with respect to `w` and `x` has three matrix products a layer: one forward, two backward. How many does it have if the layer is wrapped in `jax.checkpoint`?
 
 # %% exercise="remat_products" kind="prediction"
 # An integer.
@@ -1178,8 +1178,8 @@ check_answer(
 #
 # `make_deep_loss(layer, save_products)` returns `loss(ws, x, y)`, the mean of $(\text{output} - y)^2$. The output is `x` after `layer(x, w)` for each `w` in the stacked `ws`, in one `jax.lax.scan`. The gradient of the loss stores,
 #
-# - with `save_products=False`, for each layer its input `x` and nothing else;
-# - with `save_products=True`, the results of the matrix products too, and computes no product twice.
+# - with `save_products=False`, the input `x` of each layer, and nothing else that a layer computes;
+# - with `save_products=True`, also the results of the matrix products, so that no product is computed twice.
 #
 # `layer` is any function that keeps the shape of `x`.
 #
@@ -1216,6 +1216,12 @@ def one_product(x, w):
 
 def two_products(x, w):
     return x + jnp.sin(x @ w) @ w.T
+
+
+def grouped_product(x, w):
+    groups = x.reshape(2, -1, x.shape[-1])
+    out = jnp.einsum("gbi,gij->gbj", groups, jnp.stack([w, w.T]))
+    return x + jnp.tanh(out).reshape(x.shape)
 
 
 def loss_and_slopes(make, layer, save, ws, x, y):
@@ -1306,6 +1312,17 @@ check_values(
 )
 ### BEGIN HIDDEN TESTS
 check_values(
+    through(products, make_deep_loss),
+    [(np.array(3), np.array(True))],
+    [(grouped_product, True, 10)],
+    mistakes={
+        "products with a batch axis are computed again": lambda layer, save, layers: (
+            (np.array(4), np.array(True))
+        )
+    },
+    about="products of groups",
+)
+check_values(
     through(stored_arrays, make_deep_loss),
     [np.array(1), np.array(1), np.array(2)],
     [
@@ -1348,7 +1365,7 @@ plt.show()
 # %% [markdown]
 # *Three straight lines. With everything stored the peak grows by about 0.4 MB a layer, with the products stored by about 0.3 MB, with only the inputs stored by less than 0.2 MB.*
 #
-# If you checkpoint groups of layers, and each layer within a group, memory grows with the square root of the depth only. In a Python loop over layers XLA on a CPU shares the repeated computation, and nothing is saved.
+# You can also checkpoint groups of layers, and each layer within a group. Then memory grows only with the square root of the depth. In a Python loop over layers XLA on a CPU shares the repeated computation, and nothing is saved.
 #
 # ## 13.6 Mixed precision: bfloat16, float16 and master weights
 #
@@ -1626,7 +1643,7 @@ print("float16, loss times 2**15, gradient divided by it:", scaled.astype(jnp.fl
 # 3. if all of the gradient is finite: takes a step of gradient descent and adds 1 to `good`; if `good` has reached `patience`, doubles the scale and sets `good` to 0;
 # 4. otherwise: leaves the parameters as they are, to the bit, halves the scale, and sets `good` to 0.
 #
-# The returned loss is float32 and not scaled. Convert it to float32 *before* you multiply it by the scale: float16 ends at 65,504.
+# The returned loss is float32 and not scaled: take it before you multiply by the scale, since float16 ends at 65,504. An integer `x` is not converted.
 #
 # The check runs `step` in `jax.lax.scan`, so all of it must be one program and the state must keep its dtypes. It looks at every leaf of the state and at the losses.
 
@@ -1802,7 +1819,7 @@ plt.xlabel("step"), plt.ylabel("loss scale")
 plt.show()
 
 # %% [markdown]
-# *A staircase of the loss scale over 200 steps. It doubles after 20 good steps, and is halved in the next step if a gradient overflows then.*
+# *A staircase of the loss scale over 200 steps. It doubles after 20 good steps. If a gradient then overflows, the next step halves it.*
 #
 # With the scale 1 the weights stay at zero, since every gradient is rounded to zero. With the dynamic scale they approach (0.1, -0.2, 0.3, -0.1).
 #
@@ -1869,7 +1886,7 @@ for name, value in before.items():
 # %% [markdown]
 # In practice, set `JAX_COMPILATION_CACHE_DIR` in the environment.
 #
-# An exported program has fixed shapes, unless a dimension is *symbolic*: a name such as `b` that stands for any size. Python cannot branch on it:
+# An exported program has fixed shapes, unless a dimension is *symbolic*: a name such as `b` that stands for any size. Python cannot branch on it, so the last line raises:
 
 # %% tags=["demonstration", "raises-exception"]
 (b,) = jax.export.symbolic_shape("b")
@@ -1885,7 +1902,7 @@ jax.export.export(jax.jit(lambda x: x if x.shape[0] > 4 else -x))(any_batch)
 #
 # `export_batched(f, params, x)` returns the serialised program of `f(params, x)`, as `bytes` or `bytearray`. The first dimension of `x` is symbolic. All other shapes and all dtypes are those of the arguments, whose values do not matter.
 #
-# `params` is any pytree of arrays. `f` is not under `jit`. The program is for the platforms `"cpu"`, `"cuda"` and `"tpu"`, and can be differentiated once in reverse mode.
+# `params` is any pytree of arrays. `f` is not under `jit`. The program is for the platforms `"cpu"`, `"cuda"` and `"tpu"`, and can be differentiated in reverse mode (first derivatives are enough).
 #
 # The check looks at the platforms, calls the program with batches of several sizes, and takes a gradient.
 
@@ -1994,7 +2011,7 @@ check_values(
 #
 # ## 13.9 Find hidden transfers
 #
-# A Python number or NumPy array that is passed to a jitted function is copied to the device at each call. `float(loss)` copies back, and waits, so the next step is not dispatched meanwhile. `jax.transfer_guard("disallow")` raises at *implicit* copies. Explicit ones, by `jax.device_put`, are allowed:
+# A Python number or NumPy array that is passed to a jitted function is copied to the device at each call. `float(loss)` copies back, and waits, so the next step is not dispatched meanwhile. `jax.transfer_guard("disallow")` raises at *implicit* copies. Explicit ones, by `jax.device_put`, are allowed. The last line raises:
 
 # %% tags=["demonstration", "raises-exception"]
 @jax.jit
@@ -2014,7 +2031,7 @@ with jax.transfer_guard("disallow"):
 # ### A loop without hidden transfers
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `train_on(step, params, batches)` runs `params, loss = step(params, x, y)` for each `(x, y)` in `batches`, in order, and returns `(params, losses)`. `losses` is one JAX array with the loss of each step.
+# `train_on(step, params, batches)` runs `params, loss = step(params, x, y)` for each `(x, y)` in `batches`, in order, and returns `(params, losses)`. `losses` is one JAX array with the loss of each step. Do not convert a loss to a Python number or a NumPy array.
 #
 # `batches` is a list of one or more pairs of NumPy arrays. Their shapes may change.
 #
@@ -2042,20 +2059,31 @@ def train_on(step, params, batches: list) -> tuple:
 # </details>
 
 # %% check="train_on" points=2
+@jax.jit
+def step_on_line(params, x, y, rate):
+    def loss_fn(params):
+        return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
+
+    loss, grads = jax.value_and_grad(loss_fn)(params)
+    return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
+
+
+def on_numpy(train, rate, params, *batches):
+    """Runs `train` on NumPy arrays."""
+    batches = [(np.asarray(x), np.asarray(y)) for x, y in batches]
+    return train(lambda params, x, y: step_on_line(params, x, y, rate), params, batches)
+
+
 def guarded(train, rate, params, *batches):
     """Runs `train` on NumPy arrays, with implicit transfers forbidden."""
-
-    @jax.jit
-    def step(params, x, y):
-        def loss_fn(params):
-            return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
-
-        loss, grads = jax.value_and_grad(loss_fn)(params)
-        return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
-
-    batches = [(np.asarray(x), np.asarray(y)) for x, y in batches]
+    rate = jnp.asarray(rate)
     with jax.transfer_guard("disallow"):
-        return train(step, params, batches)
+        return on_numpy(train, rate, params, *batches)
+
+
+def traced(train, rate, params, *batches):
+    """Runs `train` with traced parameters: no loss has a value that Python could read."""
+    return jax.jit(lambda params: on_numpy(train, rate, params, *batches))(params)
 
 
 def batch_by_batch(rate, params, *batches):
@@ -2095,6 +2123,13 @@ check_values(
         ),
         "the last loss only": last_loss,
     },
+)
+check_values(
+    through(traced, train_on),
+    batch_by_batch,
+    sweep(0.1, line, ("6 3", "6"), ("4 3", "4"), count=1, seed=4)
+    + sweep(0.2, line, ("2 3", "2"), count=1, seed=5),
+    about="no loss is read by Python",
 )
 ### BEGIN HIDDEN TESTS
 check_values(

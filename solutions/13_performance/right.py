@@ -86,7 +86,7 @@ def make_ema_step(loss_fn, learning_rate, decay):
 # %% right="make_deep_loss"
 def make_deep_loss(layer, save_products):
     policies = jax.checkpoint_policies
-    kept = policies.dots_with_no_batch_dims_saveable if save_products else policies.nothing_saveable
+    kept = policies.checkpoint_dots if save_products else policies.nothing_saveable
 
     @partial(jax.checkpoint, policy=kept, prevent_cse=False)
     def body(x, w):

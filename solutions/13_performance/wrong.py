@@ -474,6 +474,18 @@ def make_deep_loss(layer, save_products):
 
     return loss
 
+# %% wrong="make_deep_loss" says="products with a batch axis are computed again"
+def make_deep_loss(layer, save_products):
+    policies = jax.checkpoint_policies
+    policy = policies.dots_with_no_batch_dims_saveable if save_products else None
+    stored = jax.checkpoint(layer, policy=policy)
+
+    def loss(ws, x, y):
+        out, _ = jax.lax.scan(lambda x, w: (stored(x, w), None), x, ws)
+        return jnp.mean((out - y) ** 2)
+
+    return loss
+
 # %% wrong="make_deep_loss" says="right for the visible inputs, wrong on hidden ones"
 def make_deep_loss(layer, save_products):
     policies = jax.checkpoint_policies
@@ -787,6 +799,14 @@ def train_on(step, params, batches):
         params, loss = step(params, x, y)
         losses.append(loss)
     return params, jnp.stack(losses)
+
+# %% wrong="train_on" says="a value was asked for that needs a concrete value"
+def train_on(step, params, batches):
+    losses = []
+    for batch in batches:
+        params, loss = step(params, *jax.device_put(batch))
+        losses.append(float(loss))
+    return params, jax.device_put(np.array(losses, np.float32))
 
 # %% wrong="train_on" says="a list where one array is meant"
 def train_on(step, params, batches):

@@ -213,7 +213,7 @@ check_values(
 #
 # The last class, `JaxprTypeError`, reports an invalid jaxpr, which ordinary code does not build.
 #
-# Use switches as context managers. If you call `jax.config.update`, undo it in a `finally`.
+# Use switches as context managers. If you call `jax.config.update`, put the old value back in a `finally`.
 #
 # ### Raise four more errors of JAX
 # **Exercise** · 10 minutes · difficulty 3 of 5
@@ -222,7 +222,7 @@ check_values(
 #
 # **Edge cases.** JAX raises the error: your code holds no `raise`. After the call, every switch is as it was before. A second call raises the same error.
 #
-# **The check** calls each function twice, and also while a switch is on. It looks at the class, at where the error was raised, and at the switches.
+# **The check** calls each function twice, and once more while its own switch is on already. It looks at the class, at where the error was raised, and at the switches.
 
 # %% exercise="other_errors"
 def other_errors() -> dict:
@@ -294,7 +294,10 @@ def how_it_ends(function):
         function()
     except Exception as error:
         by_hand = " from a `raise` of your own" if is_raised_by_hand(error) else ""
-        found = type(error).__name__ + by_hand, str(error)
+        name = type(error).__name__
+        if name == "JaxRuntimeError" and not isinstance(error, RuntimeError):
+            name = name + " of checkify"
+        found = name + by_hand, str(error)
     else:
         found = "no error", ""
     finally:
@@ -778,7 +781,7 @@ error, value = checked_log(-1.0)
 print(error.get(), value)
 
 # %% [markdown]
-# The program runs to its end and still computes a value. Nothing is raised until you call `error.throw()`. That error is a `ValueError` of its own: it is called `JaxRuntimeError` too, and is not in `jax.errors`. `error.get()` returns the message or `None`. Without `checkify.checkify`, a `check` under `jit` raises a `ValueError` ("not functionalized").
+# The program runs to its end and still computes a value. Nothing is raised until you call `error.throw()`. It raises a `ValueError` whose class is also called `JaxRuntimeError`, but is not the one in `jax.errors`. `error.get()` returns the message or `None`. Without `checkify.checkify`, a `check` under `jit` raises a `ValueError` ("not functionalized").
 #
 # With `errors=checkify.nan_checks`, `index_checks` or `div_checks`, joined by `|`, checkify adds a check after every operation. It also finds the NaN of the prediction above.
 #
@@ -901,7 +904,7 @@ check_values(
 # %% tags=["demonstration", "raises-exception"]
 error, probabilities = jax.vmap(checkify.checkify(normalise))(jnp.array([[1.0, 3.0], [2.0, -0.5]]))
 print(probabilities)
-error.throw()
+print(error.get())
 
 # %% [markdown]
 # ### Find a NaN that the result hides
@@ -944,6 +947,10 @@ def large_then_small(x):
     return 1.0 / jnp.exp(100.0 * x)
 
 
+def reciprocal(x):
+    return 1.0 / x
+
+
 def root_in_scan(x):
     return lax.scan(lambda c, v: (c + jnp.where(v < 0, 0.0, jax.jit(jnp.sqrt)(v)), None), 0.0, x)[0]
 
@@ -961,6 +968,7 @@ WITH_NAN = {
     "log_behind_where": lambda x: (np.any(x < 0), np.where(x > 0, np.log(np.where(x > 0, x, 1.0)), 0.0)),
     "plain_root": lambda x: (np.any(x < 0), np.sqrt(np.where(x < 0, np.nan, x))),
     "large_then_small": lambda x: (False, np.where(x > 0.9, 0.0, np.exp(-100.0 * np.minimum(x, 0.9)))),
+    "reciprocal": lambda x: (False, np.where(x == 0, np.inf, 1.0 / np.where(x == 0, 1.0, x))),
     "root_in_scan": lambda x: (np.any(x < 0), np.sum(np.sqrt(np.maximum(x, 0.0)))),
     "nan_in_one_place": lambda x: (np.any(x == 0), np.sum(x != 0) * 1.0),
 }
@@ -990,7 +998,12 @@ check_values(
 check_values(
     through(found_and_value, hidden_nan),
     nan_and_value,
-    [(large_then_small, np.array([1.0, 2.0])), (large_then_small, np.array([0.0])), (plain_root, np.array([-1.0]))],
+    [
+        (large_then_small, np.array([1.0, 2.0])),
+        (large_then_small, np.array([0.0])),
+        (reciprocal, np.array([0.0, 2.0])),
+        (plain_root, np.array([-1.0])),
+    ],
     about="infinities",
     mistakes={
         "an infinity counts as a NaN":
@@ -1113,6 +1126,7 @@ check_values(
     [
         (scaled_layer, scales(1.0, 2.0, 3.0), np.array([1.0, -2.0, 0.5])),
         (scaled_layer, scales(0.0), np.array([3.0])),
+        (scaled_layer, scales(3e38, 0.5), np.array([1.0, 1.0])),
         (forgiving_layer, offsets(1.0, 2.0), np.array([1.0, 2.0])),
     ],
     about="all layers finite",
@@ -1233,7 +1247,7 @@ with jax.enable_x64(True):
 # | a forgotten `opt_state`, parameters that are not carried on | 15.10 |
 # | a stale global, an array changed in place, a shared buffer | 15.11 |
 #
-# From here on you write the tests. A test takes an implementation. If this breaks its specification, the test raises `AssertionError`, by `assert` or `np.testing`. Otherwise it returns `None`, as in pytest.
+# From here on you write the tests. A test takes an implementation. If the implementation breaks its specification, the test raises `AssertionError`, by `assert` or `np.testing`. Otherwise it returns `None`, as in pytest.
 #
 # Choose inputs on which no bug gives the right result by accident. Compare floats with a tolerance, so that every right implementation passes.
 
@@ -1263,9 +1277,9 @@ print("sum rejected:", rejects(test_total, jnp.sum), "mean rejected:", rejects(t
 #
 # **Write** `test_mse(mse)`, a test as described above.
 #
-# **Edge cases.** Right versions round differently. A bug may show with integer targets only.
+# **Edge cases.** Right versions round differently. A bug may show only if the targets are integers.
 #
-# **The check** runs your test on right versions in several styles, and on versions that return a sum, broadcast to (batch, batch), cast to the dtype of `y`, scale the result, or reorder or leave out examples.
+# **The check** runs your test on right versions in several styles, and on versions that return a sum, broadcast to (batch, batch), cast to the dtype of `y`, scale the result, or pair the wrong examples, or leave some out.
 
 # %% exercise="test_mse"
 def test_mse(mse) -> None:
@@ -1708,7 +1722,7 @@ plt.show()
 #
 # **Edge cases.** A bug may begin after a few steps, so use at least 5. An array that was donated says so by `array.is_deleted()`.
 #
-# **The check** runs your test on right loops, in Python and compiled. The wrong ones do not carry on the state or the parameters, reset the state at times, take another number of steps, ignore the optimizer, leave a leaf as it was, or donate the caller's arrays.
+# **The check** runs your test on right loops, in Python and compiled. The wrong ones do not carry on the state or the parameters, reset the state every few steps, take another number of steps, ignore the optimizer, leave a leaf as it was, or donate the caller's arrays.
 
 # %% exercise="test_train"
 def test_train(train) -> None:
@@ -1871,9 +1885,9 @@ check_values(
 #
 # **Write** `test_step(step, settings)`. It may change `settings["learning_rate"]`.
 #
-# **Edge cases.** A bug may show only in a later call with arrays of the same shape.
+# **Edge cases.** A bug may show only in a later call, with arrays of the same shape or with the same arrays.
 #
-# **The check** runs your test on right versions, and on versions with a stale learning rate, the wrong sign, an argument changed in place, a shared buffer, or memory of earlier calls.
+# **The check** runs your test on right versions, and on versions with a stale learning rate, the wrong sign, an argument changed in place, a shared buffer, or a version that remembers earlier calls.
 
 # %% exercise="test_step"
 def test_step(step, settings: dict) -> None:

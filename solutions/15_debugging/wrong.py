@@ -1,4 +1,4 @@
-# %% wrong="tracing_errors" says="a string where 'ConcretizationTypeError' is meant"
+# %% wrong="tracing_errors" says="where 'ConcretizationTypeError' is meant"
 def tracing_errors():
     return {
         "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
@@ -8,7 +8,7 @@ def tracing_errors():
         "NonConcreteBooleanIndexError": lambda x: x[x > 1],
     }
 
-# %% wrong="tracing_errors" says="a string where 'TracerIntegerConversionError' is meant"
+# %% wrong="tracing_errors" says="where 'TracerIntegerConversionError' is meant"
 def tracing_errors():
     return {
         "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
@@ -18,7 +18,7 @@ def tracing_errors():
         "NonConcreteBooleanIndexError": lambda x: x[x > 1],
     }
 
-# %% wrong="tracing_errors" says="a string where 'no error' is meant"
+# %% wrong="tracing_errors" says="where 'no error' is meant"
 def tracing_errors():
     return {
         "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
@@ -47,7 +47,7 @@ def tracing_errors():
         "ConcretizationTypeError": lambda x: float(x[0]),
     }
 
-# %% wrong="other_errors" says="a string where 'KeyReuseError' is meant"
+# %% wrong="other_errors" says="where 'KeyReuseError' is meant"
 def other_errors():
     def unexpected():
         kept = []
@@ -65,7 +65,7 @@ def other_errors():
         "JaxRuntimeError": lambda: jnp.zeros((10**6, 10**6)),
     }
 
-# %% wrong="other_errors" says="a string where 'JaxRuntimeError' is meant"
+# %% wrong="other_errors" says="'JaxRuntimeError from a `raise` of your own' where 'JaxRuntimeError' is meant"
 def other_errors():
     def unexpected():
         kept = []
@@ -87,7 +87,7 @@ def other_errors():
         "JaxRuntimeError": by_hand,
     }
 
-# %% wrong="other_errors" says="a string where 'UnexpectedTracerError' is meant"
+# %% wrong="other_errors" says="where 'UnexpectedTracerError' is meant"
 def other_errors():
     kept, calls = [], []
 
@@ -129,6 +129,29 @@ def other_errors():
         "KeyReuseError": reused,
         "InconclusiveDimensionOperation": lambda: export.symbolic_shape("n")[0] > 3,
         "JaxRuntimeError": lambda: jnp.zeros((10**6, 10**6)),
+    }
+
+# %% wrong="other_errors" says="'JaxRuntimeError of checkify' where 'JaxRuntimeError' is meant"
+def other_errors():
+    def leaked():
+        kept = []
+        jax.jit(lambda x: kept.append(x))(1.0)
+        return kept[0] + 1
+
+    def reused():
+        with jax.debug_key_reuse(True):
+            key = jax.random.key(0)
+            return jax.random.normal(key) + jax.random.normal(key)
+
+    def failed():
+        error, _ = checkify.checkify(lambda x: checkify.check(x > 0, "not positive"))(-1.0)
+        error.throw()
+
+    return {
+        "UnexpectedTracerError": leaked,
+        "KeyReuseError": reused,
+        "InconclusiveDimensionOperation": lambda: export.symbolic_shape("n")[0] > 5,
+        "JaxRuntimeError": failed,
     }
 
 # %% wrong="watched_descent" says="a value was asked for that needs a concrete value"
@@ -184,7 +207,7 @@ def watched_descent(f, x, learning_rate, steps, log):
 
     return lax.scan(step, x, jnp.arange(steps))[0]
 
-# %% wrong="loud_errors" says="a string where 'FloatingPointError' is meant"
+# %% wrong="loud_errors" says="where 'FloatingPointError' is meant"
 def loud_errors():
     return loud_solution() | {"nan": hidden_log}
 
@@ -224,7 +247,7 @@ def loud_solution():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="loud_errors" says="a string where 'ValueError' is meant"
+# %% wrong="loud_errors" says="where 'ValueError' is meant"
 def loud_errors():
     def rank():
         with jax.numpy_rank_promotion("raise"):
@@ -263,7 +286,7 @@ def loud_right():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="loud_errors" says="a string where 'RuntimeError' is meant"
+# %% wrong="loud_errors" says="where 'RuntimeError' is meant"
 def loud_errors():
     x = jnp.arange(4.0)
     step = jax.jit(lambda x: x + 1, donate_argnums=0)
@@ -298,7 +321,7 @@ def loud_again():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="loud_errors" says="a string where 'Exception' is meant"
+# %% wrong="loud_errors" says="where 'Exception' is meant"
 def loud_errors():
     kept = []
     leaking = jax.jit(lambda x: kept.append(x))
@@ -384,7 +407,7 @@ def normalise(weights):
     checkify.check(total > 0, "all weights are zero")
     return weights / total
 
-# %% wrong="normalise" says="a string where 'no error' is meant"
+# %% wrong="normalise" says="where 'no error' is meant"
 def normalise(weights):
     first = jnp.argmax(weights <= 0)
     checkify.check(jnp.all(weights > 0), "negative weight {value} at index {first}", value=weights[first], first=first)
@@ -421,6 +444,11 @@ def normalise(weights):
     checkify.check(total > 1e-8, "all weights are zero")  # a tolerance that the text does not have
     return weights / total
 
+# %% wrong="hidden_nan" says="right on some inputs (3 of 4)"
+def hidden_nan(f, x):
+    error, value = checkify.checkify(f, errors=checkify.float_checks)(x)
+    return error.get() is not None, value
+
 # %% wrong="hidden_nan" says="a NaN counts only where the result shows it"
 def hidden_nan(f, x):
     value = f(x)
@@ -451,6 +479,14 @@ def hidden_nan(f, x):
     except FloatingPointError:
         return True, value
     return False, value
+
+# %% wrong="first_bad_layer" says="right on some inputs (3 of 4)"
+def first_bad_layer(layer, params, x):
+    for i, p in enumerate(params):
+        x = layer(p, x)
+        if not jnp.isfinite(x.sum()):
+            return i
+    return -1
 
 # %% wrong="first_bad_layer" says="the indices count from 1"
 def first_bad_layer(layer, params, x):

@@ -37,7 +37,7 @@ mesh = jax.make_mesh((n,), ("data",), axis_types=(AxisType.Auto,), devices=devic
 # ### 1. Running sums by `associative_scan`
 # **Exercise** · 4 minutes · difficulty 2 of 5
 #
-# The running sums along the last axis of an array of any rank from 1. No `jnp.cumsum`, no loop.
+# The running sums along the last axis of an array of any rank from 1. Use `lax.associative_scan`: no cumulative sum of JAX, no loop, no `scan`.
 
 # %% exercise="running_sums"
 def running_sums(x: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
@@ -75,7 +75,7 @@ check_values(running_sums, lambda x: np.cumsum(x, axis=-1), sweep("4 1") + sweep
 # ### 2. `nonzero(size=)` by sorting
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# The indices at which `mask` is true, in order, in an int32 array of length `size`. Too few are followed by `len(mask)`, of too many the first are kept; `size` is at most `len(mask)`. No `jnp.nonzero` and no running sum: sort.
+# The indices at which `mask` is true, in order, in an int32 array of length `size`. If there are fewer, the rest is filled with `len(mask)`. If there are more, the first `size` are kept. `size` is at most `len(mask)`. No `jnp.nonzero` and no running sum: sort.
 
 # %% exercise="true_indices"
 def true_indices(mask: Bool[Array, "n"], size: int) -> Int[Array, "size"]:
@@ -129,7 +129,7 @@ check_values(
 # ### 3. An all-gather made of permutations
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `x` is cut over the only axis, `"data"`, of `mesh`. Every device returns all of `x`, one after the other: the result has an axis of devices before those of `x`, and is cut along it. The only collective is `lax.ppermute`, at most once for each other device.
+# `x` is cut over the only axis, `"data"`, of `mesh`. Every device returns all of `x`. The result has a new first axis with one entry for each device, and is cut along it. The only collective is `lax.ppermute`, called at most n - 1 times on n devices.
 
 # %% exercise="gather_by_ring"
 def gather_by_ring(x: Float[Array, "rows"], mesh) -> Float[Array, "devices rows"]:
@@ -230,7 +230,7 @@ def masked_total(x, valid):
     return jnp.sum(jnp.where(valid, x**2, 7.0))
 
 
-lengths = [*sweep("3"), *sweep("8"), *sweep("5", count=1)]
+lengths = [*sweep("3"), *sweep("8"), *sweep("5", count=1), (np.float32([0, 2, 0]),)]
 check_values(result_of(padded, masked_mean, 8), np.mean, lengths, about="a mean")
 check_values(
     result_of(padded, masked_total, 10),
@@ -269,11 +269,11 @@ check_values(
 # ### 5. The diagonal of a Hessian
 # **Exercise** · 6 minutes · difficulty 4 of 5
 #
-# The diagonal of the Hessian of `f`, a function of a vector of n elements that returns a scalar. No intermediate value has n² elements, or as many as a fraction of that grows like n².
+# The diagonal of the Hessian of `f`, a function of a vector of n elements that returns a scalar. The size of every intermediate value grows at most linearly in n.
 
 # %% exercise="hessian_diagonal"
 def hessian_diagonal(f, x: Float[Array, "n"]) -> Float[Array, "n"]:
-    """Element i is the second derivative of `f` with respect to x[i], twice."""
+    """Element i is the second derivative of `f` with respect to x[i]."""
     ### BEGIN SOLUTION
     def second(i):
         direction = jnp.zeros_like(x).at[i].set(1)
@@ -333,7 +333,7 @@ check_values(hessian_diagonal, diagonal, sweep(chain, "3", planted=True) + sweep
 # ### 6. Forward mode out of two reverse modes
 # **Exercise** · 8 minutes · difficulty 5 of 5
 #
-# The derivative of `f` at `x` along `v`, for an `f` from one array to one array that has reverse mode only: its `custom_vjp` makes `jax.jvp` raise. Its reverse rule is linear in the cotangent, and can be differentiated.
+# The derivative of `f` at `x` along `v`, for an `f` from one array to one array. `f` has a `custom_vjp`, so `jax.jvp` of it raises. Its reverse rule is linear in the cotangent, and can be differentiated.
 
 # %%
 @jax.custom_vjp
@@ -561,7 +561,7 @@ check_values(
 ### BEGIN HIDDEN TESTS
 check_values(
     through(distinct, key_grid), lambda key, rows, columns: np.int32(2 * rows * columns),
-    [(jax.random.key(3), 40, 40), (jax.random.key(4), 1, 1)],
+    [(jax.random.key(3), 40, 40), (jax.random.key(4), 1, 1), (jax.random.key(5), 2, 1100)],
 )
 ### END HIDDEN TESTS
 
@@ -635,7 +635,7 @@ check_values(result_of(repeated, jnp.cos), by_hand(np.cos), [(40, np.float32(0.3
 # ### 11. The inner product of two trees
 # **Exercise** · 3 minutes · difficulty 2 of 5
 #
-# The sum over all leaves of the products of their elements, for two trees of one structure; 0 for a tree without leaves. Leaves may be arrays of any shape and Python numbers.
+# The sum over all leaves of the products of their elements, for two trees of one structure; 0 for a tree without leaves (an array or a number). Leaves may be arrays of any shape and Python numbers.
 
 # %% exercise="tree_dot"
 def tree_dot(a, b) -> Float[Array, ""]:
@@ -682,7 +682,7 @@ check_values(
 # ### 12. The identity with the opposite gradient
 # **Exercise** · 4 minutes · difficulty 3 of 5
 #
-# Returns `x`, bit for bit below 1e38, and has the derivative -1, in both modes. No custom rule.
+# Returns `x` exactly, for float32 numbers of ordinary size (1e-30 to 1e38, either sign), and has the derivative -1, in both modes. No custom rule.
 
 # %% exercise="reversed_gradient"
 def reversed_gradient(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -694,7 +694,7 @@ def reversed_gradient(x: Float[Array, "..."]) -> Float[Array, "..."]:
 # %% [markdown] hints="reversed_gradient"
 # <details><summary>Hint 1: the idea</summary>
 #
-# A sum of x and -x of which only one part is differentiated.
+# Add terms that cancel, and stop the gradient of some of them.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #

@@ -102,6 +102,11 @@ def padded(f, most):
 
     return call
 
+# %% wrong="padded" says="right on some inputs (7 of 8)"
+def padded(f, most):
+    compiled = jax.jit(lambda x: f(x, x != 0))
+    return lambda x: compiled(np.pad(np.asarray(x), (0, most - len(x))))
+
 # %% wrong="padded" says="right for the visible inputs"
 def padded(f, most):
     compiled = jax.jit(f)
