@@ -105,7 +105,10 @@ class Judgement:
     def _judge_word(self, args: tuple, path: str, leaf: Plain, wanted: str | None) -> None:
         if type(leaf) is not type(wanted) or leaf != wanted:
             prefix = f"{path}: " if path else ""
-            cause = results.other_kind(leaf, "None" if wanted is None else repr(wanted))
+            if isinstance(leaf, str) and isinstance(wanted, str):
+                cause = results.other_word(leaf, wanted)
+            else:
+                cause = results.other_kind(leaf, repr(wanted))
             texts = prefix + repr(wanted), prefix + describe.text(leaf)
             reject(cause, *texts, at(self.answer, args))
 

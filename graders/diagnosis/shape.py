@@ -53,9 +53,15 @@ def other_kind(got: Plain, meant: str) -> Cause:
             f"a function was returned where {meant} is meant: it was not called",
             "Transformations such as `jax.grad(f)` give a function; call it: `jax.grad(f)(x)`.",
         )
-    a_word = isinstance(got, str) and meant.startswith(("'", '"'))  # where another word is meant
-    what = describe.text(got) if a_word else noun(got)
-    return Cause(f"{what} where {meant} is meant", _towards(got, meant))
+    return Cause(f"{noun(got)} where {meant} is meant", _towards(got, meant))
+
+
+def other_word(got: str, meant: str) -> Cause:
+    """A string of another text than the one that is meant."""
+    return Cause(
+        f"{describe.text(got)} where {describe.text(meant)} is meant",
+        "Run the function yourself on the input shown here, and find the line that decides.",
+    )
 
 
 def _towards(got: Plain, meant: str) -> str:

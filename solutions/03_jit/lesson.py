@@ -1582,7 +1582,7 @@ for turns in (4, 40, 160):
 # ### Break even
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `break_even(plain, compiled, x, clock)`: returns the number of calls after which `compiled`, compilation included, has taken no longer than `plain`. It is the smallest whole number $n \ge 1$ for which $n$ calls of one take no longer than $n$ calls of the other, and `math.inf` if that never happens. Both functions may return any tree of arrays. Time two calls of each with `clock`. The first of `plain`, which is not under `jit`, does not count; `compiled` is fresh.
+# `break_even(plain, compiled, x, clock)` returns the number of calls after which `compiled`, compilation included, has taken no longer than `plain`. It is the smallest whole number $n \ge 1$ for which $n$ calls of one take no longer than $n$ calls of the other, and `math.inf` if that never happens. Both functions may return any tree of arrays. Time two calls of each with `clock`. The first of `plain`, which is not under `jit`, does not count; `compiled` is fresh.
 
 # %% exercise="break_even"
 def break_even(plain, compiled, x, clock=time.perf_counter) -> float:

@@ -1643,7 +1643,7 @@ print("float16, loss times 2**15, gradient divided by it:", scaled.astype(jnp.fl
 # 3. if all of the gradient is finite: takes a step of gradient descent and adds 1 to `good`; if `good` has reached `patience`, doubles the scale and sets `good` to 0;
 # 4. otherwise: leaves the parameters as they are, to the bit, halves the scale, and sets `good` to 0.
 #
-# The returned loss is float32 and not scaled: take it before you multiply by the scale, since float16 ends at 65,504. An integer `x` is not converted.
+# The returned loss is float32 and not scaled: take it before you multiply by the scale, since float16 ends at 65,504. `x` is an array of floats.
 #
 # The check runs `step` in `jax.lax.scan`, so all of it must be one program and the state must keep its dtypes. It looks at every leaf of the state and at the losses.
 

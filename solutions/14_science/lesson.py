@@ -1539,10 +1539,14 @@ def adding(step, x):
     return x + step
 
 
-def iterated(f, params, x, relative=1.0, back=0):
+def largest(x):
+    return np.abs(x).max()
+
+
+def iterated(f, params, x, relative=1.0, back=0, change=largest):
     """The iteration as the text says it."""
     rows = [x, f(params, x)]
-    while np.abs(rows[-1] - rows[-2]).max() > 1e-6 * (1 + relative * np.abs(rows[-1]).max()) and len(rows) < 1001:
+    while change(rows[-1] - rows[-2]) > 1e-6 * (1 + relative * largest(rows[-1])) and len(rows) < 1001:
         rows.append(f(params, rows[-1]))
     return rows[-1 - back]
 
@@ -1640,8 +1644,14 @@ check_primitives(
 check_values(
     fixed_point,
     iterated,
-    [(decaying, np.float32([[0.5, 0.5], [1.0, 0.2]]), np.float32([[1.3, 1.2], [7.0, 0.3]]))],
+    [(decaying, np.float32([[0.5] * 4, [1.0] * 4]), np.float32([[1.3, 1.2, 1.1, 1.0], [7.0, 0.3, 0.1, 0.2]]))],
     rtol=1e-3,
+    atol=1e-9,
+    mistakes={
+        "the norm of a matrix is taken for its largest element": partial(
+            iterated, change=partial(np.linalg.norm, ord=np.inf)
+        )
+    },
     about="a matrix",
 )
 check_values(
@@ -1649,6 +1659,7 @@ check_values(
     [np.array([1000.0, 1000.0])],
     [(lambda p, x: x + p, np.float32(1.0), np.zeros(2, np.float32))],
     rtol=1e-4,
+    mistakes={"the number of iterations has no limit": lambda f, step, x: np.full(2, 1e6)},
     about="1,000 iterations at most",
 )
 ### END HIDDEN TESTS

@@ -762,7 +762,7 @@ def fixed_point(f, params, x):
     return solution(params, x)
 
 
-# %% wrong="fixed_point" says="right for the visible inputs, wrong on hidden ones: at a matrix"
+# %% wrong="fixed_point" says="the norm of a matrix is taken for its largest element"
 def fixed_point(f, params, x):
     def iterate(g, x):
         def unfinished(state):
@@ -790,7 +790,7 @@ def fixed_point(f, params, x):
     return solve(params, x)
 
 
-# %% wrong="fixed_point" says="right for the visible inputs, wrong on hidden ones: at 1,000"
+# %% wrong="fixed_point" says="the number of iterations has no limit"
 def fixed_point(f, params, x):
     def iterate(g, x):
         def unfinished(state):

@@ -607,7 +607,7 @@ def test_dropout(dropout_steps):
     assert abs((out != 0).mean() - 0.75) < 0.06
     assert (out[0] != out[1]).any() and (out[1] != out[2]).any()
 
-# %% wrong="test_dropout" says="wrong values"
+# %% wrong="test_dropout" says="a version that ignores its key"
 def test_dropout(dropout_steps):
     x = jnp.ones((60, 50))
     out = np.asarray(dropout_steps(jax.random.key(1), x, 0.25, 4))
@@ -635,6 +635,30 @@ def test_dropout(dropout_steps):
         assert len(np.unique(rows, axis=0)) == len(rows)
     assert (kept[0] != kept[-1]).any()
 
+# %% wrong="test_dropout" says="the test accepts `dropout_unscaled`"
+def test_dropout(dropout_steps):
+    x = jnp.ones((60, 50))
+    out, other = (np.asarray(dropout_steps(jax.random.key(seed), x, 0.25, 4)) for seed in (1, 2))
+    kept = out != 0
+    assert abs(kept.mean() - 0.75) < 0.03
+    assert (kept != (other != 0)).any()
+    for axis in range(3):
+        rows = np.moveaxis(kept, axis, 0).reshape(kept.shape[axis], -1)
+        assert len(np.unique(rows, axis=0)) == len(rows)
+
+# %% wrong="test_dropout" says="the test accepts `dropout_late`"
+def test_dropout(dropout_steps):
+    x = jnp.arange(1.0, 1201.0).reshape(30, 40)
+    a = np.asarray(dropout_steps(jax.random.key(0), x, 0.2, 6))
+    b = np.asarray(dropout_steps(jax.random.key(1), x, 0.2, 6))
+    mask = a != 0
+    assert abs(mask.mean() - 0.8) < 5 * np.sqrt(0.16 / mask.size)
+    np.testing.assert_allclose(a, np.where(mask, np.asarray(x) / 0.8, 0), rtol=1e-5)
+    assert (mask != (b != 0)).any()
+    assert (mask[0] != mask[1]).any()
+    assert (mask[:, 0] != mask[:, 1]).any()
+    assert (mask[:, :, 0] != mask[:, :, 1]).any()
+
 # %% wrong="test_train" says="the test accepts a forgotten opt_state"
 def test_train(train):
     params, optimizer = {"w": jnp.array([1.0, -2.0])}, optax.sgd(0.1)
@@ -651,7 +675,7 @@ def test_train(train):
     assert not params["w"].is_deleted()
     np.testing.assert_allclose(got["w"], np.array([1.0, -2.0]) - moved * slope, rtol=1e-4)
 
-# %% wrong="test_train" says="wrong values"
+# %% wrong="test_train" says="donates the caller's arrays"
 def test_train(train):
     def loss_fn(params):
         return jnp.sum((params["w"] - 1.0) ** 2)
