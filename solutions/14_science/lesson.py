@@ -235,7 +235,7 @@ check_values(
         "the empirical Fisher stands where the Fisher information is meant": as_fisher("data"),
         "the likeliest class is used, not the expectation over all classes": as_fisher("likeliest"),
         "the classes are not weighted with their probabilities": as_fisher("uniform"),
-        "sums over the batch, where means are meant": partial(curvatures_by_differences, mean=False),
+        "sums over the batch, not means": partial(curvatures_by_differences, mean=False),
     },
 )
 ### BEGIN HIDDEN TESTS
@@ -493,6 +493,24 @@ check_values(
     atol=1e-3,
     about="another loss",
 )
+
+
+def stiff(x):
+    return (jnp.linspace(1.0, 30.0, x.size) * (x - 1) ** 2).sum() + ((x[1:] - x[:-1]) ** 4).sum() / 10
+
+
+def late_losses(minimise, loss_fn, params):
+    return minimise(loss_fn, params, 16)[1][10:]
+
+
+check_values(
+    through(late_losses, minimise),
+    lambda loss_fn, params: optax_steps(loss_fn, params, 16)[1][10:],
+    sweep(stiff, "20", count=1, scale=3.0),
+    rtol=3e-3,
+    atol=1e-7,
+    about="the losses from the eleventh step, which depend on the settings",
+)
 ### END HIDDEN TESTS
 
 # %% tags=["demonstration", "raises-exception"]
@@ -664,7 +682,7 @@ check_values(
     lambda f, y, times, rate: -(times[-1] - times[0]) * np.exp(-rate * (times[-1] - times[0])) * y.sum(),
     sweep(decay, uniform("3", 1.0, 2.0), np.linspace(0, 2, 30, dtype=np.float32), np.float32(0.7), count=1),
     mistakes={"no gradient flows through the steps": lambda *_: np.float64(0.0)},
-    about="the gradient by the rate of decay",
+    about="the gradient with respect to the rate of decay",
 )
 check_primitives(
     integrate, decay, np.ones(2), np.arange(4.0), 0.5, same_size_for=[(decay, np.ones(2), np.arange(9.0), 0.5)]
@@ -1754,6 +1772,10 @@ def line_loss(params, x, y):
     return ((x @ params["w"] + params["b"] - y) ** 2).mean()
 
 
+def weighted_loss(params, x, y, weights):
+    return (weights * (x @ params["w"] + params["b"] - y) ** 2).mean()
+
+
 def curved_loss(params, x, y):
     (w,) = params
     return (((x @ w) ** 3 / 3 + x @ w - y) ** 2).mean()
@@ -1814,6 +1836,16 @@ check_values(
     rtol=1e-3,
     atol=1e-4,
     about="one task, and six",
+)
+check_values(
+    maml_gradient,
+    maml_by_differences,
+    sweep(
+        weighted_loss, {"w": "2", "b": ""}, ("2 4 2", "2 4", "2 4"), ("2 3 2", "2 3", "2 3"), 0.05, False, count=1
+    ),
+    rtol=1e-3,
+    atol=1e-4,
+    about="data of three arrays",
 )
 ### END HIDDEN TESTS
 

@@ -161,6 +161,24 @@ def minimise(loss_fn, params, steps):
     return params, losses
 
 
+# %% wrong="minimise" says="right for the visible inputs, wrong on hidden ones: right except at (3,)"
+@partial(jax.jit, static_argnums=(0, 2))
+def minimise(loss_fn, params, steps):
+    optimizer = optax.lbfgs(memory_size=20)
+    value_and_grad = optax.value_and_grad_from_state(loss_fn)
+
+    def step(carry, _):
+        params, opt_state = carry
+        value, grads = value_and_grad(params, state=opt_state)
+        updates, opt_state = optimizer.update(
+            grads, opt_state, params, value=value, grad=grads, value_fn=loss_fn
+        )
+        return (optax.apply_updates(params, updates), opt_state), value
+
+    (params, _), losses = lax.scan(step, (params, optimizer.init(params)), length=steps)
+    return params, losses
+
+
 # %% wrong="integrate" says="Euler's method"
 def integrate(f, y, times, params):
     def step(y, interval):
@@ -887,6 +905,22 @@ def maml_gradient(loss_fn, params, support, query, inner_rate, first_order):
 
     def mean_loss(params):
         return jax.vmap(partial(adapted_loss, params))(support, query).mean()
+
+    return jax.grad(mean_loss)(params)
+
+
+# %% wrong="maml_gradient" says="a function takes another number of arguments"
+@partial(jax.jit, static_argnums=(0, 5))
+def maml_gradient(loss_fn, params, support, query, inner_rate, first_order):
+    def adapted_loss(params, x, y, query_x, query_y):
+        grads = jax.grad(loss_fn)(params, x, y)
+        if first_order:
+            grads = lax.stop_gradient(grads)
+        adapted = jax.tree.map(lambda p, g: p - inner_rate * g, params, grads)
+        return loss_fn(adapted, query_x, query_y)
+
+    def mean_loss(params):
+        return jax.vmap(adapted_loss, (None, 0, 0, 0, 0))(params, *support[:2], *query[:2]).mean()
 
     return jax.grad(mean_loss)(params)
 
