@@ -37,9 +37,11 @@ from graders.lesson.problems import Problem
 from graders.lesson.source import Entry, Lesson, read_lesson
 from graders.root import course_root
 from graders.seam.place import LocalPlace
+from graders.values import compiling
 
 Form = Literal["short", "full", "long"]
 
+CACHE = "JAX_COMPILATION_CACHE_DIR"
 SETTINGS = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
@@ -95,15 +97,13 @@ class Verification:
 
     def _pool(self, context: Any) -> ProcessPoolExecutor:
         """Processes that run one task each: the traces of a whole lesson fill much memory."""
+        settings = settings_of_runs(self.root)
         return ProcessPoolExecutor(
-            os.cpu_count(), context, _cached, (self._cache(),), max_tasks_per_child=1
+            os.cpu_count(), context, os.environ.update, (settings,), max_tasks_per_child=1
         )
 
     def _begun(self, lesson: Lesson) -> Report:
         return Report(lesson.name, census(lesson), list(too_few(lesson)))
-
-    def _cache(self) -> str:
-        return str(self.root / "build" / "compiled")
 
     def _tasks(
         self, pool: ProcessPoolExecutor, lesson: Lesson, ticks: Any
@@ -130,9 +130,13 @@ class Verification:
                 continue
 
 
-def _cached(folder: str) -> None:
-    """In each process: compiled programs are kept, and pictures are drawn nowhere."""
-    os.environ.update(SETTINGS, JAX_COMPILATION_CACHE_DIR=folder, MPLBACKEND="Agg")
+def settings_of_runs(root: Path) -> dict[str, str]:
+    """Variables for processes that run lessons: programs are compiled quickly, and are kept.
+
+    Pictures are drawn nowhere.
+    """
+    cache = {CACHE: str(root / "build" / "compiled"), "MPLBACKEND": "Agg"}
+    return SETTINGS | compiling.quick_environment() | cache
 
 
 def _outcome(name: str, root: Path, future: Future) -> tuple[list[Problem], float]:
@@ -201,7 +205,7 @@ def _notebooks(
     folder: Path, solved: Path, untouched: Path, ticks: Any
 ) -> tuple[list[Problem], float]:
     lesson = read_lesson(folder)
-    with _without_cache():
+    with _as_a_student():
         problems, seconds = kernel_runs.solution_problems(lesson, solved)
     ticks.put(folder.name)
     problems += kernel_runs.untouched_problems(lesson, untouched)
@@ -210,9 +214,8 @@ def _notebooks(
 
 
 @contextlib.contextmanager
-def _without_cache() -> Iterator[None]:
-    """A kernel that starts in this block compiles everything itself: it is cold."""
-    folder = os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+def _as_a_student() -> Iterator[None]:
+    """A kernel that starts in this block compiles everything itself, with the usual settings."""
+    ours = {name: os.environ.pop(name, None) for name in (CACHE, *compiling.QUICK)}
     yield
-    if folder is not None:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ.update({name: value for name, value in ours.items() if value is not None})

@@ -12,11 +12,12 @@ import logging
 import multiprocessing
 import os
 import random
+import signal
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +34,7 @@ from graders.author.mutation.mutant import Mutant
 from graders.author.mutation.recording import requests_of
 from graders.author.mutation.rewritings import rewritings
 from graders.author.mutation.source import mutations
-from graders.author.verify import SETTINGS
+from graders.author.verify import settings_of_runs
 from graders.errors import CourseError
 from graders.judging.lesson_run import LessonRun, run_lesson, try_entry
 from graders.lesson.cells import Cell, Entry, Lesson
@@ -54,7 +55,8 @@ KNOWN: dict[str, str] = {
 """Kinds of mutants with a cause that is true by construction, whatever other inputs show."""
 DEFECTS = ("surviving", "refused")
 OF_EACH_RIGHT = 4  # mutants
-LIMIT = 30.0  # seconds for one mutant; one that needs more has an endless loop
+LIMIT = 20.0  # CPU seconds for one mutant; one that needs more has an endless loop
+WAIT = 300.0  # seconds for one mutant that waits for something, on however loaded a machine
 START = 600.0  # and for a lesson to run with its solutions
 COLUMNS = ("made", "rejected", "timeout", "equivalent", "listed", "surviving", "right", "refused")
 
@@ -101,7 +103,7 @@ def main(
         CourseError: a lesson or an exercise has another name.
     """
     root, begun = course_root(), time.monotonic()
-    os.environ.update(SETTINGS, JAX_COMPILATION_CACHE_DIR=str(root / "build" / "compiled"))
+    os.environ.update(settings_of_runs(root))
     console = Console(width=None if Console().is_terminal else 110)
     lessons = read_lessons(root, names)
     unknown = set(exercises).difference(*(lesson.exercises for lesson in lessons))
@@ -114,14 +116,17 @@ def main(
     found: list[tuple[str, Tried]] = []
     stale: list[str] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread waits for a process of its own
-        for task, tried in zip(tasks, pool.map(_of_lesson, tasks), strict=True):
-            found += [(task.folder.name, one) for one in tried]
-            console.print(f"{task.folder.name}: {len(tried)} answers tried")
-            if not count and not exercises:
-                listed = read_listed(task.folder)
-                stale += [
-                    f"{listed.path}: {name}" for name in listed.stale([t.mutant for t in tried])
-                ]
+        longest_first = sorted(tasks, key=_size, reverse=True)
+        running = {pool.submit(_of_lesson, task): task for task in longest_first}
+        for done in as_completed(running):
+            name = running[done].folder.name
+            console.print(f"{name}: {len(done.result())} answers tried")
+    for done, task in sorted(running.items(), key=lambda item: item[1].folder):
+        tried = done.result()
+        found += [(task.folder.name, one) for one in tried]
+        if not count and not exercises:
+            listed = read_listed(task.folder)
+            stale += [f"{listed.path}: {name}" for name in listed.stale([t.mutant for t in tried])]
     for lesson, one in found:
         if one.verdict in DEFECTS:
             _show(console, lesson, one)
@@ -135,6 +140,10 @@ def main(
     console.print(_causes(found))
     console.print(f"{len(found)} answers in {time.monotonic() - begun:.0f} s")
     return int(bool(stale) or any(one.verdict in DEFECTS for _, one in found))
+
+
+def _size(task: Task) -> int:
+    return (task.folder / "lesson.py").stat().st_size
 
 
 def _show(console: Console, lesson: str, one: Tried) -> None:
@@ -212,25 +221,26 @@ def _collect(pipe: Any, tried: dict[int, Tried]) -> bool:
         if message[0] == "failed":  # mutate itself, and not the mutant
             raise RuntimeError(f"{at and at[1].name}:\n{message[1]}")
         if message[0] == "begin":
-            at, limit = message[1:], LIMIT
+            at, limit = message[1:], WAIT
         else:
             tried[message[1]] = message[2]
 
 
 def _work(task: Task, done: set[int], pipe: Any) -> None:
     logging.getLogger("jax").setLevel(logging.ERROR)
-    os.environ["MPLBACKEND"] = "Agg"
     lesson_run = run_lesson(read_lesson(task.folder), LocalPlace())
     bench = Bench(lesson_run, read_listed(task.folder))
     mutants = list(mutants_of(lesson_run, task.exercises))
     for i in task.chosen(mutants):
         if i not in done:
             pipe.send(("begin", i, mutants[i]))
+            signal.setitimer(signal.ITIMER_PROF, LIMIT)  # SIGPROF ends this process
             try:
                 pipe.send(("done", i, bench.tried(mutants[i])))
             except Exception:
                 pipe.send(("failed", traceback.format_exc()))
                 raise
+            signal.setitimer(signal.ITIMER_PROF, 0)
     pipe.send("end")
 
 

@@ -67,7 +67,7 @@ def edited(
     seen = {ast.unparse(tree)}
     for path, node in _nodes(tree):
         outside = lines is not None and getattr(node, "lineno", 0) not in lines
-        if outside or _is_docstring(node, path, tree):
+        if outside or _is_annotation(path) or _is_docstring(node, path, tree):
             continue
         for kind, new in (found for edit in edits for found in edit(node, path, tree)):
             changed = _replaced(tree, path, new)
@@ -93,6 +93,11 @@ def _nodes(node: ast.AST, path: Path = ()) -> Iterator[tuple[Path, Any]]:
                 here = (*path, (field, index))
                 yield here, child
                 yield from _nodes(child, here)
+
+
+def _is_annotation(path: Path) -> bool:
+    """Whether the node is a type, or part of one: Python does not run by it."""
+    return any(field in ("annotation", "returns") for field, _ in path)
 
 
 def _replaced(tree: ast.Module, path: Path, new: ast.AST | None) -> ast.Module:
