@@ -82,6 +82,13 @@ def test_decorators_are_dropped_and_docstrings_stay() -> None:
     assert len(set(every)) == len(every)
 
 
+def test_types_stay_as_they_are() -> None:
+    source = (
+        "def f(x: Array | None, *, n: Array[1]) -> Array[2]:\n    y: Array[3] = x\n    return y + 1"
+    )
+    assert {change.partition(":")[0] for _, change, _ in mutations(source, {1, 2, 3})} == {"line 3"}
+
+
 def test_lines_outside_are_left_alone() -> None:
     assert list(mutations(CELL, {1, 2})) == []
 
