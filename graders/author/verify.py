@@ -83,6 +83,7 @@ class Verification:
         reports = {lesson.name: self._begun(lesson) for lesson in self.lessons}
         context = multiprocessing.get_context("spawn")
         with (
+            _environment(settings_of_runs(self.root)),  # JAX reads it where a process imports it
             context.Manager() as manager,
             self._pool(context) as pool,
         ):
@@ -97,10 +98,7 @@ class Verification:
 
     def _pool(self, context: Any) -> ProcessPoolExecutor:
         """Processes that run one task each: the traces of a whole lesson fill much memory."""
-        settings = settings_of_runs(self.root)
-        return ProcessPoolExecutor(
-            os.cpu_count(), context, os.environ.update, (settings,), max_tasks_per_child=1
-        )
+        return ProcessPoolExecutor(os.cpu_count(), context, max_tasks_per_child=1)
 
     def _begun(self, lesson: Lesson) -> Report:
         return Report(lesson.name, census(lesson), list(too_few(lesson)))
@@ -137,6 +135,18 @@ def settings_of_runs(root: Path) -> dict[str, str]:
     """
     cache = {CACHE: str(root / "build" / "compiled"), "MPLBACKEND": "Agg"}
     return SETTINGS | compiling.quick_environment() | cache
+
+
+@contextlib.contextmanager
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    """A block whose new processes have these variables."""
+    before = dict(os.environ)
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _outcome(name: str, root: Path, future: Future) -> tuple[list[Problem], float]:
@@ -216,6 +226,7 @@ def _notebooks(
 @contextlib.contextmanager
 def _as_a_student() -> Iterator[None]:
     """A kernel that starts in this block compiles everything itself, with the usual settings."""
-    ours = {name: os.environ.pop(name, None) for name in (CACHE, *compiling.QUICK)}
-    yield
-    os.environ.update({name: value for name, value in ours.items() if value is not None})
+    with _environment({}):
+        for name in (CACHE, *compiling.QUICK):
+            os.environ.pop(name, None)
+        yield
