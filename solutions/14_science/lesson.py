@@ -1260,8 +1260,9 @@ drops = [
     for row in [
         (1.0, 0.0, 0.3, 0.8, 2),
         (1.0, 0.0, 0.6, 0.8, 1),
-        (0.5, 2.0, 1.9, 0.7, 4),
-        (2.0, -1.0, 1.5, 0.9, 3),
+        (0.5, 1.996, 1.9, 0.7, 4),
+        (2.0, -1.0039, 1.5, 0.9, 3),
+        (180.0, 5.0, 2.0, 0.8, 2),
         (0.3, 0.0, 0.9, 0.5, 1),
     ]
 ]
@@ -2111,7 +2112,7 @@ check_values(
     through(samples_seen, fit_posterior),
     lambda key, log_density, q, steps, samples, rate: np.float64(samples),
     sweep(keys[0], tilted, {"mean": "2", "log_std": "2"}, 5000, 3, 0.0, count=1, seed=3)
-    + sweep(keys[2], tilted, {"mean": "d", "log_std": "d"}, 5000, 5, 0.0, count=1, seed=4),
+    + sweep(keys[2], tilted, {"mean": "2", "log_std": "2"}, 5000, 5, 0.0, count=1, seed=4),
     mistakes={"one sample in each step, whatever `samples` is": lambda *_: np.float64(1.0)},
     about="the number of samples, by the spread of the estimates",
 )
