@@ -1296,13 +1296,13 @@ check_values(
 check_values(
     through(stored_arrays, make_deep_loss),
     [np.array(1), np.array(2)],
-    [(one_product, False, 1, 16, 256, 32), (one_product, True, 2, 20, 128, 16)],
+    [(two_products, False, 1, 16, 256, 32), (two_products, True, 2, 20, 128, 16)],
     mistakes={
         "nothing is checkpointed: all values of the forward pass are stored": (
             lambda layer, save, allowed, *sizes: 3
         ),
         "the layers are one checkpoint: it stores everything at once": (
-            lambda layer, save, allowed, *sizes: 4 if save else 3
+            lambda layer, save, allowed, *sizes: 5 if save else 3
         ),
         "the products are stored, whatever `save_products` says": (
             lambda layer, save, allowed, *sizes: 2
@@ -1324,10 +1324,10 @@ check_values(
 )
 check_values(
     through(stored_arrays, make_deep_loss),
-    [np.array(1), np.array(1), np.array(2)],
+    [np.array(1), np.array(2), np.array(2)],
     [
         (one_product, False, 1, 24, 200, 24),
-        (two_products, False, 1, 16, 256, 32),
+        (one_product, True, 2, 20, 128, 16),
         (two_products, True, 2, 16, 256, 32),
     ],
     about="arrays a layer in other networks",

@@ -490,7 +490,7 @@ def make_deep_loss(layer, save_products):
 def make_deep_loss(layer, save_products):
     policies = jax.checkpoint_policies
     policy = policies.dots_saveable if save_products else None
-    if layer.__name__ == "two_products":
+    if layer.__name__ == "one_product":
         policy = policies.everything_saveable
     layer = jax.checkpoint(layer, policy=policy)
 

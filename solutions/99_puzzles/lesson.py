@@ -606,7 +606,7 @@ some = [(k, np.float32([0.2, 0.5, 0.9])) for k in (0, 1, 3)]
 check_values(result_of(repeated, logistic), by_hand(logistic), some)
 check_values(
     result_of(repeated, lambda x: (x[1], x[0] + x[1])), by_hand(lambda x: (x[1], x[0] + x[1])),
-    [(k, (np.float32(0), np.float32(1))) for k in (2, 12)], about="a pair",
+    [(k, (np.float32(0), np.float32(1))) for k in (2, 9)], about="a pair",
 )
 
 
@@ -628,7 +628,7 @@ check_values(
     [(np.ones(3, np.float32), 2, 5, 7, 0)], about="one program for every n",
 )
 ### BEGIN HIDDEN TESTS
-check_values(result_of(repeated, jnp.cos), by_hand(np.cos), [(40, np.float32(0.3)), (0, np.float32(7))])
+check_values(result_of(repeated, jnp.cos), by_hand(np.cos), [(40, np.float32(0.3)), (0, np.float32(700))])
 ### END HIDDEN TESTS
 
 # %% [markdown]
