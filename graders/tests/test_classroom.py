@@ -14,15 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nbgrader.api import Gradebook
+from rich.cells import cell_len
+from rich.console import Console
 
 from graders.author.build import build
 from graders.classroom import grade, recorder, report
 from graders.grading import journal
 from graders.grading.engine import Settings, Task
 from graders.grading.examiner import Examination
-from graders.grading.results import FAILED, GRADED, HELD, UNREADABLE, Change, Row
-from graders.grading.submissions import Submission, Unreadable, submissions
+from graders.grading.results import BY_HAND, FAILED, GRADED, HELD, UNREADABLE, Change, Row
+from graders.grading.submissions import OWN, SAMPLE, Submission, Unreadable, submissions
 from graders.lesson.problems import SourceError
+from graders.nbgrading.names import cell
 from graders.nbgrading.steps import StepFailed, course_config
 from graders.sample import sample
 from graders.sandbox.bubblewrap import Unavailable
@@ -40,7 +43,7 @@ STUDENTS = (
     "Zoë Ångström",
     "not-a-notebook",
     "cut-short",
-    "renamed [1]",
+    "renamed",
     "empty-folder",
 )
 
@@ -53,7 +56,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Graded:
     """A course with a short sample class, the known rows, and the rows that grading gave."""
     root = make_course(tmp_path_factory.mktemp("course"), JUDGED)
     build(root)
-    known = sample.make_class(root, STUDENTS)
+    known = sample.make_class(root, STUDENTS, OWN)
     rows, everything = grade.grade(Settings(root, workers=1))
     report.write(root, everything)
     return root, known, rows
@@ -88,7 +91,7 @@ def test_marks_are_the_known_ones(graded: Graded) -> None:
         "Zoë Ångström": 2,
         "not-a-notebook": None,
         "cut-short": None,
-        "renamed [1]": None,
+        "renamed": None,
         "empty-folder": None,
     }
 
@@ -101,7 +104,7 @@ def test_an_unreadable_submission_is_a_row_with_its_reason(
     assert reasons == {
         "not-a-notebook": "not a notebook: it is no text",
         "cut-short": reasons["cut-short"],
-        "renamed [1]": "no 00_tiny.ipynb, only 00_tiny (1).ipynb",
+        "renamed": "no 00_tiny.ipynb, only 00_tiny (1).ipynb",
         "empty-folder": "no 00_tiny.ipynb: the folder is empty",
     }
     assert reasons["cut-short"].startswith("not a notebook: it is cut short (line ")
@@ -127,14 +130,31 @@ def test_the_whole_class_can_be_made(tmp_path: Path) -> None:
     assert totals["edited-check"] == 1
 
 
-def test_making_the_class_again_leaves_other_submissions_alone(tmp_path: Path) -> None:
+def test_making_the_class_again_leaves_other_submissions_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = make_course(tmp_path)
     mine = root / "build/submitted/ada" / LESSON
     mine.mkdir(parents=True)
-    sample.make_class(root, ["perfect", "untouched"])
+    old = root / SAMPLE / "submitted/sample-of-old"
+    old.mkdir(parents=True)
+    assert sample.main(root) == 0
+    assert "build/sample/submitted/sample-*" in capsys.readouterr().out
+    assert (mine.is_dir(), old.exists()) == (True, False)
+    assert [path.name for path in (root / "build/submitted").iterdir()] == ["ada"]
+
+
+def test_the_sample_class_is_in_no_other_gradebook(tmp_path: Path) -> None:
+    root = make_course(tmp_path, JUDGED)
+    build(root)
     sample.make_class(root, ["perfect"])
-    names = sorted(path.name for path in (root / "build/submitted").iterdir())
-    assert names == ["ada", "sample-perfect"]
+    config = grade.class_config(root, SAMPLE).CourseDirectory
+    assert config.db_url == f"sqlite:///{root / 'build/sample/gradebook.db'}"
+    rows = regraded(root, place=SAMPLE)
+    assert [row.student for row in rows] == ["sample-perfect"]
+    assert not (root / "build/gradebook.db").exists()
+    assert not (root / "build/feedback").exists()
+    assert (root / f"build/sample/feedback/sample-perfect/{LESSON}/{LESSON}.html").is_file()
 
 
 # ---- grading ----
@@ -148,16 +168,47 @@ def course(graded: Graded, tmp_path: Path) -> Path:
     return root
 
 
-def test_a_submission_that_becomes_unreadable_loses_its_old_marks(course: Path) -> None:
+def gradebook_of(course: Path) -> Gradebook:
+    return Gradebook(f"sqlite:///{course / 'build/gradebook.db'}")
+
+
+def mark_by_hand(course: Path, student: str, mark: float, comment: str = "") -> None:
+    """An instructor gives this mark for `double`, and a comment."""
+    with gradebook_of(course) as book:
+        grade: Any = book.find_grade("double_check", LESSON, LESSON, student)
+        grade.manual_score, grade.needs_manual_grade = mark, False
+        if comment:
+            said: Any = book.find_comment("double", LESSON, LESSON, student)
+            said.manual_comment = comment
+        book.db.commit()
+
+
+def notebook_of(course: Path, student: str) -> Path:
+    return course / f"build/submitted/{student}/{LESSON}/{LESSON}.ipynb"
+
+
+def page_of(course: Path, student: str) -> str:
+    return (course / f"build/feedback/{student}/{LESSON}/{LESSON}.html").read_text()
+
+
+def test_a_submission_that_becomes_unreadable_keeps_its_marks(course: Path) -> None:
     student = "sample-half-wrong"
-    (course / f"build/submitted/{student}/{LESSON}/{LESSON}.ipynb").write_text("{")
+    mark_by_hand(course, student, 0.5, "copied")
+    good = notebook_of(course, student).read_bytes()
+    notebook_of(course, student).write_text("{")
     (row,) = regraded(course, students=[student])
-    assert (row.status, row.total) == (UNREADABLE, None)
-    assert not (course / f"build/feedback/{student}/{LESSON}").exists()
-    with Gradebook(f"sqlite:///{course / 'build/gradebook.db'}") as gradebook:
-        students = {s.student.id for s in gradebook.assignment_submissions(LESSON)}
-    assert student not in students
-    assert "sample-noisy" in students
+    assert (row.status, row.total) == (UNREADABLE, 1.5)
+    assert row.reason.endswith("; the marks are those of the submission before it")
+    assert by_student(regraded(course))["noisy"].status == GRADED
+    notebook_of(course, student).write_bytes(good)
+    (row,) = regraded(course, students=[student])
+    assert (row.status, row.total, row.reason) == (GRADED, 1.5, "")
+    assert "copied" in page_of(course, student)
+
+
+def test_a_first_submission_that_is_unreadable_has_no_marks(graded: Graded) -> None:
+    row = by_student(graded[2])["cut-short"]
+    assert (row.status, row.scores, row.total) == (UNREADABLE, {}, None)
 
 
 def test_a_breakdown_is_a_row_and_no_zero(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,14 +231,17 @@ def test_what_is_known_is_neither_examined_nor_recorded_again(
     monkeypatch.delattr(recorder, "record")
     assert regraded(course) == graded[2]
     assert asked == []
-    path = course / f"build/submitted/sample-right/{LESSON}/{LESSON}.ipynb"
+    path = notebook_of(course, "sample-right")
     path.write_text(path.read_text() + "\n")
+    assert regraded(course) == graded[2]
+    assert asked == []
+    path.write_text(path.read_text().replace("import operator", "import operator, math"))
     regraded(course)
     assert [(task.submission.student, task.checks) for task in asked] == [("sample-right", None)]
 
 
 def test_the_same_class_gives_the_same_bytes(course: Path) -> None:
-    files = [course / name for name in (report.MARKS, report.CHECKS)]
+    files = [course / OWN / name for name in (report.MARKS, report.CHECKS)]
     before = [file.read_bytes() for file in files]
     (course / "build/gradebook.db").unlink()
     report.write(course, regraded(course))
@@ -251,14 +305,12 @@ def test_changed_marks_are_shown_before_they_are_written(
 
 def test_a_mark_given_by_hand_is_kept(course: Path, fixed: list[Task], graded: Graded) -> None:
     row = next(r for r in graded[2] if r.status == GRADED and not r.scores["answer_check"])
-    with Gradebook(f"sqlite:///{course / 'build/gradebook.db'}") as gradebook:
-        mark: Any = gradebook.find_grade("double_check", LESSON, LESSON, row.student)
-        mark.manual_score = 1.5
-        gradebook.db.commit()
+    mark_by_hand(course, row.student, 1.5)
     (now,) = regraded(course, students=[row.student])
     assert now.scores == {"double_check": 1.5, "answer_check": 1}
-    page = (course / f"build/feedback/{row.student}/{LESSON}/{LESSON}.html").read_text()
-    assert "1.5 / 2" in page
+    assert now.kinds["double_check"] == BY_HAND
+    assert "Marked by hand: 1.5 / 2" in page_of(course, row.student)
+    assert "Marked by hand" not in page_of(course, "sample-right")
 
 
 def test_nobody_at_the_terminal_agrees_to_nothing(
@@ -307,6 +359,10 @@ def test_the_command_compares_with_the_known_marks(
 ) -> None:
     rows = graded[2]
     monkeypatch.setattr(grade, "grade", lambda *_: (rows, rows))
+    with pytest.raises(sample.NoSampleClass, match="jax-course sample-class makes one"):
+        grade.main(course, expect=True)
+    (course / SAMPLE).mkdir()
+    shutil.copy(course / OWN / sample.KNOWN, course / SAMPLE)
     assert grade.main(course, expect=True) == 0
     out = capsys.readouterr().out
     assert "All 9 submissions have the marks that are known." in out
@@ -322,13 +378,13 @@ def test_the_command_compares_with_the_known_marks(
 
 def test_grading_one_student_keeps_the_marks_of_the_others(graded: Graded, course: Path) -> None:
     student = graded[2][0].student
-    before = (course / report.MARKS).read_bytes()
-    (course / report.MARKS).unlink()
+    before = (course / OWN / report.MARKS).read_bytes()
+    (course / OWN / report.MARKS).unlink()
     assert grade.main(course, students=[student]) == 0
-    assert (course / report.MARKS).read_bytes() == before
+    assert (course / OWN / report.MARKS).read_bytes() == before
     shutil.rmtree(course / "build/submitted" / student)
     assert grade.main(course, students=[graded[2][1].student]) == 0
-    assert student not in (course / report.MARKS).read_text()
+    assert student not in (course / OWN / report.MARKS).read_text()
 
 
 def test_an_unknown_lesson_is_said(course: Path) -> None:
@@ -336,16 +392,43 @@ def test_an_unknown_lesson_is_said(course: Path) -> None:
         grade.main(course, lessons=["09_none"])
 
 
-def test_a_lesson_that_changed_under_its_marks_is_said(course: Path) -> None:
+def test_a_check_that_is_added_leaves_the_marks_by_hand(course: Path) -> None:
+    student = "sample-half-wrong"
+    mark_by_hand(course, student, 0.5, "copied")
     more = '\n# %% check="answer" part="again" points=1\ncheck_answer(answer, 4)\n'
     write_lesson(course, lesson=JUDGED + more)
-    refused = "00_tiny: RuntimeError: Cannot add or remove cells.*move build/gradebook.db away"
-    with pytest.raises(StepFailed, match=refused):
-        grade.main(course)
+    shown: list[Change] = []
+    (row,) = regraded(course, students=[student], agree=lambda c: bool(shown.extend(c)))
+    added = next(check for check in row.points if check not in ("double_check", "answer_check"))
+    assert shown == [Change(student, LESSON, added, 0.0, 1.0)]
+    (row,) = regraded(course, students=[student])
+    assert row.scores == {"double_check": 0.5, "answer_check": 1, added: 1}
+    assert row.kinds == {"double_check": BY_HAND}
+    assert "copied" in page_of(course, student)
+
+
+def test_what_was_given_by_hand_for_a_cell_that_is_gone_is_kept_in_a_file(
+    course: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = "sample-half-wrong"
+    mark_by_hand(course, student, 0.5, "=copied")
+    other = JUDGED.replace('exercise="double"', 'exercise="twice"')
+    other = other.replace('"double"', '"twice"').replace("double(", "twice(")
+    write_lesson(course, lesson=other.replace("check_values(double", "check_values(twice"))
+    for file in ("wrong", "right"):
+        path = course / f"solutions/{LESSON}/{file}.py"
+        path.write_text(path.read_text().replace("double", "twice"))
+    regraded(course, students=[student])
+    assert "00_tiny no longer has double, double_check." in capsys.readouterr().err
+    with (course / OWN / report.DROPPED).open(encoding="utf-8", newline="") as file:
+        assert [tuple(line.values())[2:] for line in csv.DictReader(file)] == [
+            ("double", "", "", "'=copied"),
+            ("double_check", "0.5", "", ""),
+        ]
 
 
 def test_a_lesson_that_breaks_a_rule_grades_nobody(course: Path) -> None:
-    written = [course / journal.PATH, course / "build/gradebook.db"]
+    written = [course / OWN / journal.PATH, course / "build/gradebook.db"]
     before = [path.read_bytes() for path in written]
     ruled_out = JUDGED.replace("check_answer(answer, 4)", "check_answer(answer, 4)\nassert answer")
     write_lesson(course, lesson=ruled_out)
@@ -391,13 +474,13 @@ def hand_in(folder: Path, content: bytes) -> Submission:
         (b'{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "not a valid"),
         (b'{"cells": [], "nbformat": 99}', "not a valid notebook"),
         (b'{"cells": [], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "another lesson"),
-        (b'{"cells": [' + b"{}," * 9_999 + b"{}]}", "10,000 cells"),
+        (b'{"nbformat": 4, "cells": [' + b"{}," * 9_999 + b"{}]}", "10,000 cells"),
         (b" " * 20_000_001, "larger than 20 MB"),
     ],
 )
 def test_why_a_submission_cannot_be_read(content: bytes, reason: str, tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match=reason):
-        hand_in(tmp_path, content).check_readable(["double"])
+        hand_in(tmp_path, content).read(["double"])
 
 
 def test_a_zip_is_not_unpacked(tmp_path: Path) -> None:
@@ -406,7 +489,7 @@ def test_a_zip_is_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(submission.folder / "work.zip", "w") as file:
         file.writestr(f"../{LESSON}.ipynb", "{}")
     with pytest.raises(Unreadable, match=r"no 00_tiny.ipynb, only work.zip"):
-        submission.check_readable(["double"])
+        submission.read(["double"])
     assert [path.name for path in tmp_path.rglob("*.ipynb")] == []
 
 
@@ -415,7 +498,7 @@ def test_a_link_is_not_read(tmp_path: Path) -> None:
     submission.notebook.rename(tmp_path / "elsewhere")
     submission.notebook.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Unreadable, match="is a link"):
-        submission.check_readable(["double"])
+        submission.read(["double"])
 
 
 @given(content=st.binary(max_size=60) | st.text('{}[]":, cells0', max_size=60).map(str.encode))
@@ -424,7 +507,7 @@ def test_no_content_makes_the_reader_fail(
 ) -> None:
     submission = hand_in(tmp_path_factory.mktemp("any"), content)
     with pytest.raises(Unreadable):
-        submission.check_readable(["double"])
+        submission.read(["double"])
 
 
 # ---- reports ----
@@ -452,10 +535,10 @@ def test_the_order_of_rows_does_not_change_the_files(
     report.write(one, rows)
     report.write(other, data.draw(st.permutations(rows)))
     for path in (report.MARKS, report.CHECKS):
-        assert (one / path).read_bytes() == (other / path).read_bytes()
-    with (one / report.MARKS).open(encoding="utf-8", newline="") as file:
+        assert (one / OWN / path).read_bytes() == (other / OWN / path).read_bytes()
+    with (one / OWN / report.MARKS).open(encoding="utf-8", newline="") as file:
         read = {line["student"]: line["score"] for line in csv.DictReader(file)}
-    assert read == {r.student: "" if r.total is None else f"{r.total:g}" for r in rows}
+    assert read == {cell(r.student): "" if r.total is None else f"{r.total:g}" for r in rows}
 
 
 def test_a_name_is_text_on_its_page(tmp_path: Path) -> None:
@@ -478,3 +561,42 @@ def test_every_difference_is_named() -> None:
     ]
     assert report.differences([], [known]) == ["ada, 00_tiny: not graded at all"]
     assert report.differences([known], []) == ["ada, 00_tiny: not known"]
+
+
+# ---- the table ----
+
+MANY = [
+    Row(student, f"{number:02}_a_rather_long_name", GRADED, {"a": 38.0 - number}, {"a": 38.0})
+    for student in ("sample-perfect", "Zoë Ångström", "maximiliane.von.oppersdorff@example.org")
+    for number in range(17)
+]
+
+
+def printed(rows: list[Row], width: int) -> list[str]:
+    out = io.StringIO()
+    for one in report.tables(rows, width):
+        Console(width=width, file=out).print(one)
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_names_and_marks_can_be_read_at_any_width(width: int) -> None:
+    lines = printed(MANY, width)
+    assert max(map(cell_len, lines)) <= width
+    assert "…" not in "".join(lines)
+    blocks = sum("Student" in line for line in lines)
+    for name in ("sample-perfect", "Zoë Ångström"):
+        assert sum(name in line for line in lines) == blocks
+    (ada,) = {row.student for row in MANY} - {"sample-perfect", "Zoë Ångström"}
+    marks = " ".join(line for line in lines if "sample-perfect" in line)
+    assert [f"{38 - number} / 38" in marks for number in range(17)] == [True] * 17
+    assert "510 / 646" in marks
+    assert ada[:12] in "\n".join(lines)
+
+
+def test_remarks_stand_below_the_table_each_on_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "it is cut short " * 20
+    report.show([*MANY, replace(MANY[0], lesson="99_x", scores={}, reason=long)])
+    out = capsys.readouterr().out
+    assert f"\nsample-perfect, 99_x: {long}\n" in out
+    assert "Remarks" not in out
