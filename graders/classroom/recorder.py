@@ -53,6 +53,9 @@ class Recorder:
         self.config.CourseDirectory.submitted_directory = str(intake)
         self.journal = Journal(place / journal.PATH)
         self.digests: dict[journal.Key, str] = {}
+        self.left_out: dict[
+            journal.Key, str
+        ] = {}  # what there is to say of files that are not read
         code = journal.code_digest(PACKAGE)
         self.checks = {name: journal.check_digests(code, one) for name, one in lessons.items()}
 
@@ -80,6 +83,7 @@ class Recorder:
         notebook = submission.read(self._cells(submission))
         taken = submission.taken_in(notebook, self.intake)
         self.digests[taken.key] = taken.digest()
+        self.left_out[taken.key] = submission.left_out
         return taken
 
     def _cells(self, submission: Submission) -> set[str]:
@@ -119,18 +123,13 @@ class Recorder:
             return []
         if before.notebook != self.digests[submission.key]:
             return []
-        marks, due = self._standing(submission.key).marks, self._due(submission, found)
-        return [
-            Change(*submission.key, check, marks[check].written or 0.0, earned)
-            for check, earned in due.items()
-            if (marks[check].written or 0.0) != earned
-        ]
-
-    def _due(self, submission: Submission, found: Examination) -> dict[str, float]:
-        """The marks that grading gives, of the checks that the gradebook has for the submission."""
         marks = self._standing(submission.key).marks
-        outcomes = found.outcomes.items()
-        return {c: marks[c].highest * one.passed for c, one in outcomes if c in marks}
+        written = {check: mark.written or 0.0 for check, mark in marks.items()}
+        return [
+            Change(*submission.key, check, written[check], earned)
+            for check, earned in _due(found, marks).items()
+            if written[check] != earned
+        ]
 
     def _standing(self, key: journal.Key) -> Standing:
         student, lesson = key
@@ -139,8 +138,7 @@ class Recorder:
     def hold(self, submission: Submission, changes: Sequence[Change]) -> None:
         """The marks of the submission stay as they are for now."""
         marks = "1 changed mark is" if len(changes) == 1 else f"{len(changes)} changed marks are"
-        self.journal.note(submission.key, HELD, f"{marks} not written")
-        self._show(submission)
+        self._show(submission, HELD, f"{marks} not written")
 
     def write(self, submission: Submission, found: Result) -> None:
         """The gradebook and nbgrader's folders hold what was found.
@@ -149,24 +147,31 @@ class Recorder:
         """
         key = submission.key
         if isinstance(found, Unreadable):
-            self.journal.note(key, UNREADABLE, str(found))
+            self._note_nothing(key, UNREADABLE, str(found))
         elif isinstance(found, str):
-            self.journal.note(key, FAILED, shown(found))
+            self._note_nothing(key, FAILED, found)
         else:
             try:
-                if not self._is_recorded(submission, found):
+                if not self._is_recorded(key, found):
                     self._record(submission, found)
-                self._show(submission)
             except StepFailed as error:
-                self.journal.note(key, FAILED, shown(gradebook.cause(str(error))))
+                self._note_nothing(key, FAILED, gradebook.cause(str(error)))
             else:
-                self.journal.note(key, GRADED, submission.left_out)
+                self._show(submission, GRADED, self.left_out[key])
 
-    def _is_recorded(self, submission: Submission, found: Examination) -> bool:
+    def _note_nothing(self, key: journal.Key, status: str, reason: str) -> None:
+        """There are no marks; those of an earlier submission stand, where there are any."""
+        marks = self._standing(key).marks if key in self.journal.recorded else {}
+        earlier = _EARLIER if any(mark.written is not None for mark in marks.values()) else ""
+        self.journal.note(key, status, "; ".join(filter(None, (shown(reason), earlier))))
+
+    def _is_recorded(self, key: journal.Key, found: Examination) -> bool:
         """Whether the gradebook has exactly this; `nbgrader autograde` may have written since."""
-        marks, due = self._standing(submission.key).marks, self._due(submission, found)
-        written = {check: marks[check].written for check in due}
-        return self.journal.is_recorded(submission.key) and bool(marks) and written == due
+        if not self.journal.is_recorded(key):
+            return False
+        marks = self._standing(key).marks
+        due = _due(found, marks)
+        return bool(marks) and {check: marks[check].written for check in due} == due
 
     def _record(self, submission: Submission, found: Examination) -> None:
         """Gives nbgrader what was found; what was given by hand stays, to be looked at again.
@@ -201,11 +206,16 @@ class Recorder:
             if check in exercises and (mark.by_hand or exercises[check] in standing.commented)
         }
 
-    def _show(self, submission: Submission) -> None:
+    def _show(self, submission: Submission, status: str, reason: str) -> None:
         """The late penalty and the page are as of now: an instructor may have marked since."""
         named = (self.config, submission.lesson, submission.student)
-        gradebook.settle_penalty(*named, submission.handed_in)
-        run_step(GenerateFeedback, *named, force=True)
+        try:
+            gradebook.settle_penalty(*named, submission.handed_in)
+            run_step(GenerateFeedback, *named, force=True)
+        except StepFailed as error:
+            self.journal.note(submission.key, FAILED, shown(gradebook.cause(str(error))))
+        else:
+            self.journal.note(submission.key, status, reason)
 
     # ---- rows ----
 
@@ -223,20 +233,23 @@ class Recorder:
         standing = self._standing(key) if key in self.journal.recorded else Standing()
         marks = {check: standing.marks[check] for check in points if check in standing.marks}
         scores = {check: mark.counts for check, mark in marks.items()}
-        remarks = [status.reason, _second_looks(marks)]
-        if status.status not in (GRADED, HELD):
-            remarks.append(_EARLIER if scores else "")
-        elif not scores:
+        if status.status in (GRADED, HELD) and not scores:
             return None
-        reason = "; ".join(filter(None, remarks))
         kinds = self._kinds(key) if status.status == GRADED else {}
         kinds |= {check: BY_HAND for check, mark in marks.items() if mark.by_hand}
-        return Row(*key, status.status, scores, points, reason, kinds, standing.penalty)
+        note, penalty = _second_looks(marks), standing.penalty
+        return Row(*key, status.status, scores, points, status.reason, note, kinds, penalty)
 
     def _kinds(self, key: journal.Key) -> dict[str, str]:
         entry = self.journal.entries.get(key)
         outcomes = entry.found.outcomes.items() if entry else ()
         return {check: kind(one) for check, one in outcomes if kind(one)}
+
+
+def _due(found: Examination, marks: Mapping[str, gradebook.Mark]) -> dict[str, float]:
+    """The marks that grading gives, of the checks that the gradebook has for the submission."""
+    outcomes = found.outcomes.items()
+    return {check: marks[check].highest * one.passed for check, one in outcomes if check in marks}
 
 
 def _second_looks(marks: Mapping[str, gradebook.Mark]) -> str:

@@ -18,7 +18,7 @@ from graders.files import write_atomically
 from graders.grading.results import NOT_PLACED, Change, Row
 from graders.grading.submissions import OWN
 from graders.nbgrading.gradebook import Dropped
-from graders.nbgrading.names import cell, fault, shown
+from graders.nbgrading.names import cell, shown
 
 # In the folder of a class.
 MARKS, CHECKS, FEEDBACK = Path("reports/marks.csv"), Path("reports/checks.csv"), Path("feedback")
@@ -50,8 +50,8 @@ def _console() -> Console:
 
 def remarks(rows: Iterable[Row]) -> list[str]:
     """A line for each submission that there is something to say of."""
-    said = sorted((row.key, row) for row in rows if row.reason)
-    return [f"{_named(row)}: {shown(row.reason)}" for _, row in said]
+    said = sorted((row for row in rows if row.remark), key=lambda row: row.key)
+    return [f"{_named(row)}: {shown(row.remark)}" for row in said]
 
 
 _Column = tuple[str, list[str], str]
@@ -137,13 +137,15 @@ def write(root: Path, rows: Sequence[Row], place: Path = OWN) -> None:
     write_atomically(root / place / MARKS, _csv(_MARKS_HEADER, marks))
     write_atomically(root / place / CHECKS, _csv(_CHECKS_HEADER, checks))
     pages = root / place / FEEDBACK
-    for student, theirs in _by_student(row for row in ordered if not fault(row.student)):
-        write_atomically(pages / student / "index.html", _page(pages / student, student, theirs))
+    for student, theirs in _by_student(ordered):
+        if any(row.status != NOT_PLACED for row in theirs):  # else the name may be one to refuse
+            content = _page(pages / student, student, theirs)
+            write_atomically(pages / student / "index.html", content)
 
 
 def _marks_line(row: Row) -> tuple[str, ...]:
     marks = _number(row.total), _number(row.highest)
-    return row.student, row.lesson, *marks, row.status, row.reason, _number(row.penalty or None)
+    return row.student, row.lesson, *marks, row.status, row.remark, _number(row.penalty or None)
 
 
 def _check_lines(row: Row) -> list[tuple[str, ...]]:

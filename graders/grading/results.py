@@ -41,6 +41,7 @@ class Row:
     scores: dict[str, float] = field(default_factory=dict)  # by check
     points: dict[str, float] = field(default_factory=dict)  # by check
     reason: str = ""
+    note: str = ""  # for the instructor alone
     kinds: dict[str, str] = field(default_factory=dict)  # why a check has its mark, by check
     penalty: float = 0.0  # for handing in late
 
@@ -48,6 +49,11 @@ class Row:
     def key(self) -> tuple[str, str]:
         """What makes the row unique, and sorts it."""
         return self.student, self.lesson
+
+    @property
+    def remark(self) -> str:
+        """All that there is to say of the submission."""
+        return "; ".join(filter(None, (self.reason, self.note)))
 
     @property
     def total(self) -> float | None:

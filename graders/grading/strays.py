@@ -32,15 +32,15 @@ def _row(student: str, name: str, reason: str) -> Row:
 
 def _of_student(folder: Path, lessons: Collection[str]) -> Iterator[Row]:
     try:
-        within = entries(folder)
+        within = [(path.name, path.is_dir()) for path in entries(folder)]
     except OSError as error:
         yield _row(folder.name, "", f"the folder cannot be opened: {error.strerror}")
         return
-    if loose := [shown(path.name) for path in within if not path.is_dir()]:
+    if loose := [shown(name) for name, is_folder in within if not is_folder]:
         yield _row(folder.name, "", f"{', '.join(loose[:3])}: not in the folder of a lesson")
-    for path in within:
-        if path.is_dir() and path.name not in lessons:
-            yield _row(folder.name, path.name, _no_lesson(path.name, lessons))
+    for name, is_folder in within:
+        if is_folder and name not in lessons:
+            yield _row(folder.name, name, _no_lesson(name, lessons))
 
 
 def _no_lesson(name: str, lessons: Collection[str]) -> str:

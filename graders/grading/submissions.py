@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import os
 import re
 import stat
@@ -168,7 +169,7 @@ def _regular_files(folder: Path) -> Iterator[tuple[Path, int]]:
         folders[:] = sorted(name for name in folders if not _is_passed_over(name))
         for name in files:
             path = Path(place, name)
-            if _is_passed_over(name) or path.suffix in (".ipynb", ".pyc"):
+            if _is_passed_over(name) or path.suffix in (".ipynb", ".pyc") or _is_a_page(name):
                 continue
             if path.parent == folder and name in (TIMESTAMP, SECRET):
                 continue
@@ -179,6 +180,12 @@ def _regular_files(folder: Path) -> Iterator[tuple[Path, int]]:
 
 def _is_passed_over(name: str) -> bool:
     return name in _BY_SYSTEMS or bool(fault(name))
+
+
+def _is_a_page(name: str) -> bool:
+    """Whether a browser would run what the file says: Formgrader serves what lies beside it."""
+    kind = mimetypes.guess_type(name)[0] or ""
+    return kind.endswith(("html", "xml"))
 
 
 # ---- where they lie ----

@@ -6,6 +6,7 @@ shown to be open without our part, where that can be shown cheaply.
 
 import csv
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -393,3 +394,23 @@ def test_the_gradebook_of_quick_steps_is_nbgraders_own(
     assert plain[1:] == quick[1:]
     assert (plain[0], quick[0]) == ("False", "True")
     assert tables("after.db") == plain
+
+
+# ---- release_feedback ----
+
+
+def test_one_student_without_the_exchange_keeps_feedback_from_nobody(
+    course: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_COURSE_EXCHANGE", str(tmp_path))
+    tmp_path.chmod(0o777)  # as nbgrader asks of it
+    through_it = ("editor", "messy", "untouched")
+    for student in through_it:
+        folder = course / "build/feedback" / student / LESSON
+        (folder / "timestamp.txt").write_text("2026-11-27 10:00:00 UTC")
+        (folder / "submission_secret.txt").write_text(student)
+    said = nbgrader(course, "release_feedback", LESSON)
+    assert len(list(tmp_path.glob("jax-course/feedback/*.html"))) == len(through_it)
+    skipped = re.findall(r"(\w+) gets no feedback through the exchange", said)
+    assert skipped == sorted(set(CLASS) - set(through_it))
+    assert f"Hand over the pages in {course / 'build/feedback/forger' / LESSON}" in said
