@@ -259,6 +259,7 @@ def graded_with_evil_cells(office: Path, instructor: dict[str, str]) -> str:
 
 
 def test_formgrader_runs_nothing_that_a_student_has_written(browser, pictures, tmp_path):
+    (tmp_path / "office").mkdir()
     office = make_course(tmp_path / "office", JUDGED)
     build(office)
     instructor = environment(tmp_path / "home")
