@@ -898,7 +898,8 @@ def test_marks_that_somebody_else_has_written_are_written_again(
 
 def needs_a_look(course: Path, student: str) -> bool:
     with gradebook_of(course) as book:
-        return book.find_grade("double_check", LESSON, LESSON, student).needs_manual_grade
+        one: Any = book.find_grade("double_check", LESSON, LESSON, student)
+        return one.needs_manual_grade
 
 
 def test_a_mark_by_hand_is_looked_at_again_where_the_answer_has_changed(course: Path) -> None:
@@ -949,8 +950,9 @@ c.AssignLatePenalties.plugin_class = Half
 
 
 def due(course: Path, date: str) -> None:
+    date_of: Any = date  # it is declared to be a dict
     with gradebook_of(course) as book:
-        book.update_or_create_assignment(LESSON, duedate=date)
+        book.update_or_create_assignment(LESSON, duedate=date_of)
 
 
 def test_a_late_penalty_counts_everywhere_and_is_found_anew_at_each_run(course: Path) -> None:
