@@ -6,6 +6,7 @@ from pathlib import Path
 from nbgrader import preprocessors as nb
 from nbgrader.coursedir import CourseDirectory
 
+from graders.nbgrading import formgrader
 from graders.nbgrading import plugins as plugins
 from graders.nbgrading.exporter import FeedbackExporter
 
@@ -79,6 +80,9 @@ c.Execute.iopub_timeout = 120  # for a cell's last outputs; nbgrader gives up a 
 c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level=ERROR"]
 
 c.GenerateFeedback.exporter_class = FeedbackExporter
-c.GenerateFeedback.preprocessors = [nb.GetGrades, plugins.HideTests]
+c.GenerateFeedback.preprocessors = [nb.GetGrades, plugins.NoteHandMarks, plugins.HideTests]
+c.ExchangeFactory.release_feedback = plugins.ReleaseFeedback
+
+formgrader.protect(c)
 
 c.ExportPlugin.to = str(root / "build" / "grades.csv")

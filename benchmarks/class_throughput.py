@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import mean
 
 from graders.author.build import build_sources
-from graders.grading.submissions import SUBMITTED
+from graders.grading.submissions import OWN, SUBMITTED
 from graders.lesson.source import Lesson
 from graders.sample.draft import Draft
 from graders.values.jax_internals import speed_ups
@@ -50,7 +50,7 @@ def drawn(lesson: Lesson, student: int) -> Draft:
 
 def hand_in(root: Path, lesson: Lesson, students: int) -> None:
     for number in range(students):
-        folder = root / SUBMITTED / name_of(number) / lesson.name
+        folder = root / OWN / SUBMITTED / name_of(number) / lesson.name
         folder.mkdir(parents=True)
         (folder / f"{lesson.name}.ipynb").write_bytes(drawn(lesson, number).file_content())
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import glob
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from pathlib import Path
 
 from nbgrader.converters import GenerateFeedback
 from traitlets.config import Config
 
-from graders.files import PACKAGE, digest
+from graders.files import PACKAGE
 from graders.grading import journal
-from graders.grading.engine import Settings, Task
+from graders.grading.engine import Task
 from graders.grading.examiner import Examination
 from graders.grading.journal import Entry, Journal
 from graders.grading.record import record
-from graders.grading.results import FAILED, GRADED, HELD, UNREADABLE, Change, Row, kind
+from graders.grading.results import BY_HAND, FAILED, GRADED, HELD, UNREADABLE, Change, Row, kind
 from graders.grading.submissions import Submission, Unreadable
 from graders.lesson.cells import Lesson
 from graders.nbgrading import gradebook
+from graders.nbgrading.gradebook import Standing
+from graders.nbgrading.names import shown
 from graders.nbgrading.steps import StepFailed, run_step
 
 Result = Examination | Unreadable | str
 """What was found of a submission, why it cannot be read, or why its grading broke down."""
+
+_EARLIER = "the marks are those of the submission before it"
 
 
 class Recorder:
@@ -32,9 +37,25 @@ class Recorder:
     the report is read from these two.
     """
 
-    def __init__(self, settings: Settings, config: Config, lessons: Mapping[str, Lesson]) -> None:
-        self.config, self.lessons = config, lessons
-        self.journal = Journal(settings.root / journal.PATH)
+    def __init__(
+        self, place: Path, intake: Path, config: Config, lessons: Mapping[str, Lesson]
+    ) -> None:
+        """Knows what is known by now.
+
+        Args:
+            place: the folder of the class.
+            intake: a folder for copies of what is graded, as it is read; empty.
+            config: nbgrader's configuration for this class.
+            lessons: by name.
+        """
+        self.place, self.intake, self.lessons = place, intake, lessons
+        self.config = copy.deepcopy(config)
+        self.config.CourseDirectory.submitted_directory = str(intake)
+        self.journal = Journal(place / journal.PATH)
+        self.digests: dict[journal.Key, str] = {}
+        self.left_out: dict[
+            journal.Key, str
+        ] = {}  # what there is to say of files that are not read
         code = journal.code_digest(PACKAGE)
         self.checks = {name: journal.check_digests(code, one) for name, one in lessons.items()}
 
@@ -46,16 +67,27 @@ class Recorder:
         waiting = []
         for submission in found:
             try:
-                submission.check_readable(self._cells(submission))
+                taken = self._taken_in(submission)
             except Unreadable as error:
                 known.append((submission, error))
                 continue
-            entry, touched = self._known(submission)
+            entry, touched = self._known(taken)
             if entry and not touched:
-                known.append((submission, entry.found))
+                known.append((taken, entry.found))
             else:
-                waiting.append(Task(submission, touched if entry else None))
+                waiting.append(Task(taken, touched if entry else None))
         return known, waiting
+
+    def _taken_in(self, submission: Submission) -> Submission:
+        """The copy of the submission that is graded."""
+        notebook = submission.read(self._cells(submission))
+        taken = submission.taken_in(notebook, self.intake)
+        self.digests[taken.key] = taken.digest()
+        self.left_out[taken.key] = submission.left_out
+        return taken
+
+    def _cells(self, submission: Submission) -> set[str]:
+        return {str(c.grade_id) for c in self.lessons[submission.lesson].cells if c.grade_id}
 
     def noted(
         self, results: Iterable[tuple[Submission, Examination | str]]
@@ -72,73 +104,120 @@ class Recorder:
         if known:
             untouched = {c: o for c, o in known.found.outcomes.items() if c not in touched}
             result = Examination(untouched | result.outcomes, known.found.said | result.said)
-        entry = Entry(_digest(submission), self.checks[submission.lesson], result)
+        entry = Entry(self.digests[submission.key], self.checks[submission.lesson], result)
         self.journal.add(submission.key, entry)
-        return result
+        return self.journal.entries[submission.key].found
 
     def _known(self, submission: Submission) -> tuple[Entry | None, frozenset[str]]:
-        """What the journal has of this very notebook, and the checks that have changed since."""
-        known = self.journal.known(submission.key, _digest(submission))
+        """What the journal has of this very submission, and the checks that have changed since."""
+        known = self.journal.known(submission.key, self.digests[submission.key])
         checks = self.checks[submission.lesson]
         return known, frozenset(known.touched(checks) if known else checks)
 
-    def _cells(self, submission: Submission) -> set[str]:
-        return {str(c.grade_id) for c in self.lessons[submission.lesson].cells if c.grade_id}
+    # ---- into the gradebook ----
 
     def changes(self, submission: Submission, found: Result) -> list[Change]:
         """The marks that would be other ones although the submission has not changed."""
         before = self.journal.recorded.get(submission.key)
         if not isinstance(found, Examination) or not before:
             return []
-        if before.notebook != _digest(submission):
+        if before.notebook != self.digests[submission.key]:
             return []
-        marks = gradebook.marks(self.config, submission.lesson, submission.student)
-        due = {
-            check: marks[check].highest * one.passed
-            for check, one in found.outcomes.items()
-            if check in marks
-        }
+        marks = self._standing(submission.key).marks
+        written = {check: mark.written or 0.0 for check, mark in marks.items()}
         return [
-            Change(*submission.key, check, marks[check].written, earned)
-            for check, earned in due.items()
-            if marks[check].written != earned
+            Change(*submission.key, check, written[check], earned)
+            for check, earned in _due(found, marks).items()
+            if written[check] != earned
         ]
+
+    def _standing(self, key: journal.Key) -> Standing:
+        student, lesson = key
+        return gradebook.standing(self.config, lesson, student)
 
     def hold(self, submission: Submission, changes: Sequence[Change]) -> None:
         """The marks of the submission stay as they are for now."""
-        reason = f"{len(changes)} changed marks are not written"
-        self.journal.note(submission.key, HELD, reason)
+        marks = "1 changed mark is" if len(changes) == 1 else f"{len(changes)} changed marks are"
+        self._show(submission, HELD, f"{marks} not written")
 
     def write(self, submission: Submission, found: Result) -> None:
-        """The gradebook and nbgrader's folders hold what was found."""
-        key, named = submission.key, (self.config, submission.lesson, submission.student)
+        """The gradebook and nbgrader's folders hold what was found.
+
+        Where nothing was, they hold what they held.
+        """
+        key = submission.key
         if isinstance(found, Unreadable):
-            gradebook.clear(*named)
-            gradebook.forget(*named)
-            self.journal.note(key, UNREADABLE, str(found))
+            self._note_nothing(key, UNREADABLE, str(found))
         elif isinstance(found, str):
-            gradebook.clear(*named)
-            self.journal.note(key, FAILED, found)
+            self._note_nothing(key, FAILED, found)
         else:
             try:
-                self._record(submission, found)
+                if not self._is_recorded(key, found):
+                    self._record(submission, found)
             except StepFailed as error:
-                self.journal.note(key, FAILED, gradebook.cause(str(error)))
+                self._note_nothing(key, FAILED, gradebook.cause(str(error)))
             else:
-                self.journal.note(key, GRADED)
+                self._show(submission, GRADED, self.left_out[key])
+
+    def _note_nothing(self, key: journal.Key, status: str, reason: str) -> None:
+        """There are no marks; those of an earlier submission stand, where there are any."""
+        marks = self._standing(key).marks if key in self.journal.recorded else {}
+        earlier = _EARLIER if any(mark.written is not None for mark in marks.values()) else ""
+        self.journal.note(key, status, "; ".join(filter(None, (shown(reason), earlier))))
+
+    def _is_recorded(self, key: journal.Key, found: Examination) -> bool:
+        """Whether the gradebook has exactly this; `nbgrader autograde` may have written since."""
+        if not self.journal.is_recorded(key):
+            return False
+        marks = self._standing(key).marks
+        due = _due(found, marks)
+        return bool(marks) and {check: marks[check].written for check in due} == due
 
     def _record(self, submission: Submission, found: Examination) -> None:
-        """Gives nbgrader what was found, once.
+        """Gives nbgrader what was found; what was given by hand stays, to be looked at again.
 
-        The feedback page is written anew each time: an instructor may have marked since.
+        That is so where the answer, or what its check says of it, is no longer the one that the
+        instructor saw.
         """
-        key, named = submission.key, (self.config, submission.lesson, submission.student)
-        student = glob.escape(submission.student)
-        if not self.journal.is_recorded(key) or not gradebook.marks(*named):
-            gradebook.clear(*named)
-            record(self.config, submission.lesson, student, found)
-            self.journal.note_recorded(key)
-        run_step(GenerateFeedback, self.config, submission.lesson, student, force=True)
+        named = (self.config, submission.lesson, submission.student)
+        before = gradebook.standing(*named)
+        checks = self._judged_by_hand(submission.lesson, before)
+        answers = gradebook.answers(*named, checks.values())
+        gradebook.clear(*named)
+        record(*named, found)
+        self.journal.note_recorded(submission.key)
+        if checks:
+            now = gradebook.standing(*named).marks
+            answered = gradebook.answers(*named, checks.values())
+            looks = {
+                check: before.marks[check].needs_a_look
+                or before.marks[check].written != now[check].written
+                or answers.get(exercise) != answered.get(exercise)
+                for check, exercise in checks.items()
+            }
+            gradebook.flag(*named, looks)
+
+    def _judged_by_hand(self, lesson: str, standing: Standing) -> dict[str, str]:
+        """The checks that an instructor has marked or commented on, each with its exercise."""
+        exercises = {str(c.grade_id): str(c.check) for c in self.lessons[lesson].checks}
+        return {
+            check: exercises[check]
+            for check, mark in standing.marks.items()
+            if check in exercises and (mark.by_hand or exercises[check] in standing.commented)
+        }
+
+    def _show(self, submission: Submission, status: str, reason: str) -> None:
+        """The late penalty and the page are as of now: an instructor may have marked since."""
+        named = (self.config, submission.lesson, submission.student)
+        try:
+            gradebook.settle_penalty(*named, submission.handed_in)
+            run_step(GenerateFeedback, *named, force=True)
+        except StepFailed as error:
+            self.journal.note(submission.key, FAILED, shown(gradebook.cause(str(error))))
+        else:
+            self.journal.note(submission.key, status, reason)
+
+    # ---- rows ----
 
     def rows(self, submissions: Iterable[Submission]) -> list[Row]:
         """A row for each of these submissions that has been graded, now or in an earlier run."""
@@ -148,18 +227,33 @@ class Recorder:
 
     def _row(self, submission: Submission, points: dict[str, float]) -> Row | None:
         key = submission.key
-        status, entry = self.journal.statuses.get(key), self.journal.entries.get(key)
+        status = self.journal.statuses.get(key)
         if not status:
             return None
-        row = Row(*key, status.status, {}, points, status.reason)
-        if status.status not in (GRADED, HELD):
-            return row
-        marks = gradebook.marks(self.config, submission.lesson, submission.student)
-        scores = {check: marks[check].counts for check in points if check in marks}
-        graded = entry.found.outcomes if entry and status.status == GRADED else {}
-        kinds = {check: kind(one) for check, one in graded.items() if kind(one)}
-        return Row(*key, status.status, scores, points, status.reason, kinds) if scores else None
+        standing = self._standing(key) if key in self.journal.recorded else Standing()
+        marks = {check: standing.marks[check] for check in points if check in standing.marks}
+        scores = {check: mark.counts for check, mark in marks.items()}
+        if status.status in (GRADED, HELD) and not scores:
+            return None
+        kinds = self._kinds(key) if status.status == GRADED else {}
+        kinds |= {check: BY_HAND for check, mark in marks.items() if mark.by_hand}
+        note, penalty = _second_looks(marks), standing.penalty
+        return Row(*key, status.status, scores, points, status.reason, note, kinds, penalty)
+
+    def _kinds(self, key: journal.Key) -> dict[str, str]:
+        entry = self.journal.entries.get(key)
+        outcomes = entry.found.outcomes.items() if entry else ()
+        return {check: kind(one) for check, one in outcomes if kind(one)}
 
 
-def _digest(submission: Submission) -> str:
-    return digest(submission.notebook.read_bytes())
+def _due(found: Examination, marks: Mapping[str, gradebook.Mark]) -> dict[str, float]:
+    """The marks that grading gives, of the checks that the gradebook has for the submission."""
+    outcomes = found.outcomes.items()
+    return {check: marks[check].highest * one.passed for check, one in outcomes if check in marks}
+
+
+def _second_looks(marks: Mapping[str, gradebook.Mark]) -> str:
+    looks = [check for check, mark in marks.items() if mark.needs_a_look]
+    if not looks:
+        return ""
+    return f"look again at {', '.join(looks)}: the answer or its check has changed since you marked"

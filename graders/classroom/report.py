@@ -8,26 +8,39 @@ from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape as literally
 from rich.table import Table
 
 from graders.feedback.page import student_page
 from graders.files import write_atomically
-from graders.grading.results import Change, Row
+from graders.grading.results import NOT_PLACED, Change, Row
+from graders.grading.submissions import OWN
+from graders.nbgrading.gradebook import Dropped
+from graders.nbgrading.names import cell, shown
 
-MARKS, CHECKS = Path("build/reports/marks.csv"), Path("build/reports/checks.csv")
-FEEDBACK = Path("build/feedback")
+# In the folder of a class.
+MARKS, CHECKS, FEEDBACK = Path("reports/marks.csv"), Path("reports/checks.csv"), Path("feedback")
+DROPPED = Path("reports/dropped.csv")
 WIDTH = 120  # of a table that no terminal shows
-_MARKS_HEADER = ("student", "lesson", "score", "max_score", "status", "reason")
+_PADDING = 3  # of a column: a blank on either side, and a line
+_MARKS_HEADER = ("student", "lesson", "score", "max_score", "status", "reason", "late_penalty")
 _CHECKS_HEADER = ("student", "lesson", "check", "score", "max_score", "why")
 
+_DROPPED_HEADER = ("student", "lesson", "cell", "score", "extra_credit", "comment")
 
-def show(rows: Sequence[Row]) -> None:
-    """Prints a table of students and lessons with totals, and where the files are."""
+
+def show(rows: Sequence[Row], place: Path = OWN) -> None:
+    """Prints the marks of the class whose folder is `place`, remarks, and where the files are."""
     console = _console()
-    console.print(table(rows))
-    console.print(f"Marks: {MARKS}, {CHECKS}. Feedback: {FEEDBACK}/STUDENT/index.html")
+    for one in tables(rows, console.width):
+        console.print(one)
+    for line in remarks(rows):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    files = f"Marks: {place / MARKS}, {place / CHECKS}."
+    pages = f"Feedback: {place / FEEDBACK}/STUDENT/index.html"
+    console.print(f"{files} {pages}", soft_wrap=True)
 
 
 def _console() -> Console:
@@ -35,22 +48,61 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=WIDTH)
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """Students down, lessons across, totals at the margins."""
-    lessons = sorted({row.lesson for row in rows})
-    shown = Table(show_footer=True)
-    shown.add_column("Student", footer="all", overflow="fold")
-    for lesson in lessons:
-        footer = _marks([row for row in rows if row.lesson == lesson])
-        shown.add_column(lesson, footer=footer, justify="right", no_wrap=True)
-    shown.add_column("Total", footer=_marks(rows), justify="right", no_wrap=True)
-    shown.add_column("Remarks", overflow="fold")
-    for student, theirs in _by_student(rows):
-        by_lesson = {row.lesson: [row] for row in theirs}
-        marks = [_marks(by_lesson.get(lesson, [])) for lesson in lessons]
-        remarks = "; ".join(f"{row.lesson}: {row.reason}" for row in theirs if row.reason)
-        shown.add_row(literally(student), *marks, _marks(theirs), literally(remarks))
-    return shown
+def remarks(rows: Iterable[Row]) -> list[str]:
+    """A line for each submission that there is something to say of."""
+    said = sorted((row for row in rows if row.remark), key=lambda row: row.key)
+    return [f"{_named(row)}: {shown(row.remark)}" for row in said]
+
+
+_Column = tuple[str, list[str], str]
+"""A heading, a cell for each student, and a cell below them."""
+
+
+def tables(rows: Sequence[Row], width: int) -> list[Table]:
+    """Students down, lessons across, totals at the margins; no table is wider than `width`.
+
+    The lessons that do not fit beside the names are in a further table.
+    """
+    placed = [row for row in rows if row.status != NOT_PLACED]
+    students = _by_student(placed)
+    names = [shown(student) for student, _ in students]
+    columns = [_lesson_column(lesson, students) for lesson in sorted({r.lesson for r in placed})]
+    columns.append(("Total", [_marks(theirs) for _, theirs in students], _marks(placed)))
+    longest = max(map(cell_len, ["Student", *names]))
+    room = min(longest, max(width // 3, len("Student")))
+    blocks = _blocks(columns, width - room - _PADDING - 1)
+    return [_table(names, room, block) for block in blocks if names]
+
+
+def _lesson_column(lesson: str, students: Sequence[tuple[str, list[Row]]]) -> _Column:
+    cells = [[row for row in theirs if row.lesson == lesson] for _, theirs in students]
+    return lesson, [_marks(rows) for rows in cells], _marks([r for rows in cells for r in rows])
+
+
+def _blocks(columns: Sequence[_Column], width: int) -> list[list[_Column]]:
+    """The columns in groups, each of at least one, that are no wider than `width`."""
+    blocks: list[list[_Column]] = []
+    left = 0
+    for column in columns:
+        heading, cells, footer = column
+        needed = max(map(cell_len, [heading, *cells, footer])) + _PADDING
+        if needed > left or not blocks:
+            blocks.append([])
+            left = width
+        blocks[-1].append(column)
+        left -= needed
+    return blocks
+
+
+def _table(names: Sequence[str], room: int, columns: Sequence[_Column]) -> Table:
+    """A table of these columns, with the names in a column of the width `room`."""
+    made = Table(show_footer=True)
+    made.add_column("Student", footer="all", overflow="fold", width=room)
+    for heading, _, footer in columns:
+        made.add_column(heading, footer=footer, justify="right", no_wrap=True)
+    for line, name in enumerate(names):
+        made.add_row(literally(name), *(cells[line] for _, cells, _ in columns))
+    return made
 
 
 def _marks(rows: Sequence[Row]) -> str:
@@ -58,9 +110,8 @@ def _marks(rows: Sequence[Row]) -> str:
     graded = [row for row in rows if row.total is not None]
     if not graded:
         return "-" if rows else ""
-    return (
-        f"{_number(sum(r.total or 0 for r in graded))} / {_number(sum(r.highest for r in graded))}"
-    )
+    earned, highest = sum(r.total or 0 for r in graded), sum(r.highest for r in graded)
+    return f"{_number(earned)} / {_number(highest)}"
 
 
 def _number(value: float | None) -> str:
@@ -75,25 +126,29 @@ def _by_student(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
 # ---- files ----
 
 
-def write(root: Path, rows: Sequence[Row]) -> None:
-    """Writes the CSV files and the students' pages; the same rows give the same bytes."""
+def write(root: Path, rows: Sequence[Row], place: Path = OWN) -> None:
+    """Writes the CSV files and the students' pages; the same rows give the same bytes.
+
+    `place` is the folder of the class in `root`.
+    """
     ordered = sorted(rows, key=lambda row: row.key)
     marks = [_marks_line(row) for row in ordered]
     checks = [line for row in ordered for line in _check_lines(row)]
-    write_atomically(root / MARKS, _csv(_MARKS_HEADER, marks))
-    write_atomically(root / CHECKS, _csv(_CHECKS_HEADER, checks))
+    write_atomically(root / place / MARKS, _csv(_MARKS_HEADER, marks))
+    write_atomically(root / place / CHECKS, _csv(_CHECKS_HEADER, checks))
+    pages = root / place / FEEDBACK
     for student, theirs in _by_student(ordered):
-        write_atomically(root / FEEDBACK / student / "index.html", _page(root, student, theirs))
+        if any(row.status != NOT_PLACED for row in theirs):  # else the name may be one to refuse
+            content = _page(pages / student, student, theirs)
+            write_atomically(pages / student / "index.html", content)
 
 
 def _marks_line(row: Row) -> tuple[str, ...]:
-    highest = _number(row.highest)
-    return row.student, row.lesson, _number(row.total), highest, row.status, row.reason
+    marks = _number(row.total), _number(row.highest)
+    return row.student, row.lesson, *marks, row.status, row.remark, _number(row.penalty or None)
 
 
 def _check_lines(row: Row) -> list[tuple[str, ...]]:
-    if row.total is None:
-        return []
     return [
         (
             row.student,
@@ -104,25 +159,46 @@ def _check_lines(row: Row) -> list[tuple[str, ...]]:
             row.kinds.get(check, ""),
         )
         for check, most in row.points.items()
+        if check in row.scores
     ]
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *lines])
+    writer = csv.writer(text, lineterminator="\n")
+    rows = [header] if header else []
+    writer.writerows([*rows, *([cell(one) for one in line] for line in lines)])
     return text.getvalue()
 
 
-def _page(root: Path, student: str, rows: Sequence[Row]) -> str:
+def keep(place: Path, dropped: Sequence[Dropped]) -> None:
+    """Adds to a file what was given by hand for cells that are gone, and says so."""
+    path = place / DROPPED
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    lines = []
+    for one in dropped:
+        marks = _number(one.score), _number(one.extra_credit)
+        lines.append((one.student, one.lesson, one.cell, *marks, one.comment))
+    write_atomically(path, before + _csv([] if before else _DROPPED_HEADER, lines))
+    cells = ", ".join(sorted({one.cell for one in dropped}))
+    print(
+        f"{dropped[0].lesson} no longer has {cells}. The marks and comments that you gave for it "
+        f"are kept in {place.name}/{DROPPED}.",
+        file=sys.stderr,
+    )
+
+
+def _page(folder: Path, student: str, rows: Sequence[Row]) -> str:
     """One student's marks, with a link to the page of each lesson that has one."""
-    return student_page(student, [_page_line(root, row) for row in rows])
+    lines = [_page_line(folder, row) for row in rows]
+    return student_page(student, lines, _marks(rows))
 
 
-def _page_line(root: Path, row: Row) -> dict[str, str]:
+def _page_line(folder: Path, row: Row) -> dict[str, str]:
     page = Path(row.lesson) / f"{row.lesson}.html"
-    written = (root / FEEDBACK / row.student / page).is_file()
-    link = quote(page.as_posix()) if written else ""
-    return {"lesson": row.lesson, "page": link, "marks": _marks([row]), "remark": row.reason}
+    link = quote(page.as_posix()) if (folder / page).is_file() else ""
+    lesson, remark = shown(row.lesson), shown(row.reason)
+    return {"lesson": lesson, "page": link, "marks": _marks([row]), "remark": remark}
 
 
 # ---- marks that change ----
@@ -140,15 +216,15 @@ def agreed(changes: Sequence[Change]) -> bool:
 
 def changes_table(changes: Iterable[Change]) -> Table:
     """A line for each mark that would change, in the order of students."""
-    shown = Table(title="Marks that change though the submissions have not")
+    made = Table(title="Marks that change though the submissions have not")
     for heading in ("Student", "Lesson", "Check"):
-        shown.add_column(heading, overflow="fold")
+        made.add_column(heading, overflow="fold")
     for heading in ("Before", "After"):
-        shown.add_column(heading, justify="right")
+        made.add_column(heading, justify="right")
     for one in sorted(changes, key=lambda one: (one.student, one.lesson, one.check)):
-        names = (literally(name) for name in (one.student, one.lesson, one.check))
-        shown.add_row(*names, _number(one.before), _number(one.after))
-    return shown
+        names = (literally(shown(name)) for name in (one.student, one.lesson, one.check))
+        made.add_row(*names, _number(one.before), _number(one.after))
+    return made
 
 
 # ---- known marks ----
@@ -165,7 +241,7 @@ def differences(rows: Iterable[Row], known: Iterable[Row]) -> list[str]:
 
 def _unlike(row: Row, known: Row) -> list[str]:
     if (row.status, known.reason in row.reason) != (known.status, True):
-        said = f"{row.status} ({row.reason})" if row.reason else row.status
+        said = f"{row.status} ({shown(row.reason)})" if row.reason else row.status
         meant = f"{known.status} ({known.reason})" if known.reason else known.status
         return [f"{_named(row)}: {said}, and not {meant}"]
     checks = sorted(row.scores.keys() | known.scores.keys())
@@ -177,7 +253,7 @@ def _unlike(row: Row, known: Row) -> list[str]:
 
 
 def _named(row: Row) -> str:
-    return f"{row.student}, {row.lesson}"
+    return ", ".join(shown(part) for part in (row.student, row.lesson) if part)
 
 
 def show_comparison(wrong: Sequence[str], count: int) -> None:

@@ -41,6 +41,7 @@ class Judged:
     most: float
     card: Markup = field(default_factory=Markup)
     line: str = ""
+    by_hand: bool = False  # whether an instructor has given this mark
 
 
 @dataclass
@@ -87,9 +88,10 @@ def lesson_page(graded: NotebookNode, released: NotebookNode, about: dict[str, A
     return template.render(title=title, about=about, exercises=exercises(graded, released))
 
 
-def student_page(student: str, lines: Sequence[dict[str, Any]]) -> str:
+def student_page(student: str, lines: Sequence[dict[str, Any]], total: str) -> str:
     """The page that lists a student's lessons; a line has `lesson`, `page`, `marks`, `remark`."""
-    return _TEMPLATES.get_template("student.html.j2").render(student=student, lines=lines)
+    template = _TEMPLATES.get_template("student.html.j2")
+    return template.render(student=student, lines=lines, total=total)
 
 
 def exercises(graded: NotebookNode, released: NotebookNode) -> list[Exercise]:
@@ -130,7 +132,8 @@ def _judged(cell: NotebookNode) -> Judged:
     found = [o.data[MIME] for o in outputs if MIME in o.get("data", {})]
     card = _card(found[-1]) if found else Markup()
     line = "" if card else _cut("\n".join(_errors(outputs)[-1:]))
-    return Judged(float(marks["score"] or 0), float(marks["points"]), card, line)
+    by_hand = bool(marks.get("by_hand"))
+    return Judged(float(marks["score"] or 0), float(marks["points"]), card, line, by_hand)
 
 
 def _card(data: Any) -> Markup:

@@ -21,7 +21,7 @@ from graders.files import digest
 from graders.grading.examiner import Examination
 from graders.lesson.cells import Lesson
 
-PATH = Path("build/reports/journal.jsonl")
+PATH = Path("reports/journal.jsonl")  # in the folder of a class
 
 Key = tuple[str, str]
 """A student and a lesson."""
@@ -99,8 +99,12 @@ class Journal:
         return entry if entry and entry.notebook == notebook else None
 
     def add(self, key: Key, entry: Entry) -> None:
-        """Writes it down; when this returns, it is on disk."""
-        self._write(Line(*key, entry=entry))
+        """Writes it down; when this returns, it is on disk.
+
+        `entries` has it as a later run will read it: half a character is a question mark.
+        """
+        content = json.dumps(asdict(entry), ensure_ascii=False).encode("utf-8", "replace")
+        self._write(Line(*key, entry=msgspec.json.decode(content, type=Entry)))
 
     def is_recorded(self, key: Key) -> bool:
         """Whether the gradebook has been given the last entry."""

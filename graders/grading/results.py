@@ -6,8 +6,10 @@ from graders.card.outcome import Outcome
 from graders.seam import protocol
 
 GRADED, HELD, UNREADABLE, FAILED = "graded", "held", "unreadable", "infrastructure error"
+NOT_PLACED = "not placed"
 
-# Why an answer has failed a check. Where the grading itself breaks down there is no outcome.
+# Why a check has the mark that it has. Where the grading itself breaks down there is no outcome.
+BY_HAND = "by hand"
 NOT_ANSWERED, WRONG, STUDENT_ERROR = "not answered", "wrong", "student error"
 TIMEOUT, OUT_OF_MEMORY = "timeout", "out of memory"
 _LIMITS = {
@@ -17,7 +19,7 @@ _LIMITS = {
 
 
 def kind(outcome: Outcome) -> str:
-    """Why the answer has failed, one of the five above; "" where it has not."""
+    """Why the answer has failed, one of the five; "" where it has not."""
     if not outcome.failed or not outcome.finding:
         return ""
     if error := outcome.finding.error:
@@ -32,12 +34,16 @@ class Row:
     student: str
     lesson: str
     # "graded"; "held": changed marks wait to be agreed to, these are the old ones; "unreadable":
-    # nothing to grade; "infrastructure error": the grading broke down, which is not a zero.
+    # nothing to grade; "infrastructure error": the grading broke down, which is not a zero. In
+    # these two the marks are those of an earlier submission, where there was one. "not placed":
+    # nobody knows whose it is, or which lesson; `lesson` is then the name of what lies there.
     status: str
     scores: dict[str, float] = field(default_factory=dict)  # by check
     points: dict[str, float] = field(default_factory=dict)  # by check
     reason: str = ""
-    kinds: dict[str, str] = field(default_factory=dict)  # why a check was failed, by check
+    note: str = ""  # for the instructor alone
+    kinds: dict[str, str] = field(default_factory=dict)  # why a check has its mark, by check
+    penalty: float = 0.0  # for handing in late
 
     @property
     def key(self) -> tuple[str, str]:
@@ -45,9 +51,14 @@ class Row:
         return self.student, self.lesson
 
     @property
+    def remark(self) -> str:
+        """All that there is to say of the submission."""
+        return "; ".join(filter(None, (self.reason, self.note)))
+
+    @property
     def total(self) -> float | None:
-        """The points earned; None where nothing could be graded, which is not a zero."""
-        return sum(self.scores.values()) if self.status in (GRADED, HELD) else None
+        """The mark that counts; None where nothing could be graded, which is not a zero."""
+        return sum(self.scores.values()) - self.penalty if self.scores else None
 
     @property
     def highest(self) -> float:

@@ -1,18 +1,36 @@
-"""What students have handed in: where it lies, and whether it can be read at all."""
+"""What students have handed in: where it lies, whether it can be read, and what of it is graded."""
+
+from __future__ import annotations
 
 import json
-import warnings
+import mimetypes
+import os
+import re
+import stat
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from nbgrader.utils import parse_utc
 
+from graders.files import digest
+from graders.nbgrading.names import alike, encodable, fault, shown
 from graders.nbgrading.plugins import grade_id
 
-SUBMITTED = Path("build/submitted")
+OWN, SAMPLE = Path("build"), Path("build/sample")  # the folder of a class, in that of the course
+SUBMITTED = Path("submitted")  # in the folder of a class
 LARGEST, MOST_CELLS = 20_000_000, 2_000  # bytes, and cells, of a notebook
+MOST_HELPERS, LARGEST_HELPERS = 20, 1_000_000  # files beside a notebook, and bytes of them all
+_MOST_LOOKED_AT = 2_000  # files beside a notebook; where there are more, none is taken
+TIMESTAMP, SECRET = "timestamp.txt", "submission_secret.txt"  # nbgrader's exchange writes them
+_LARGEST_OF_THE_EXCHANGE = 1_000  # bytes of one of these two
+_BY_SYSTEMS = {".DS_Store", ".gitkeep", ".ipynb_checkpoints", "__MACOSX", "__pycache__"}
+_CELL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class Unreadable(Exception):
@@ -37,51 +55,219 @@ class Submission:
         """Where the notebook has to lie."""
         return self.folder / f"{self.lesson}.ipynb"
 
-    def check_readable(self, lesson: Collection[str]) -> None:
-        """Returns if this is a notebook with a cell of the lesson's; else raises Unreadable.
+    @property
+    def helpers(self) -> list[Path]:
+        """The files beside the notebook that answers may import or open.
+
+        They are regular files, at most `MOST_HELPERS` with `LARGEST_HELPERS` bytes in all, Python
+        files first.
+        """
+        return self._beside[0]
+
+    @property
+    def left_out(self) -> str:
+        """What there is to say of files beside the notebook that are no helpers; "" if nothing."""
+        return self._beside[1]
+
+    @cached_property
+    def _beside(self) -> tuple[list[Path], str]:
+        files = list(islice(_regular_files(self.folder), _MOST_LOOKED_AT + 1))
+        if len(files) > _MOST_LOOKED_AT:
+            return [], f"more than {_MOST_LOOKED_AT:,} files beside the notebook: none is used"
+        kept, room = [], LARGEST_HELPERS
+        for path, size in sorted(files, key=lambda one: (one[0].suffix != ".py", one[0])):
+            if len(kept) < MOST_HELPERS and size <= room:
+                kept.append(path)
+                room -= size
+        if dropped := len(files) - len(kept):
+            return kept, f"{dropped} of the files beside the notebook are too many or too large"
+        return kept, ""
+
+    @property
+    def handed_in(self) -> str:
+        """When it was handed in, as nbgrader's exchange wrote it; "" where that is no time."""
+        text = _text(self.folder / TIMESTAMP)
+        try:
+            return text if text and parse_utc(text) else ""
+        # dateutil raises whatever the odd text makes it stumble over.
+        except Exception:
+            return ""
+
+    def digest(self) -> str:
+        """A name for exactly what is graded of it."""
+        helpers = ((p.relative_to(self.folder), p.read_bytes()) for p in self.helpers)
+        parts = (part for name, content in helpers for part in (str(name).encode(), content))
+        return digest(self.notebook.read_bytes(), *parts)
+
+    def read(self, lesson: Collection[str]) -> NotebookNode:
+        """The notebook with what is graded of it: the sources of its cells, and nbgrader's names.
 
         `lesson` are the names by which nbgrader knows the cells of the lesson.
+
+        Raises:
+            Unreadable: this is no notebook with a cell of the lesson's.
         """
         for path in (self.folder.parent, self.folder, self.notebook):
             if path.is_symlink():
                 raise Unreadable(f"{path.name} is a link, not a file or folder of its own")
-        if not self.notebook.is_file():
-            raise Unreadable(f"no {self.notebook.name}{self._what_there_is()}")
-        if self.notebook.stat().st_size > LARGEST:
-            raise Unreadable(f"the notebook is larger than {LARGEST // 10**6} MB")
-        notebook = _checked_notebook(self.notebook.read_bytes())
+        try:
+            notebook = _notebook(self._content())
+        except OSError as error:
+            raise Unreadable(f"the notebook cannot be opened: {error.strerror}") from None
         if not any(grade_id(cell) in lesson for cell in notebook.cells):
             raise Unreadable(
                 f"a notebook without any exercise of {self.lesson}: of another lesson?"
             )
+        return notebook
+
+    def _content(self) -> bytes:
+        if not self.notebook.exists():
+            raise Unreadable(f"no {self.notebook.name}{self._what_there_is()}")
+        if not self.notebook.is_file():
+            raise Unreadable(f"{self.notebook.name} is not a file")
+        if self.notebook.stat().st_size > LARGEST:
+            raise Unreadable(f"the notebook is larger than {LARGEST // 10**6} MB")
+        return self.notebook.read_bytes()
 
     def _what_there_is(self) -> str:
         names = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
-        return f", only {', '.join(names[:3])}" if names else ": the folder is empty"
+        listed = ", ".join(map(shown, names[:3]))
+        return f", only {listed}" if names else ": the folder is empty"
+
+    def taken_in(self, notebook: NotebookNode, place: Path) -> Submission:
+        """A copy below `place` that has nothing but `notebook`, the helpers, and the time.
+
+        Grading reads the copy: there is no link in it, nothing that is no file, and nothing large.
+        """
+        copy = Submission(self.student, self.lesson, place / self.student / self.lesson)
+        copy.folder.mkdir(parents=True)
+        copy.notebook.write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
+        for path in self.helpers:
+            target = copy.folder / path.relative_to(self.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        for name, text in ((TIMESTAMP, self.handed_in), (SECRET, _text(self.folder / SECRET))):
+            if text:
+                (copy.folder / name).write_text(text, encoding="utf-8")
+        return copy
+
+
+def _text(path: Path) -> str:
+    """What a small file of the exchange says; "" where it is none."""
+    try:
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_OF_THE_EXCHANGE:
+            return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        pass
+    return ""
+
+
+def _regular_files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The files below `folder` that may be helpers, with their sizes; no link is followed."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _is_passed_over(name))
+        for name in files:
+            path = Path(place, name)
+            if _is_passed_over(name) or path.suffix in (".ipynb", ".pyc") or _is_a_page(name):
+                continue
+            if path.parent == folder and name in (TIMESTAMP, SECRET):
+                continue
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                yield path, status.st_size
+
+
+def _is_passed_over(name: str) -> bool:
+    return name in _BY_SYSTEMS or bool(fault(name))
+
+
+def _is_a_page(name: str) -> bool:
+    """Whether a browser would run what the file says: Formgrader serves what lies beside it."""
+    kind = mimetypes.guess_type(name)[0] or ""
+    return kind.endswith(("html", "xml"))
+
+
+# ---- where they lie ----
 
 
 def submissions(
-    root: Path, lessons: Iterable[str], students: Iterable[str] = ()
+    root: Path, lessons: Iterable[str], students: Iterable[str] = (), place: Path = OWN
 ) -> list[Submission]:
-    """The submissions of these lessons by these students, or by all, in a fixed order."""
-    wanted = set(students)
+    """The submissions of these lessons by these students, or by all, in a fixed order.
+
+    `place` is the folder of the class in `root`. What is refused for its name is not among them.
+    """
+    wanted, named = set(students), list(lessons)
+    folders = [path for path, refused in students_folders(root / place / SUBMITTED) if not refused]
     return sorted(
-        submission
-        for lesson in lessons
-        for submission in _of_lesson(root / SUBMITTED, lesson)
-        if not wanted or submission.student in wanted
+        Submission(folder.name, lesson, folder / lesson)
+        for folder in folders
+        if not wanted or folder.name in wanted
+        for lesson in named
+        if _is_folder(folder / lesson)
     )
 
 
-def _of_lesson(submitted: Path, lesson: str) -> Iterator[Submission]:
-    for student in submitted.glob("*"):
-        if not student.name.startswith(".") and (student / lesson).is_dir():
-            yield Submission(student.name, lesson, student / lesson)
+def students_folders(submitted: Path) -> Iterator[tuple[Path, str]]:
+    """What lies where the students' folders have to lie, and why it is refused; "" if it is not."""
+    if not submitted.is_dir():
+        return
+    paths = sorted(path for path in submitted.iterdir() if path.name not in _BY_SYSTEMS)
+    twins = alike(path.name for path in paths)
+    for path in paths:
+        refused = fault(path.name)
+        if not refused and path.name in twins:
+            others = ", ".join(map(shown, twins[path.name]))
+            refused = f"only case or accents tell the name from {others}: rename one folder"
+        elif not refused and not path.is_dir():
+            refused = "a file where a student's folder is expected: put it into STUDENT/LESSON/"
+        yield path, refused
 
 
-def _checked_notebook(content: bytes) -> NotebookNode:
+def entries(folder: Path) -> list[Path]:
+    """What somebody has put into the folder, in order."""
+    return sorted(path for path in folder.iterdir() if path.name not in _BY_SYSTEMS)
+
+
+def _is_folder(path: Path) -> bool:
     try:
-        parsed = json.loads(content.decode())
+        return path.is_dir()
+    except OSError:  # of a folder that may not be entered
+        return False
+
+
+# ---- what a notebook says ----
+
+
+def _notebook(content: bytes) -> NotebookNode:
+    """The notebook in nbformat 4.5, as far as it is graded.
+
+    Whatever else a program has written into it, in whichever of its versions, is left out, and so
+    are the outputs.
+    """
+    parsed = _parsed(content)
+    if not isinstance(parsed, dict) or "cells" not in parsed:
+        raise Unreadable("not a notebook: it is JSON without cells")
+    if parsed.get("nbformat") != 4:
+        raise Unreadable("not a valid notebook: its format is not that of nbformat 4")
+    if not isinstance(parsed["cells"], list):
+        raise Unreadable("not a valid notebook: its cells are no list")
+    if len(parsed["cells"]) > MOST_CELLS:
+        raise Unreadable(
+            f"the notebook has {len(parsed['cells']):,} cells; {MOST_CELLS:,} can be read"
+        )
+    ids: set[str] = set()
+    cells = [_cell(cell, number, ids) for number, cell in enumerate(parsed["cells"], 1)]
+    made: Any = nbformat.from_dict(
+        {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
+    )
+    return made
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise Unreadable("not a notebook: it is no text") from None
     except json.JSONDecodeError as error:
@@ -90,23 +276,34 @@ def _checked_notebook(content: bytes) -> NotebookNode:
         raise Unreadable(f"not a notebook: {why} (line {error.lineno})") from None
     except (RecursionError, ValueError):
         raise Unreadable("not a notebook: its JSON cannot be read") from None
-    if not isinstance(parsed, dict) or "cells" not in parsed:
-        raise Unreadable("not a notebook: it is JSON without cells")
-    if isinstance(parsed["cells"], list) and len(parsed["cells"]) > MOST_CELLS:
-        raise Unreadable(
-            f"the notebook has {len(parsed['cells']):,} cells; {MOST_CELLS:,} can be read"
-        )
-    return _validated(content.decode())
 
 
-def _validated(text: str) -> NotebookNode:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            notebook = nbformat.reads(text, as_version=4)
-            nbformat.validate(notebook)
-            return notebook
-    # nbformat raises whatever the odd notebook makes it stumble over.
-    except Exception as error:
-        first = str(error).strip().split("\n")[0]
-        raise Unreadable(f"not a valid notebook: {first}") from None
+def _cell(cell: Any, number: int, ids: set[str]) -> dict[str, Any]:
+    """The cell with its source, its name in nbgrader, and an id that is not in `ids` yet."""
+    if not isinstance(cell, dict) or cell.get("cell_type") not in ("code", "markdown", "raw"):
+        raise Unreadable(f"not a valid notebook: cell {number} is of no known type")
+    metadata = cell.get("metadata")
+    described = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    name = described.get("grade_id") if isinstance(described, dict) else None
+    own = cell.get("id")
+    if not isinstance(own, str) or own in ids or not _CELL_ID.fullmatch(own):
+        own = f"cell-{number}"
+        while own in ids:
+            own += "-"
+    ids.add(own)
+    made = {
+        "cell_type": cell["cell_type"],
+        "id": own,
+        "metadata": {"nbgrader": {"grade_id": encodable(name)}} if isinstance(name, str) else {},
+        "source": _source(cell, number),
+    }
+    code = {"execution_count": None, "outputs": []}
+    return made | code if made["cell_type"] == "code" else made
+
+
+def _source(cell: dict[str, Any], number: int) -> str:
+    source = cell.get("source", "")
+    lines = source if isinstance(source, list) else [source]
+    if not all(isinstance(line, str) for line in lines):
+        raise Unreadable(f"not a valid notebook: the source of cell {number} is no text")
+    return encodable("".join(lines))

@@ -1,5 +1,6 @@
 """What nbgrader is given beside its own steps; nbgrader_config.py says where each one runs."""
 
+import glob
 import logging
 import os
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ from nbformat.corpus.words import generate_corpus_id
 from nbformat.v4 import new_output
 from nbgrader import preprocessors, utils
 from nbgrader.api import Gradebook
+from nbgrader.exchange.default import ExchangeReleaseFeedback
 from nbgrader.nbgraderformat import MetadataValidator
 
 from graders.card.outcome import MIME
 from graders.lesson.names import bound_names
 from graders.lesson.python import parse
 from graders.lesson.regions import HIDDEN, SOLUTION, RegionError, without_region
+from graders.nbgrading.names import shown
 from graders.notebook.progress import FOLDER_VARIABLE, NOWHERE
 
 SCHEMA_VERSION: int = MetadataValidator.schema_version
@@ -265,6 +268,26 @@ def _drop_long(data: dict[str, Any]) -> None:
 # ---- generate_feedback ----
 
 
+class NoteHandMarks(preprocessors.NbGraderPreprocessor):
+    """Marks in the metadata of a check whether an instructor has given its mark."""
+
+    def preprocess(self, nb: NotebookNode, resources: Any) -> _Cell:
+        where = resources["nbgrader"]
+        named = where["notebook"], where["assignment"], where["student"]
+        with Gradebook(where["db_url"]) as gradebook:
+            grades = gradebook.find_submission_notebook(*named).grades
+            by_hand = {str(grade.name) for grade in grades if is_by_hand(grade)}
+        for cell in nb.cells:
+            if utils.is_grade(cell):
+                cell.metadata.nbgrader["by_hand"] = grade_id(cell) in by_hand
+        return nb, resources
+
+
+def is_by_hand(grade: Any) -> bool:
+    """Whether an instructor has given this mark, or a part of it."""
+    return grade.manual_score is not None or bool(grade.extra_credit)
+
+
 class HideTests(preprocessors.NbGraderPreprocessor):
     """Takes hidden tests, and what they let slip, out of the pages that students get."""
 
@@ -292,3 +315,27 @@ def _error(output: NotebookNode, hidden: bool) -> NotebookNode:
     if hidden and name != "CheckFailed":
         name, words = "CheckFailed", _HIDDEN_FAILED
     return new_output("error", ename=name, evalue=words, traceback=[f"{name}: {words}"])
+
+
+# ---- release_feedback ----
+
+
+class ReleaseFeedback(ExchangeReleaseFeedback):
+    """Releases to each student whose submission came through the exchange; names the others.
+
+    nbgrader's own stops at the first student that it cannot release to.
+    """
+
+    def copy_files(self) -> None:
+        for folder in sorted(glob.glob(self.src_path)):
+            student = Path(folder).parent.name
+            self.src_path = glob.escape(folder)
+            try:
+                super().copy_files()
+            except OSError:
+                self.log.warning(
+                    "%s gets no feedback through the exchange, for the submission did not come "
+                    "through it. Hand over the pages in %s.",
+                    shown(student),
+                    shown(folder),
+                )

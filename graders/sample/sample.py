@@ -6,17 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from nbgrader.api import Gradebook
-
 from graders.author.build import build_sources
+from graders.errors import CourseError
 from graders.grading.results import Row
-from graders.grading.submissions import SUBMITTED
+from graders.grading.submissions import SAMPLE, SUBMITTED
 from graders.lesson.source import Lesson
 from graders.sample import habits
 from graders.sample.draft import Draft
 
-KNOWN = Path("build/sample-marks.json")
-PREFIX = "sample-"  # of the students' names: other submissions are left alone
+KNOWN = Path("known-marks.json")  # in the folder of the class
+PREFIX = "sample-"  # of the students' names
+
+
+class NoSampleClass(CourseError):
+    """There is nothing to compare with; the message says what makes it."""
+
 
 Habit = Callable[[Draft], None]
 
@@ -39,62 +43,60 @@ CLASS: dict[str, tuple[Habit, tuple[int, ...]]] = {
     "not-a-notebook": (habits.not_a_notebook, (1,)),
     "another-json": (habits.another_json, (2,)),
     "cut-short": (habits.cut_short, (1,)),
-    "renamed [1]": (habits.renamed, (0,)),
+    "renamed": (habits.renamed, (0,)),
     "empty-folder": (habits.empty_folder, (0,)),
 }
 
 
 def main(root: Path) -> int:
-    """Makes the sample class in build/submitted/ and says so."""
+    """Makes the sample class anew in its own folder and says so; no other class is touched."""
+    shutil.rmtree(root / SAMPLE, ignore_errors=True)
     rows = make_class(root)
     students = len({row.student for row in rows})
-    print(f"{students} students with {len(rows)} submissions: {SUBMITTED}/{PREFIX}*")
+    print(f"{students} students with {len(rows)} submissions: {SAMPLE / SUBMITTED}/{PREFIX}*")
     return 0
 
 
-def make_class(root: Path, students: Sequence[str] = tuple(CLASS)) -> list[Row]:
+def make_class(
+    root: Path, students: Sequence[str] = tuple(CLASS), place: Path = SAMPLE
+) -> list[Row]:
     """Writes the submissions of these students, and gives the rows that grading must find.
 
-    An earlier sample class goes, from the gradebook too; other submissions stay.
+    `place` is the folder of the class.
     """
     lessons = build_sources(root)
-    _clear(root)
     rows = []
     for student in students:
         habit, numbers = CLASS[student]
         for number in sorted({n % len(lessons) for n in numbers}):
-            rows.append(_hand_in(root, PREFIX + student, lessons[number], habit))
-    _write_known(root, rows)
+            handed_in = root / place / SUBMITTED / (PREFIX + student)
+            rows.append(_hand_in(root, handed_in, lessons[number], habit))
+    _write_known(root / place, rows)
     return rows
 
 
 def known_marks(root: Path) -> list[Row]:
-    """The rows that grading the sample class must find."""
-    return [Row(**row) for row in json.loads((root / KNOWN).read_text(encoding="utf-8"))]
+    """The rows that grading the sample class must find.
+
+    Raises:
+        NoSampleClass: none has been made.
+    """
+    path = root / SAMPLE / KNOWN
+    if not path.is_file():
+        raise NoSampleClass("There is no sample class: jax-course sample-class makes one.")
+    return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def _write_known(root: Path, rows: Sequence[Row]) -> None:
+def _write_known(place: Path, rows: Sequence[Row]) -> None:
     text = json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False)
-    (root / KNOWN).write_text(text, encoding="utf-8")
+    (place / KNOWN).write_text(text, encoding="utf-8")
 
 
-def _hand_in(root: Path, student: str, lesson: Lesson, habit: Habit) -> Row:
+def _hand_in(root: Path, handed_in: Path, lesson: Lesson, habit: Habit) -> Row:
     draft = Draft.of(root, lesson)
     habit(draft)
-    folder = root / SUBMITTED / student / lesson.name
+    folder = handed_in / lesson.name
     folder.mkdir(parents=True)
     if content := draft.file_content():
         (folder / (draft.file or f"{lesson.name}.ipynb")).write_bytes(content)
-    return draft.row(student)
-
-
-def _clear(root: Path) -> None:
-    for step in ("submitted", "autograded", "feedback"):
-        for folder in (root / "build" / step).glob(f"{PREFIX}*"):
-            shutil.rmtree(folder)
-    database = root / "build/gradebook.db"
-    if database.exists():
-        with Gradebook(f"sqlite:///{database}") as gradebook:
-            names = [str(student.id) for student in gradebook.students]
-            for name in (name for name in names if name.startswith(PREFIX)):
-                gradebook.remove_student(name)
+    return draft.row(handed_in.name)

@@ -6,21 +6,27 @@ go to the folder that JAX_COURSE_PICTURES names.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output, new_raw_cell
+from nbgrader.api import Gradebook
 from playwright.sync_api import Locator, Page, expect
 
+from graders.author.build import build
 from graders.tests.browser import CARDS, Person, card, cards
+from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.servers import ROOT, copy_of_the_course, environment, run, served
 
 # On Linux alone: all of these run answers in bubblewrap's sandbox.
 pytestmark = pytest.mark.sandbox
 
-LESSON = "00_start"
+LESSON, TINY = "00_start", "00_tiny"
 WRONG = ["def rescale(x):", "return x / x.max()"]  # as the lesson asks for at first
 RIGHT = [
     "def rescale(x):",
@@ -196,3 +202,90 @@ def look_at_the_marks(instructor: Person, address: str) -> None:
     student = rows.filter(has=instructor.page.locator("td:text-is('ada')"))
     expect(student).to_contain_text("2 / 10")
     instructor.picture("students", student)
+
+
+# ---- Formgrader ----
+
+EVIL = """
+<script>window.owned = "script"</script>
+<img src="http://evil.example/stolen" onerror="window.owned = 'img'">
+<iframe srcdoc="<script>parent.owned = 'srcdoc'</script>"></iframe>
+<svg onload="window.owned = 'svg'"><script>window.owned = "svg script"</script></svg>
+<base href="http://evil.example/">
+<meta http-equiv="refresh" content="0;url=http://evil.example/stolen">
+<link rel="stylesheet" href="http://evil.example/stolen">
+<style>@import url(http://evil.example/stolen);</style>
+<object data="http://evil.example/stolen"></object>
+<form action="http://evil.example/stolen"><button id="evil">Save</button></form>
+<details open ontoggle="window.owned = 'details'"><summary>x</summary></details>
+<a href="javascript:window.owned = 'link'">a link</a>
+
+[another](javascript:window.owned='markdown') ![a picture](http://evil.example/stolen)
+
+$\\href{javascript:window.owned='math'}{x}$
+"""
+ACTIVE = "iframe, object, embed, form, base, meta[http-equiv], [onerror], [onload], [ontoggle]"
+EVIL_NAME = """<img src=x onerror="window.owned='name'">"""
+EVIL_OUTPUTS = {
+    "text/html": EVIL,
+    "text/markdown": EVIL,
+    "image/svg+xml": "<svg onload=\"window.owned = 'svg'\"></svg>",
+    "image/png": "x\" onerror=\"window.owned = 'png'",
+    "text/latex": "$\\href{javascript:window.owned='latex'}{x}$",
+    "application/javascript": "window.owned = 'javascript'",
+}
+
+
+def graded_with_evil_cells(office: Path, instructor: dict[str, str]) -> str:
+    """A student's name and notebook are as evil as `nbgrader autograde` lets through: the id."""
+    folder = office / "build/submitted" / EVIL_NAME / TINY
+    folder.mkdir(parents=True)
+    (folder / f"{TINY}.ipynb").write_bytes(
+        (office / f"course/{TINY}/{TINY}.ipynb").read_bytes(),
+    )
+    run(office, instructor, "graders", "grade")
+    path = office / "build/autograded" / EVIL_NAME / TINY / f"{TINY}.ipynb"
+    path.chmod(0o644)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["title"] = EVIL
+    raw = new_raw_cell(EVIL, metadata={"raw_mimetype": "text/html"})
+    outputs = [new_output("display_data", data={kind: d}) for kind, d in EVIL_OUTPUTS.items()]
+    outputs += [new_output("stream", text=EVIL), new_output("error", traceback=[EVIL])]
+    tagged = new_code_cell(EVIL, outputs=outputs, metadata={"tags": ['x"><script>']})
+    notebook.cells += [new_markdown_cell(EVIL), raw, tagged]
+    path.write_text(json.dumps(notebook))
+    with Gradebook(f"sqlite:///{office}/build/gradebook.db") as book:
+        return str(book.find_submission_notebook(TINY, TINY, EVIL_NAME).id)
+
+
+def test_formgrader_runs_nothing_that_a_student_has_written(browser, pictures, tmp_path):
+    (tmp_path / "office").mkdir()
+    office = make_course(tmp_path / "office", JUDGED)
+    build(office)
+    instructor = environment(tmp_path / "home")
+    submission = graded_with_evil_cells(office, instructor)
+    places = [
+        f"submissions/{submission}/",
+        f"gradebook/{TINY}/{TINY}",
+        f"manage_submissions/{TINY}",
+        "manage_students",
+        f"manage_students/{quote(EVIL_NAME)}",
+        f"manage_students/{quote(EVIL_NAME)}/{TINY}",
+    ]
+    with served(office, instructor, "jupyterlab") as (address, _):
+        reader = Person(browser, pictures, "reader")
+        asked: list[str] = []
+        reader.page.on("request", lambda request: asked.append(request.url))
+        reader.open(address)
+        origin = address.split("/lab")[0]
+        for place in places:
+            reader.page.goto(f"{origin}/formgrader/{place}")
+            expect(reader.page.locator("body")).to_contain_text(
+                "onerror" if "submissions/" not in place[:12] else "window.owned"
+            )
+            reader.page.wait_for_load_state("load")
+            reader.picture(place.split("/")[0])
+            assert reader.page.evaluate("window.owned") is None, place
+            assert reader.page.evaluate("document.baseURI") == reader.page.url
+            assert reader.page.locator(ACTIVE).count() == 0, place
+    assert not [url for url in asked if "evil" in url or "stolen" in url or url.endswith("/x")]

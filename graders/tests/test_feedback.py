@@ -135,7 +135,11 @@ def test_a_students_lessons_are_listed() -> None:
         {"lesson": LESSON, "page": "a/b.html", "marks": "1 / 3", "remark": ""},
         {"lesson": "01_x", "page": "", "marks": "-", "remark": "it is cut <short>"},
     ]
-    page = BeautifulSoup(student_page("<i>ada", lines), "html.parser")
+    page = BeautifulSoup(student_page("<i>ada", lines, "1 / 3"), "html.parser")
     assert [link["href"] for link in page.select("a")] == ["a/b.html"]
     assert text(page, "h1") == "<i>ada"
+    assert [cell.get_text() for cell in page.select("tr")[-1].select("th, td")][:2] == [
+        "Total",
+        "1 / 3",
+    ]
     assert "it is cut <short>" in text(page, "td")

@@ -24,7 +24,7 @@ from graders.classroom import grade, report
 from graders.grading import forkserver
 from graders.grading.engine import Settings, Task
 from graders.grading.examiner import Examination, Said
-from graders.grading.submissions import Submission
+from graders.grading.submissions import OWN, Submission
 from graders.lesson.cells import Lesson
 from graders.sample import sample
 from graders.tests import servers
@@ -34,7 +34,7 @@ from graders.tests.fixture_lesson import JUDGED, failed, make_course, met, sched
 pytestmark = pytest.mark.sandbox
 
 STUDENTS = ("perfect", "untouched", "all-wrong", "half-wrong", "noisy", "cut-short")
-FILES = (report.MARKS, report.CHECKS)
+FILES = (OWN / report.MARKS, OWN / report.CHECKS)
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["graders.tests.test_killed"])
 
@@ -74,7 +74,7 @@ def class_of(students: Sequence[str], place: Path) -> Path:
     """A course in which these have handed in, and nobody was graded."""
     root = make_course(place, JUDGED)
     build(root)
-    sample.make_class(root, students)
+    sample.make_class(root, students, OWN)
     return root
 
 

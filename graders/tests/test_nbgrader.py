@@ -6,6 +6,7 @@ shown to be open without our part, where that can be shown cheaply.
 
 import csv
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import ValidationError
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from nbformat.v4 import (
+    new_code_cell,
+    new_markdown_cell,
+    new_notebook,
+    new_output,
+    new_raw_cell,
+)
 from nbgrader.api import Gradebook
 from nbgrader.nbgraderformat.v3 import MetadataValidatorV3
 from nbgrader.utils import determine_grade
@@ -28,6 +35,7 @@ from nbgrader.utils import determine_grade
 from graders.author.build import build
 from graders.card.outcome import MIME
 from graders.feedback.cleaning import clean
+from graders.nbgrading import formgrader
 from graders.nbgrading import plugins as plugins
 from graders.nbgrading.steps import quick_steps
 from graders.tests.fixture_lesson import make_course, met
@@ -393,3 +401,81 @@ def test_the_gradebook_of_quick_steps_is_nbgraders_own(
     assert plain[1:] == quick[1:]
     assert (plain[0], quick[0]) == ("False", "True")
     assert tables("after.db") == plain
+
+
+# ---- release_feedback ----
+
+
+def test_one_student_without_the_exchange_keeps_feedback_from_nobody(
+    course: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_COURSE_EXCHANGE", str(tmp_path))
+    tmp_path.chmod(0o777)  # as nbgrader asks of it
+    through_it = ("editor", "messy", "untouched")
+    for student in through_it:
+        folder = course / "build/feedback" / student / LESSON
+        (folder / "timestamp.txt").write_text("2026-11-27 10:00:00 UTC")
+        (folder / "submission_secret.txt").write_text(student)
+    said = nbgrader(course, "release_feedback", LESSON)
+    assert len(list(tmp_path.glob("jax-course/feedback/*.html"))) == len(through_it)
+    skipped = re.findall(r"(\w+) gets no feedback through the exchange", said)
+    assert skipped == sorted(set(CLASS) - set(through_it))
+    assert f"Hand over the pages in {course / 'build/feedback/forger' / LESSON}" in said
+
+
+# ---- Formgrader ----
+
+
+@pytest.mark.parametrize(
+    ("markdown", "shown"),
+    [
+        ("a *b* `c`", "<p>a <em>b</em> <code>c</code></p>"),
+        ("<script>alert(1)</script>", "alert(1)"),
+        ("[a](javascript:alert(1))", "<p><a>a</a></p>"),
+        ("![a](http://x/y)", "<p></p>"),
+        ("$x < 2$", "<p>$x &lt; 2$</p>"),
+    ],
+)
+def test_formgrader_shows_markdown_and_runs_nothing(markdown: str, shown: str) -> None:
+    assert formgrader.rendered(markdown).strip().replace("\n", "") == shown
+
+
+@pytest.mark.parametrize(
+    "math", [r"$\href{javascript:alert(1)}{x}$", r"<p>$\hre&#102;{javascript:alert(1)}{x}$</p>"]
+)
+def test_formgrader_leaves_math_that_makes_links_to_no_mathjax(math: str) -> None:
+    page = BeautifulSoup(formgrader.rendered(math), "html.parser")
+    assert [div.get("class") for div in page.select("div")] == [["tex2jax_ignore"]]
+    assert r"\href" in page.get_text()
+
+
+def test_formgrader_shows_text_cleaned_html_and_pictures() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    kinds = {
+        "text/plain": "1",
+        "text/html": f"<b>1</b>{evil}",
+        "image/png": "aGk=",
+        "image/svg+xml": evil,
+        "text/latex": evil,
+        "application/javascript": evil,
+    }
+    code = new_code_cell("1", outputs=[new_output("display_data", kinds), error(value=evil)])
+    broken = new_output("display_data", {"image/png": f'"{evil}'}, metadata={"image/png": evil})
+    raw = new_raw_cell(evil, metadata={"raw_mimetype": "text/html"})
+    notebook = new_notebook(cells=[code, new_code_cell(outputs=[broken]), raw])
+    notebook.metadata["title"] = evil
+    about = {"student": evil, "index": 3}
+    kept, about = formgrader.Harmless().preprocess(notebook, about)
+    assert kept.metadata == {}
+    assert kept.cells[0].outputs[0].data == {
+        "text/plain": "1",
+        "text/html": "<b>1</b>",
+        "image/png": "aGk=",
+    }
+    assert kept.cells[1].outputs[0] == {
+        "output_type": "display_data",
+        "data": {"image/png": ""},
+        "metadata": {},
+    }
+    assert (kept.cells[2].cell_type, kept.cells[2].metadata) == ("code", {})
+    assert about == {"student": "&lt;img src=x onerror=alert(1)&gt;", "index": 3}

@@ -14,6 +14,7 @@ from graders.author.build import RELEASE, build
 from graders.classroom import report
 from graders.grading import results
 from graders.grading.results import Row
+from graders.grading.submissions import OWN
 from graders.tests.fixture_lesson import JUDGED, make_course
 
 NAME = "00_tiny"
@@ -75,7 +76,7 @@ def test_a_hidden_test_that_failed_is_said_without_its_numbers(page: BeautifulSo
 
 
 def test_the_instructor_sees_why_each_check_failed(root: Path) -> None:
-    lines = list(csv.DictReader((root / report.CHECKS).read_text().splitlines()))
+    lines = list(csv.DictReader((root / OWN / report.CHECKS).read_text().splitlines()))
     assert [[line["check"], line["score"], line["why"]] for line in lines] == [
         ["double_check", "0", results.WRONG],
         ["answer_check", "0", results.NOT_ANSWERED],
