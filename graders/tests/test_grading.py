@@ -30,6 +30,7 @@ from graders.lesson.cells import Lesson
 from graders.lesson.source import read_lesson
 from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox, Unavailable
+from graders.seam.shell import names_in, python
 from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
 
@@ -69,7 +70,9 @@ def draft(course: Path, lesson: Lesson) -> Draft:
 
 def sources(draft: Draft) -> list[str]:
     cells = plan.restored_cells(draft.lesson, draft.notebook.cells)
-    return [step.source for step in plan.steps(draft.lesson, cells)]
+    every = plan.steps(draft.lesson, cells)
+    names = {step.index: names_in(step.source) for step in every}
+    return [python(step.source) for step in plan.needed(draft.lesson, every, names)]
 
 
 def test_a_demonstration_does_not_run(draft: Draft) -> None:

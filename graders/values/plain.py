@@ -21,8 +21,10 @@ Plain: TypeAlias = Any
 """None, str, `Leaf`, `Key`, `Record`, `Opaque`, or a list, tuple or dict of them."""
 
 DEEPEST = 40
-MOST = 100_000
+MOST = 20_000
 """Values in one structure; what lies beyond becomes an `Opaque`."""
+
+TOO_DEEP, TOO_LARGE = "a structure nested too deep", "too large a structure"
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,7 @@ class _Reader:
     def read(self, value: object, depth: int) -> Plain:
         self.met += 1
         if depth > DEEPEST or self.met > MOST:
-            return Opaque(
-                "a structure nested too deep" if depth > DEEPEST else "too large a structure"
-            )
+            return Opaque(TOO_DEEP if depth > DEEPEST else TOO_LARGE)
         if value is None:
             return None
         if type(value) is str:
@@ -89,6 +89,8 @@ class _Reader:
         return self._container(value, depth + 1)
 
     def _container(self, value: object, depth: int) -> Plain:
+        if type(value) in (list, tuple, dict) and len(value) > MOST - self.met:  # type: ignore[arg-type]
+            return Opaque(TOO_LARGE)
         if type(value) is list:
             return [self.read(item, depth) for item in value]
         if type(value) is tuple:
