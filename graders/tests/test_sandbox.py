@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ import pytest
 from graders.author.build import build
 from graders.files import PACKAGE
 from graders.probes.answer import value
-from graders.sandbox import bubblewrap, seccomp
+from graders.sandbox import bubblewrap, processors, seccomp
 from graders.sandbox.bubblewrap import Unavailable
 from graders.sandbox.limits import Limits
 from graders.sandbox.process import Sandbox, SandboxedProcess
+from graders.sandbox.programs import ShownPrograms
 from graders.seam import wire
-from graders.seam.protocol import Error
+from graders.seam.protocol import OUT_OF_TIME, Error
 from graders.seam.remote import RemotePlace
 from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
@@ -85,6 +87,50 @@ def test_what_the_trusted_side_has_compiled_is_not_compiled_again(tmp_path: Path
     subprocess.run([sys.executable, "-c", filling, str(tmp_path)], check=True)
     with Sandbox(tmp_path) as sandbox, sandbox.processes.new_process() as process:
         assert found(process, COUNTED.format(program)) == "1 of 1"
+
+
+SECRET = b"the program of a solution"
+LOOK = """
+import os
+names, contents = [], []
+for folder, folders, files in os.walk(WHERE):
+    names += [*folders, *files]
+    for name in files:
+        with open(os.path.join(folder, name), "rb") as file:
+            contents.append(file.read())
+found = str([sorted(names), [c for c in contents if b"the program of" in c]])
+"""
+
+
+def test_compiled_programs_are_found_by_who_knows_them_alone(tmp_path: Path) -> None:
+    cache = tmp_path / "compiled"
+    (cache / "matplotlib").mkdir(parents=True)
+    (cache / "matplotlib/fontlist.json").write_text("[]")
+    (cache / "jit_double-0123-cache").write_bytes(SECRET)
+    with Sandbox(cache) as sandbox, sandbox.processes.new_process() as process:
+        (cache / "jit_later-4567-cache").write_bytes(SECRET)
+        sandbox.show_programs()
+        for name in ("jit_double-0123-cache", "jit_later-4567-cache"):
+            cell = f"found = open('/compiled/{name}', 'rb').read().decode()"
+            assert found(process, cell) == SECRET.decode()
+        assert found(process, LOOK.replace("WHERE", "'/compiled'")) == "[[], []]"
+        assert found(process, "import os\nos.listdir('/compiled')").type == "PermissionError"
+        own = ["fontlist.json", "matplotlib"]
+        assert found(process, LOOK.replace("WHERE", "'/scratch'")) == str([own, []])
+    assert [path.name for path in tmp_path.iterdir()] == ["compiled"]
+
+
+def test_what_a_killed_run_has_shown_is_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f"compiled-shown-{ended.pid}-x"
+    left.mkdir()
+    (left / "jit_f-cache").touch()
+    left.chmod(0o311)
+    others = tmp_path / f"compiled-shown-{os.getpid()}-x"
+    others.mkdir()
+    ShownPrograms(tmp_path / "compiled").close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compiled", others.name]
 
 
 # ---- starting and reaching others ----
@@ -409,6 +455,36 @@ def test_what_goes_too_far_is_told_by_its_kind(
     error = found(process, cell)
     assert isinstance(error, Error)
     assert error.type == kind
+
+
+def test_no_reply_is_waited_for_past_the_deadline(process: SandboxedProcess) -> None:
+    process.deadline = time.monotonic()
+    assert RemotePlace(process).run("while True: pass", "<cell>") == OUT_OF_TIME
+
+
+@pytest.mark.parametrize(
+    ("used", "waited", "starved"), [(0.1, 0.4, True), (0.49, 0.4, False), (0.1, 0.01, False)]
+)
+def test_who_waited_for_a_processor_is_told_from_who_slept_or_ran(
+    process: SandboxedProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    used: float,
+    waited: float,
+    starved: bool,
+) -> None:
+    spent = iter([7.0, 7.0 + used])
+    monkeypatch.setattr(processors, "used_by", lambda number: next(spent))
+    monkeypatch.setattr(processors, "waited_for_by", lambda number: waited)
+    process.seconds = 0.5
+    assert RemotePlace(process).run("while True: pass", "<cell>") == OUT_OF_TIME
+    assert process.starved is starved
+
+
+def test_what_a_process_has_had_of_the_processors_is_known(process: SandboxedProcess) -> None:
+    before = processors.used_by(process.number)
+    assert found(process, "found = str(sum(i * i for i in range(10**6)))") == "333332833333500000"
+    assert 0 < before < processors.used_by(process.number)
+    assert 0 <= processors.waited_for_by(process.number) < float("inf")
 
 
 def test_after_the_end_every_reply_is_the_same_error(process: SandboxedProcess) -> None:

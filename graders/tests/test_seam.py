@@ -28,7 +28,7 @@ from graders.probes.answer import value
 from graders.probes.exports import ExportedProgram, exported
 from graders.seam.observation import error_facts
 from graders.seam.place import LocalPlace, Place, execute
-from graders.seam.protocol import LONGEST_MESSAGE, Error, Request, Result, SeamError, Step
+from graders.seam.protocol import LONGEST_MESSAGE, Request, Result, SeamError, Step
 from graders.seam.remote import RemotePlace, RemoteProcess
 from graders.seam.subject import Subject
 from graders.seam.wire import ProtocolError, checked, fits, pack, unpack
