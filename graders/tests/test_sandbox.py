@@ -115,8 +115,8 @@ def test_compiled_programs_are_found_by_who_knows_them_alone(tmp_path: Path) -> 
             assert found(process, cell) == SECRET.decode()
         assert found(process, LOOK.replace("WHERE", "'/compiled'")) == "[[], []]"
         assert found(process, "import os\nos.listdir('/compiled')").type == "PermissionError"
-        own = ["fontlist.json", "matplotlib"]
-        assert found(process, LOOK.replace("WHERE", "'/scratch'")) == str([own, []])
+        fonts = "found = open('/compiled/matplotlib/fontlist.json').read()"
+        assert found(process, fonts) == "[]"
     assert [path.name for path in tmp_path.iterdir()] == ["compiled"]
 
 
