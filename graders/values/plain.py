@@ -6,8 +6,9 @@ read nothing else, so a lying `__eq__`, `__array__` or `__float__` gains nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -89,17 +90,19 @@ class _Reader:
         return self._container(value, depth + 1)
 
     def _container(self, value: object, depth: int) -> Plain:
-        if type(value) in (list, tuple, dict) and len(value) > MOST - self.met:  # type: ignore[arg-type]
-            return Opaque(TOO_LARGE)
         if type(value) is list:
-            return [self.read(item, depth) for item in value]
+            return [self.read(item, depth) for item in self._first(value)]
         if type(value) is tuple:
-            return tuple(self.read(item, depth) for item in value)
+            return tuple(self.read(item, depth) for item in self._first(value))
         if type(value) is dict and all(_is_key(key) for key in value):
-            return {key: self.read(item, depth) for key, item in value.items()}
+            return {key: self.read(item, depth) for key, item in self._first(value.items())}
         if isinstance(value, tuple) and (fields := getattr(value, "_fields", None)):
             return self._record(value, tuple(fields), tuple(value), depth)
         return self._registered(value, depth)
+
+    def _first(self, items: Iterable[Any]) -> Iterator[Any]:
+        """As many as may be met, and one more: that is the one that says so."""
+        return islice(items, MOST - self.met + 1)
 
     def _registered(self, value: object, depth: int) -> Plain:
         paths = None if isinstance(value, type) else _flattened(value)

@@ -25,14 +25,15 @@ LETTER = (
     code(
         """
 import os
+own = "letter-" + os.urandom(8).hex()
 for folder in (os.curdir, "/dev", "/dev/pts", "/dev/shm", "/tmp", "/var/tmp", "/scratch", "/run"):
     try:
-        if any(name.startswith("letter-of-") for name in os.listdir(folder)):
+        if any(name.startswith("letter-") and name != own for name in os.listdir(folder)):
             print(folder, "REA" "CHED")
-        with open(os.path.join(folder, "letter-of-TOKEN"), "w") as file:
+        with open(os.path.join(folder, own), "w") as file:
             file.write("a solution")
     except OSError as error:
-        print(error)
+        print(type(error).__name__)
 """,
         RIGHT,
     ),
@@ -108,8 +109,8 @@ for folder in ("/compiled", "ROOT/build/compiled"):
             RIGHT,
         ),
     ),
-    "a letter in a shared place, one": (LETTER[0], LETTER[1]),
-    "a letter in a shared place, two": (LETTER[0], LETTER[1]),
+    "a letter in a shared place, one": LETTER,
+    "a letter in a shared place, two": LETTER,
     "files of the account": (
         "reads a file of the account that grades",
         reads("show('ROOT/secret.txt', '/root/.netrc', '/home/*/.netrc')"),
