@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+MOST_CHARACTERS = 4_000  # of one text; a student's names and messages are in some of them
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,17 @@ class Finding:
     picture: tuple[tuple[bool, ...], ...] = ()  # of a matrix, which elements are wrong
     answered: bool = True
     error: str = ""  # the type of the exception that the answer raised, if it raised one
+    limit: bool = False  # whether `error` is a limit that the answer ran into
+
+    def cut(self) -> Finding:
+        """The same, with texts that are no longer than a page shows."""
+        cause = Cause(_cut(self.cause.diagnosis), _cut(self.cause.next_step))
+        names = ("expected", "got", "at", "error")
+        return replace(self, cause=cause, **{name: _cut(getattr(self, name)) for name in names})
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 4]} ..."
 
 
 class Rejected(Exception):

@@ -76,7 +76,7 @@ class Sheet:
         """Shows the outcome and gives the exception to raise."""
         failed = self._set("failed" if finding.answered else "unanswered")
         hides = failed.hidden and finding.answered
-        self.finding = messages.of_hidden(finding) if hides else finding
+        self.finding = (messages.of_hidden(finding) if hides else finding).cut()
         self.show(self.outcome)
         return CheckFailed(failed.exercise, failed.words, self.finding, self.outcome.words)
 

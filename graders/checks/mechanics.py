@@ -11,7 +11,7 @@ from graders.card.failure import Cause, Finding, Rejected
 from graders.card.picture import Wrong
 from graders.diagnosis import errors
 from graders.probes.calls import parameters
-from graders.seam.protocol import Error, Result, T
+from graders.seam.protocol import Error, Result, SeamError, T
 from graders.seam.subject import Subject, subject
 from graders.values import describe
 from graders.values.compiling import exact_products, quick_compilation
@@ -60,7 +60,8 @@ def seen(result: Result[T], answer: Subject, args: Sequence[Any], expected: str 
         raise Rejected(finding)
     got = f"an exception, {result.error.type}"
     cause, where = errors.cause_of(result.error), at(answer, args)
-    raise Rejected(Finding(cause, expected, got, where, error=result.error.type))
+    limit = isinstance(result.error, SeamError)
+    raise Rejected(Finding(cause, expected, got, where, error=result.error.type, limit=limit))
 
 
 def unanswered(error: Error) -> Finding | None:
@@ -70,6 +71,8 @@ def unanswered(error: Error) -> Finding | None:
     stub = error.type == "NotImplementedError" and not error.message
     if stub or placeholder:
         return messages.UNANSWERED
+    if not isinstance(error, SeamError):
+        return None
     return {"Unanswered": messages.UNBOUND, "Stale": messages.STALE}.get(error.type)
 
 

@@ -49,6 +49,18 @@ BY_TYPE = {
         "the answer stops the whole program: it calls `exit` or `sys.exit`",
         "Return a value instead.",
     ),
+    "OutputLimit": Cause(
+        "it prints without end",
+        "Look for a `print` in a loop that does not end.",
+    ),
+    "TooLarge": Cause(
+        "the result is larger than a check reads",
+        "Compare its shape, or the number of values in it, with what the exercise asks for.",
+    ),
+}
+"""By the name of the exception's class, or of one of its bases."""
+
+BY_LIMIT = {
     "ProcessEnded": Cause(
         "the answer ended the process that it ran in",
         "Remove calls such as `os._exit`, and memory use without bound.",
@@ -62,16 +74,12 @@ BY_TYPE = {
         "the process of the answer has sent something that cannot be read",
         "Remove what writes to other files or pipes of the process; return values instead.",
     ),
-    "OutputLimit": Cause(
-        "it prints without end",
-        "Look for a `print` in a loop that does not end.",
-    ),
     "TimeLimit": Cause(
         "the answer ran past its time limit",
         "Look for a loop that does not end.",
     ),
 }
-"""By the name of the exception's class, or of one of its bases."""
+"""By the type of what the seam reports: an exception of a student's may have the same name."""
 
 BY_MESSAGE = {
     "slice of traced size": Cause(

@@ -6,11 +6,15 @@ import re
 from collections.abc import Callable
 
 from graders.card.failure import Cause
-from graders.diagnosis.causes import BY_MESSAGE, BY_TYPE
-from graders.seam.protocol import Error
+from graders.diagnosis.causes import BY_LIMIT, BY_MESSAGE, BY_TYPE
+from graders.seam.protocol import Error, SeamError
 from graders.values.jax_messages import says
 
 Reader = Callable[[Error], Cause | None]
+
+
+def by_limit(error: Error) -> Cause | None:
+    return BY_LIMIT.get(error.type) if isinstance(error, SeamError) else None
 
 
 def by_type(error: Error) -> Cause | None:
@@ -95,7 +99,8 @@ def undefined(error: Error) -> Cause | None:
 
 
 READERS: tuple[Reader, ...] = (
-    by_type, in_a_callback, no_function, no_arrays, by_message, by_habit, by_arity, undefined,
+    by_limit, by_type, in_a_callback, no_function, no_arrays, by_message, by_habit, by_arity,
+    undefined,
 )  # fmt: skip
 
 

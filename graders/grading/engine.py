@@ -1,7 +1,8 @@
 """Examines many submissions at once: a scheduler, and trusted worker processes, one lesson each.
 
 A worker is given one submission after another of its lesson. If it dies, its submission is tried
-once more by another worker. All of them share one sandbox.
+once more by another worker. A submission that ran out of time for want of a processor is examined
+once more in the end, when nothing else runs. All of them share one sandbox.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ class Scheduler:
         for task in tasks:
             self.waiting.setdefault(task.submission.lesson, deque()).append(task)
         self.tries: dict[Task, int] = {}
+        self.again: list[Task] = []  # when nothing else runs
         self.workers: list[_Worker] = []
+        self.most = settings.workers  # at the same time
         if settings.sandboxed and tasks:
             named = [lessons[name] for name in sorted(self.waiting)]
             flags = compiling.flags()
@@ -107,6 +110,14 @@ class Scheduler:
         """
         if self.sandbox:
             self.sandbox.wait()
+        yield from self._until_all_is_done()
+        self.most = 1
+        for task in self.again:
+            self.waiting[task.submission.lesson].append(task)
+        self._start_workers()
+        yield from self._until_all_is_done()
+
+    def _until_all_is_done(self) -> Iterator[tuple[Submission, Found]]:
         while self.workers:
             ready = connection.wait([one.pipe for one in self.workers])
             for one in [one for one in self.workers if one.pipe in ready]:
@@ -114,8 +125,8 @@ class Scheduler:
             self._start_workers()
 
     def _start_workers(self) -> None:
-        """Starts workers for the waiting tasks, at most as many as the settings allow."""
-        while len(self.workers) < self.settings.workers and (lesson := self._next_lesson()):
+        """Starts workers for the waiting tasks, at most as many as there may be."""
+        while len(self.workers) < self.most and (lesson := self._next_lesson()):
             processes = self.sandbox.processes if self.sandbox else NoSandbox()
             self.workers.append(_Worker(self.lessons[lesson], self.cache, processes))
 
@@ -137,12 +148,16 @@ class Scheduler:
             return
         if isinstance(message, Unavailable):
             raise message
+        if self.sandbox and task is None:
+            self.sandbox.show_programs()  # those of the lesson that has just been prepared
         left = self.waiting[one.lesson]
         if isinstance(message, Broken):
             yield from ((task.submission, str(message)) for task in left)
             left.clear()
+        elif task is not None and message.starved and self.most > 1:
+            self.again.append(task)
         elif task is not None:
-            yield task.submission, message
+            yield task.submission, message.found
         one.task = None
         if left:
             one.give(left.popleft())

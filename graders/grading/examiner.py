@@ -7,7 +7,7 @@ has run is run again in a new process, without the cell that was fatal, and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,15 +29,18 @@ from graders.lesson.regions import HIDDEN
 from graders.seam import protocol
 from graders.seam.place import LocalPlace
 from graders.seam.protocol import Error
+from graders.seam.remote import RemotePlace, StudentProcess
+from graders.seam.shell import Names, names_in
 from graders.seam.subject import Subject, Unanswered
 
-MOST_SECONDS = 1200.0  # for a submission whose processes end one after the other
+MOST_SECONDS = 1200.0  # for a submission, whatever it does
 OUT_OF_TIME = Finding(
     Cause(
         "the submission ran past its time limit",
         "Look for cells that run long or end the process, the ones above this exercise too.",
     ),
     error=protocol.OUT_OF_TIME.type,
+    limit=True,
 )
 
 
@@ -90,11 +93,29 @@ class Examiner:
         """What `checks` say of the answers in these cells of a student's notebook; all if None."""
         restored = plan.restored_cells(self.lesson, cells)
         steps = plan.up_to(checks, plan.steps(self.lesson, restored))
-        confirmer = Confirmer(self.references, processes)
+        timed = _Timed(processes, time.monotonic() + MOST_SECONDS)
+        confirmer = Confirmer(self.references, timed)
         try:
-            return _Walk(self.lesson_run, processes, steps, confirmer).run()
+            return _Walk(self.lesson_run, timed, steps, confirmer).run()
         finally:
             confirmer.close()
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Processes for one submission: none of them is waited for past its end."""
+
+    processes: Processes
+    end: float
+
+    def new_process(self) -> StudentProcess:
+        process = self.processes.new_process()
+        process.deadline = self.end
+        return process
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.end
 
 
 class _Walk:
@@ -105,21 +126,22 @@ class _Walk:
     """
 
     def __init__(
-        self, lesson_run: LessonRun, processes: Processes, steps: list[Step], confirmer: Confirmer
+        self, lesson_run: LessonRun, processes: _Timed, steps: list[Step], confirmer: Confirmer
     ) -> None:
+        """`steps` are those that may have to run."""
         self.lesson, self.lesson_run = lesson_run.lesson, lesson_run
         self.processes, self.steps, self.confirmer = processes, steps, confirmer
+        self.names: dict[int, Names] = {}  # by the step's index
         self.found = Examination()
         self.fatal: dict[int, Error] = {}  # by the step's index
         self.judged: dict[int, Evaluation] = {}  # by the check's index in the lesson
         self.claims: dict[int, list[Claim]] = {}  # likewise
         self.snapshots: dict[int, int] = {}  # numbers, by the check's index
         self.reached = -1  # the index of the last step that has been done
-        self.end = time.monotonic() + MOST_SECONDS
 
     def run(self) -> Examination:
         while not self._walked():
-            if time.monotonic() > self.end:
+            if self.processes.is_over:
                 self._give_up()
                 break
         return self.found
@@ -139,6 +161,8 @@ class _Walk:
     def _walked(self) -> bool:
         """Whether a process of the student's has come to the end; else the next one goes on."""
         with self.processes.new_process() as process:
+            if not self._planned(process):
+                return False
             place = _Place(process, self._lost_names())
             for step in self.steps:
                 if step.index not in self.fatal:
@@ -148,10 +172,34 @@ class _Walk:
                     return False
             return all(self._hidden(step.check, place) for step in self.steps if step.check)
 
+    def _planned(self, process: StudentProcess) -> bool:
+        """Whether it is known which steps run; else the process has ended over a cell.
+
+        Cells that a student has written are read in the student's process, before any of them runs.
+        """
+        missing = [step for step in self.steps if step.index not in self.names]
+        own = plan.lessons_own(self.lesson) if missing else set()
+        for step in missing:
+            trusted = step.check or step.source in own
+            place = RemotePlace(process)
+            found = names_in(step.source) if trusted else place.names_in(step.source)
+            self.names[step.index] = found
+            if process.over:
+                self.fatal[step.index] = process.over
+                self.names[step.index] = frozenset(self._meant_to_bind(step)), frozenset()
+                return False
+        if missing:
+            self.steps = plan.needed(self.lesson, self.steps, self.names)
+        return True
+
+    def _meant_to_bind(self, step: Step) -> Collection[str]:
+        exercise = self.lesson.exercises.get(step.exercise)
+        return exercise.binds if exercise else ()
+
     def _lost_names(self) -> dict[str, Error]:
         """The names that fatal cells would have bound."""
-        lost = (step for step in self.steps if step.index in self.fatal)
-        return {name: self.fatal[step.index] for step in lost for name in step.binds}
+        lost = (index for index in self.names if index in self.fatal)
+        return {name: self.fatal[index] for index in lost for name in self.names[index][0]}
 
     def _take(self, step: Step, place: _Place) -> None:
         if step.check:
@@ -160,7 +208,7 @@ class _Walk:
                 self._judge(step.check, place)
         else:
             error = place.run(step.source, f"<{self.lesson.name} {step.exercise or step.index}>")
-            if step.exercise and step.index > self.reached:
+            if step.exercise in self.lesson.exercises and step.index > self.reached:
                 self.found.said[step.exercise] = Said(place.printed, _line(error))
             if error and "MemoryError" in error.bases:
                 place.process.end(protocol.OUT_OF_MEMORY)  # its names may hold all there is

@@ -22,8 +22,10 @@ def kind(outcome: Outcome) -> str:
     """Why the answer has failed, one of the five; "" where it has not."""
     if not outcome.failed or not outcome.finding:
         return ""
-    if error := outcome.finding.error:
-        return _LIMITS.get(error, STUDENT_ERROR)
+    if outcome.finding.limit:
+        return _LIMITS.get(outcome.finding.error, STUDENT_ERROR)
+    if outcome.finding.error:
+        return STUDENT_ERROR
     return WRONG if outcome.finding.answered else NOT_ANSWERED
 
 

@@ -21,7 +21,7 @@ from graders.lesson import hosted
 from graders.lesson.cells import Lesson
 from graders.material.mnist import FILE, data_folders
 from graders.sandbox.process import Sandbox, Unavailable
-from graders.seam.remote import RemoteProcess
+from graders.seam.remote import RemoteProcess, StudentProcess
 from graders.values.jax_internals import LESS_OPTIMISED, share_context
 
 # JAX imports the last one itself, before it runs an exported program.
@@ -61,19 +61,46 @@ def fill(cache: Path) -> None:
 
 
 @dataclass(frozen=True)
+class Report:
+    """What became of one examination."""
+
+    found: Examination | str
+    starved: bool = False  # whether an answer may have run out of time for want of a processor
+
+
+class _Watched:
+    """Processes for one submission, and which they were."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self.made: list[StudentProcess] = []
+
+    def new_process(self) -> StudentProcess:
+        self.made.append(self.processes.new_process())
+        return self.made[-1]
+
+
+@dataclass(frozen=True)
 class Workplace:
     """One lesson's examiner, and where the processes of its students come from."""
 
     examiner: Examiner
     processes: Processes
 
-    def examined(self, submission: Submission, checks: frozenset[str] | None) -> Examination | str:
+    def examined(self, submission: Submission, checks: frozenset[str] | None) -> Report:
         """What was found; or why nothing was, where the grading itself broke down."""
+        watched = _Watched(self.processes)
+        found = self._found(submission, checks, watched)
+        return Report(found, any(process.starved for process in watched.made))
+
+    def _found(
+        self, submission: Submission, checks: frozenset[str] | None, processes: Processes
+    ) -> Examination | str:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # nbformat fixes what it warns of
                 notebook = nbformat.read(submission.notebook, as_version=4)
-            return self.examiner.examine(notebook.cells, self.processes, checks)
+            return self.examiner.examine(notebook.cells, processes, checks)
         except (KeyboardInterrupt, Unavailable):
             raise
         except Exception as error:

@@ -9,7 +9,7 @@ from typing import Any
 from graders.card import draw, sheet
 from graders.card.outcome import MIME, Outcome
 from graders.notebook import backends, progress
-from graders.seam.protocol import Error
+from graders.seam.protocol import SeamError
 from graders.seam.subject import Unanswered
 
 _DEFINED = re.compile(r"^(?:def|class)\s+(\w+)|^(\w+)\s*=(?!=)", re.MULTILINE)
@@ -48,7 +48,7 @@ def _stand_in(namespace: dict[str, Any], page: sheet.Sheet) -> None:
         if name in _stale:
             if name in namespace:
                 _set_aside[name] = namespace[name]
-            namespace[name] = Unanswered(name, Error("Stale", ("Stale",), name))
+            namespace[name] = Unanswered(name, SeamError("Stale", ("Stale",), name))
         elif name not in namespace:
             namespace[name] = Unanswered(name)
 

@@ -20,6 +20,9 @@ NOBODY = "65534"
 CACHE = Path("/compiled")  # where the programs that are compiled already are in the sandbox
 MATPLOTLIB = "matplotlib"  # a folder in it: what Matplotlib knows of the machine's fonts
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin")
+# Nothing written to them can be read by another process. No /dev/zero: what is mapped of it can be
+# shared, and is memory that no limit counts. No terminals: /dev/pts is one place for all.
+DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")
 SETTINGS = (
     *("/etc/alternatives", "/etc/fonts", "/etc/ld.so.cache", "/etc/ld.so.conf"),
     *("/etc/ld.so.conf.d", "/etc/localtime"),
@@ -80,7 +83,7 @@ def command(
 ) -> list[str]:
     """The command that runs `inside` in the sandbox.
 
-    `cache` is the folder of compiled programs, `data` the one with mnist.npz: both can be read.
+    `cache` is a folder of compiled programs, `data` the one with mnist.npz: both can be read.
     `flags` are for XLA.
     """
     options = [*_rights(), *_folders(cache, data), *_variables(data, flags)]
@@ -96,7 +99,10 @@ def _rights() -> list[str]:
 def _folders(cache: Path, data: Path | None) -> Iterator[str]:
     shown = [*(Path(folder) for folder in (*SYSTEM, *SETTINGS)), *_python(), PACKAGE]
     shown = [path for path in shown if path.exists()]
-    yield from ("--dev", "/dev", "--proc", "/proc", "--size", str(64 << 20), "--tmpfs", SCRATCH)
+    yield from ("--proc", "/proc", "--size", str(64 << 20), "--tmpfs", SCRATCH)
+    yield from ("--tmpfs", "/dev", "--dir", "/dev/shm")
+    for device in DEVICES:
+        yield from ("--dev-bind", device, device)
     if not any(path.is_relative_to("/tmp") for path in shown):
         yield from ("--symlink", SCRATCH, "/tmp")
     for path in shown:
@@ -108,7 +114,9 @@ def _folders(cache: Path, data: Path | None) -> Iterator[str]:
     yield from ("--ro-bind", str(cache), str(CACHE))
     if data:
         yield from ("--ro-bind", str(data), "/data")
-    yield from ("--remount-ro", str(PACKAGE / "tests"), "--remount-ro", "/", "--chdir", SCRATCH)
+    for folder in (str(PACKAGE / "tests"), "/dev", "/"):
+        yield from ("--remount-ro", folder)
+    yield from ("--chdir", SCRATCH)
 
 
 def _python() -> list[Path]:

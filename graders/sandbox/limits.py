@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 SCRATCH = "/scratch"  # in the sandbox, the folder that can be written to
@@ -11,7 +12,8 @@ SCRATCH = "/scratch"  # in the sandbox, the folder that can be written to
 class Limits:
     """What one student's process may take; sizes are in bytes."""
 
-    memory: int = 3 << 30  # of private data
-    addresses: int = 24 << 30  # mapped at all, shared memory included
+    memory: int = 3 << 30  # of private data; and with both scratch folders, of all that is used
+    addresses: int = 24 << 30  # mapped at all
     scratch: int = 64 << 20  # of each scratch folder
     open_files: int = 128
+    threads: int = 256 + 16 * (os.cpu_count() or 1)  # XLA starts some for each processor

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import select
 import signal
 import socket
@@ -13,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from graders.sandbox import bubblewrap
+from graders.sandbox import bubblewrap, processors
 from graders.sandbox.bubblewrap import Unavailable
 from graders.sandbox.limits import Limits
+from graders.sandbox.programs import ShownPrograms
 from graders.seam import student, wire
 from graders.seam.protocol import ENDED, OUT_OF_MEMORY, Error
 from graders.seam.remote import StudentProcess
@@ -25,7 +28,6 @@ WAY_OUT = (
     "Many containers forbid the namespaces that it needs: grade outside of the container, or, if "
     "you trust the answers, with --no-sandbox."
 )
-LARGEST = 64 << 20  # bytes of one reply
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Sandbox:
     ) -> None:
         """Starts it, and does not wait; entering its block does.
 
-        `imports` are run once in it, `seconds` is the time for each request, and `flags` are for
-        XLA.
+        `cache` holds compiled programs, `imports` are run once in it, `seconds` is the time for
+        each request, and `flags` are for XLA.
 
         Raises:
             Unavailable: this is not Linux, or bubblewrap is not there.
@@ -78,14 +80,20 @@ class Sandbox:
         self.processes = ProcessFactory(self.control, limits or Limits(), seconds)
         number = theirs.fileno()
         inside = [sys.executable, "-m", "graders.sandbox.zygote", str(number), *imports]
+        self.programs = ShownPrograms(cache)
+        self.show_programs()
         self.process = subprocess.Popen(
-            bubblewrap.command(inside, cache, data, flags),
+            bubblewrap.command(inside, self.programs.folder, data, flags),
             pass_fds=[number],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
         theirs.close()
+
+    def show_programs(self) -> None:
+        """What has been compiled into the cache by now is there for the answers too."""
+        self.programs.update()
 
     def wait(self) -> None:
         """Returns when it stands.
@@ -94,7 +102,9 @@ class Sandbox:
             Unavailable: bubblewrap may not do here what it has to.
         """
         if not self._said_ready():
-            raise Unavailable(f"bubblewrap makes no sandbox here: {self._complaint()}. {WAY_OUT}")
+            said = self._complaint()
+            self.programs.close()
+            raise Unavailable(f"bubblewrap makes no sandbox here: {said}. {WAY_OUT}")
 
     def _said_ready(self) -> bool:
         self.control.settimeout(START_SECONDS)
@@ -115,6 +125,7 @@ class Sandbox:
         self.control.close()
         with self.process:
             self.process.kill()
+        self.programs.close()
 
     def __enter__(self) -> Sandbox:
         self.wait()
@@ -130,6 +141,7 @@ class SandboxedProcess(StudentProcess):
     def __init__(self, channel: socket.socket, status: socket.socket, seconds: float) -> None:
         super().__init__()
         self.channel, self.status, self.seconds = channel, status, seconds
+        self.number = 0  # of the process, on this side
         try:
             hello = wire.unpack(self._read_before(time.monotonic() + BIRTH_SECONDS))
         except (EOFError, OSError, wire.ProtocolError):
@@ -138,15 +150,34 @@ class SandboxedProcess(StudentProcess):
             said = self._ending().get("failed", "its process did not start")
             self.kill()
             raise Unavailable(f"a submission cannot be confined here: {said}. {WAY_OUT}")
+        self.number = self._number()
+
+    def _number(self) -> int:
+        """The number under which this side knows the process; the supervisor hands it over."""
+        self.status.settimeout(DEATH_SECONDS)
+        _, handles, _, _ = socket.recv_fds(self.status, 1, 1)
+        if not handles:
+            return 0  # it has ended: whoever asks it for something will hear that
+        handle = handles[0]
+        about = Path(f"/proc/self/fdinfo/{handle}").read_text()
+        os.close(handle)
+        return int(re.search(r"^Pid:\s+(-?\d+)", about, re.MULTILINE)[1])  # type: ignore[index]
 
     def exchange(self, body: bytes) -> bytes:
-        end = time.monotonic() + self.seconds
-        self.channel.settimeout(self.seconds)
-        self.channel.sendall(wire.HEADER.pack(len(body)) + body)
-        return self._read_before(end)
+        start, used = time.monotonic(), processors.used_by(self.number)
+        end = min(start + self.seconds, self.deadline)
+        try:
+            channel = _Until(self.channel, end)
+            channel.send(wire.HEADER.pack(len(body)) + body)
+            return wire.read(channel, wire.LARGEST_REPLY)
+        except TimeoutError:
+            used = processors.used_by(self.number) - used
+            waited = processors.waited_for_by(self.number)
+            self.starved |= processors.starved(used, waited, end - start)
+            raise
 
     def _read_before(self, end: float) -> bytes:
-        return wire.read(_Until(self.channel, end), LARGEST)
+        return wire.read(_Until(self.channel, end), wire.LARGEST_REPLY)
 
     def why_it_ended(self) -> Error:
         number = self._ending().get("signal")
@@ -172,15 +203,23 @@ class SandboxedProcess(StudentProcess):
 
 
 class _Until:
-    """A socket that is read like a file, up to a point of time."""
+    """A socket that is read like a file, up to a point of time: then a TimeoutError is raised."""
 
     def __init__(self, channel: socket.socket, end: float) -> None:
         self.channel, self.end = channel, end
 
     def read(self, size: int) -> bytes:
-        """The next bytes; b"" at the end; a TimeoutError when the time is over."""
+        """The next bytes; b"" at the end."""
+        self._set_time()
+        return self.channel.recv(size)
+
+    def send(self, content: bytes) -> None:
+        """Sends all of it."""
+        self._set_time()
+        self.channel.sendall(content)
+
+    def _set_time(self) -> None:
         left = self.end - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self.channel.settimeout(left)
-        return self.channel.recv(size)

@@ -1,8 +1,12 @@
-"""A filter for system calls: a student's process starts no other one, and mounts or traces nothing.
+"""A filter for system calls: a student's process starts, mounts and traces nothing, calls nobody.
+
+It reaches no network, and nothing by which two processes could talk that read the same files:
+locks, leases, watches, futexes that are shared. Locks are granted and do nothing, so that libraries
+go on that lock the files that they write: nobody else has these files.
 
 The filter is a program of the kernel's classic BPF (seccomp(2), `SECCOMP_SET_MODE_FILTER`). The
 numbers are those of the kernel's headers: asm/unistd_64.h for x86-64, asm-generic/unistd.h for
-arm64.
+arm64, asm-generic/fcntl.h, linux/futex.h and asm-generic/mman-common.h for arguments.
 """
 
 from __future__ import annotations
@@ -12,38 +16,85 @@ import errno
 import platform
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
-CLONE_THREAD = 0x00010000
+NOTHING_DONE = 0  # the call is not made, and the caller is told that it has succeeded
 X32 = 0x40000000  # calls of the x32 ABI have this bit: the same calls by other numbers
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER_AT, ARCHITECTURE_AT, FIRST_ARGUMENT_AT = 0, 4, 16
+LOAD, MASK, EQUAL, AT_LEAST, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
+NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16
 
-# Newer calls have one number everywhere.
+# Calls that are refused, and what the caller is told, where that is not "not permitted". Newer
+# calls have one number everywhere.
 EVERYWHERE = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
     "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433,
-    "mount_setattr": 442,
+    "clone3": 435, "pidfd_getfd": 438, "mount_setattr": 442, "futex_waitv": 449, "futex_wake": 454,
+    "futex_wait": 455, "futex_requeue": 456,
 }  # fmt: skip
 X86_64 = {
-    "shmget": 29, "fork": 57, "vfork": 58, "execve": 59, "ptrace": 101, "pivot_root": 155,
-    "chroot": 161, "mount": 165, "umount2": 166, "add_key": 248, "request_key": 249,
-    "keyctl": 250, "unshare": 272, "perf_event_open": 298, "setns": 308, "process_vm_readv": 310,
+    "shmget": 29, "socket": 41, "fork": 57, "vfork": 58, "execve": 59, "flock": 73, "ptrace": 101,
+    "pivot_root": 155, "chroot": 161, "mount": 165, "umount2": 166, "add_key": 248,
+    "request_key": 249, "keyctl": 250, "inotify_init": 253, "unshare": 272, "inotify_init1": 294,
+    "perf_event_open": 298, "fanotify_init": 300, "setns": 308, "process_vm_readv": 310,
     "process_vm_writev": 311, "kcmp": 312, "memfd_create": 319, "bpf": 321, "execveat": 322,
     "userfaultfd": 323,
 }  # fmt: skip
 ARM64 = {
-    "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51, "unshare": 97, "ptrace": 117,
-    "shmget": 194, "add_key": 217, "request_key": 218, "keyctl": 219, "execve": 221,
-    "perf_event_open": 241, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
-    "kcmp": 272, "memfd_create": 279, "bpf": 280, "execveat": 281, "userfaultfd": 282,
+    "inotify_init1": 26, "flock": 32, "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51,
+    "unshare": 97, "ptrace": 117, "shmget": 194, "socket": 198, "add_key": 217, "request_key": 218,
+    "keyctl": 219, "execve": 221, "perf_event_open": 241, "fanotify_init": 262, "setns": 268,
+    "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "memfd_create": 279, "bpf": 280,
+    "execveat": 281, "userfaultfd": 282,
 }  # fmt: skip
-CLONE3 = 435
-# The machine's name, its number in the kernel's audit, its number of `clone`, what is refused.
+TOLD = {
+    "clone3": errno.ENOSYS,  # its flags lie in memory; libc then uses clone
+    "flock": NOTHING_DONE,
+    "socket": errno.EAFNOSUPPORT,
+    **dict.fromkeys(("futex_waitv", "futex_wake", "futex_wait", "futex_requeue"), errno.ENOSYS),
+}
+
+
+class Rule(NamedTuple):
+    """A call is refused where one of its arguments, under a mask, has this value."""
+
+    call: str
+    argument: int
+    mask: int
+    value: int
+    told: int
+
+
+CLONE_THREAD, FUTEX_PRIVATE, WHOLE = 0x00010000, 128, 0xFFFFFFFF
+MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN = 0x01, 0x20, 0x100
+F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE, F_NOTIFY = 6, 7, 37, 38, 1024, 1026
+RULES = (
+    Rule("clone", 0, CLONE_THREAD, 0, errno.EPERM),  # of a process; not of a thread
+    *(
+        Rule("fcntl", 1, WHOLE, command, NOTHING_DONE)
+        for command in (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW)
+    ),
+    *(Rule("fcntl", 1, WHOLE, command, errno.EPERM) for command in (F_SETLEASE, F_NOTIFY)),
+    # One that lies in a file is shared by all who read the file. Whoever is told that it has woken
+    # up looks at the value, and waits again: libc, when it joins a thread, and C++'s futures.
+    Rule("futex", 1, FUTEX_PRIVATE, 0, NOTHING_DONE),
+    # Memory that the limit on private data does not count.
+    Rule("mmap", 3, MAP_SHARED | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS, errno.ENOMEM),
+    Rule("mmap", 3, MAP_GROWSDOWN, MAP_GROWSDOWN, errno.ENOMEM),
+)
+# The machine's name, its number in the kernel's audit, calls that RULES look into, refused calls.
 MACHINES = {
-    "x86_64": (0xC000003E, 56, X86_64 | EVERYWHERE),
-    "aarch64": (0xC00000B7, 220, ARM64 | EVERYWHERE),
+    "x86_64": (
+        0xC000003E,
+        {"mmap": 9, "clone": 56, "fcntl": 72, "futex": 202},
+        X86_64 | EVERYWHERE,
+    ),
+    "aarch64": (
+        0xC00000B7,
+        {"fcntl": 25, "futex": 98, "clone": 220, "mmap": 222},
+        ARM64 | EVERYWHERE,
+    ),
 }
 
 
@@ -73,27 +124,26 @@ def program(machine: str) -> bytes:
 
 
 def _instructions(
-    architecture: int, clone: int, refused: dict[str, int]
+    architecture: int, looked_into: dict[str, int], refused: dict[str, int]
 ) -> Iterator[tuple[int, int, int, int]]:
     """Code, steps over where true, steps over where false, operand."""
     yield LOAD, 0, 0, ARCHITECTURE_AT
     yield EQUAL, 1, 0, architecture
     yield RETURN, 0, 0, KILL
     yield LOAD, 0, 0, NUMBER_AT
-    yield from _answer(AT_LEAST, X32, errno.ENOSYS)
-    yield from _answer(EQUAL, CLONE3, errno.ENOSYS)  # its flags lie in memory; libc then uses clone
-    for number in sorted(refused.values()):
-        yield from _answer(EQUAL, number, errno.EPERM)
-    yield EQUAL, 0, 3, clone  # of a thread; not of a process
-    yield LOAD, 0, 0, FIRST_ARGUMENT_AT
-    yield ANY_BIT, 1, 0, CLONE_THREAD
-    yield RETURN, 0, 0, ERRNO | errno.EPERM
+    yield AT_LEAST, 0, 1, X32
+    yield RETURN, 0, 0, ERRNO | errno.ENOSYS
+    for name, number in sorted(refused.items()):
+        yield EQUAL, 0, 1, number
+        yield RETURN, 0, 0, ERRNO | TOLD.get(name, errno.EPERM)
+    for rule in RULES:
+        yield EQUAL, 0, 5, looked_into[rule.call]
+        yield LOAD, 0, 0, ARGUMENTS_AT + 8 * rule.argument  # its lower half: both are little-endian
+        yield MASK, 0, 0, rule.mask
+        yield EQUAL, 0, 1, rule.value
+        yield RETURN, 0, 0, ERRNO | rule.told
+        yield LOAD, 0, 0, NUMBER_AT
     yield RETURN, 0, 0, ALLOW
-
-
-def _answer(test: int, operand: int, error: int) -> Iterator[tuple[int, int, int, int]]:
-    yield test, 0, 1, operand
-    yield RETURN, 0, 0, ERRNO | error
 
 
 def _prctl(option: int, value: int, pointer: bytes | int = 0) -> None:

@@ -63,15 +63,16 @@ def _birth(limits: Limits, channel: int, status: int) -> None:
         confinement.new_namespaces()
         if os.fork():
             return
-        confinement.new_folders(limits)
+        proc = confinement.new_folders(limits)
         student = os.fork()
     except OSError as error:
         return say({"failed": str(error)})
     if student == 0:
         os.close(status)
+        os.close(proc)
         return _serve(limits, channel)
     os.close(channel)
-    return confinement.supervise(student, status, say)
+    return confinement.supervise(student, status, proc, limits, say)
 
 
 def _serve(limits: Limits, channel: int) -> None:

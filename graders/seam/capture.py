@@ -9,7 +9,11 @@ from collections.abc import Iterator
 
 import jax
 
+from graders.values.plain import printable
+
 MOST_CHARACTERS = 10_000_000
+MOST_SHOWN, CUT = 4_000, "\n... cut here"
+_CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - set(map(ord, "\t\n\r")), "\ufffd")
 
 
 class OutputLimit(Exception):
@@ -24,6 +28,13 @@ class Captured(io.StringIO):
         if self.tell() + len(text) > MOST_CHARACTERS:
             raise OutputLimit(f"more than {MOST_CHARACTERS} characters were printed")
         return super().write(text)
+
+
+def shown(text: str) -> str:
+    """What of a printed text is kept: at most 4,000 characters, without control characters."""
+    if len(text) > MOST_SHOWN:
+        text = text[: MOST_SHOWN - len(CUT)] + CUT
+    return printable(text).translate(_CONTROLS)
 
 
 @contextlib.contextmanager

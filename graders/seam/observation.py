@@ -15,14 +15,13 @@ import jax
 from graders.files import PACKAGE
 from graders.probes import ON_ANYTHING, PROBES
 from graders.seam.capture import quiet
-from graders.seam.protocol import Error, Request, Result, Step
+from graders.seam.protocol import LONGEST_LINE, Error, Request, Result, Step, shortened
 from graders.values import describe
 from graders.values.compiling import exact_products, quick_compilation
 from graders.values.functions import Through, body_of
 from graders.values.inputs import received
 from graders.values.plain import plain, printable
 
-LONGEST_MESSAGE, LONGEST_LINE = 2000, 120
 TRUSTED = (str(PACKAGE), sys.prefix, sys.base_prefix, "<frozen")
 
 
@@ -95,8 +94,7 @@ def error_facts(
 
 def _message(error: BaseException) -> str:
     try:
-        text, half = str(error), LONGEST_MESSAGE // 2
-        return printable(text if len(text) <= 2 * half else f"{text[:half]} ... {text[-half:]}")
+        return printable(shortened(str(error)))
     except BaseException:
         return ""
 

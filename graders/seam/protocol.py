@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+LONGEST_MESSAGE, LONGEST_LINE, LONGEST_NAME, MOST_BASES = 2000, 120, 120, 40
+
 
 @dataclass(frozen=True)
 class Error:
@@ -17,6 +19,30 @@ class Error:
     bases: tuple[str, ...]
     message: str
     line: str = ""
+
+    def cut(self) -> Error:
+        """The same, with texts that are no longer than what our side of the seam writes."""
+        return Error(
+            self.type[:LONGEST_NAME],
+            tuple(base[:LONGEST_NAME] for base in self.bases[:MOST_BASES]),
+            shortened(self.message),
+            self.line[:LONGEST_LINE],
+        )
+
+
+@dataclass(frozen=True)
+class SeamError(Error):
+    """What our side of the seam says in the place of an answer.
+
+    It never crosses: an exception of a student's that has the same name, or a reply that claims
+    one, is an `Error`.
+    """
+
+
+def shortened(message: str) -> str:
+    """The beginning and the end of a message that is longer than a card needs."""
+    half = LONGEST_MESSAGE // 2
+    return message if len(message) <= 2 * half else f"{message[:half]} ... {message[-half:]}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +78,7 @@ class Request:
     x64: bool = False
 
 
-ENDED = Error("ProcessEnded", ("ProcessEnded",), "the process has ended")
-GARBLED = Error("Garbled", ("Garbled",), "the process has sent what no probe returns")
-OUT_OF_TIME = Error("TimeLimit", ("TimeLimit",), "the time is over")
-OUT_OF_MEMORY = Error("MemoryLimit", ("MemoryLimit", "MemoryError"), "the memory is used up")
+ENDED = SeamError("ProcessEnded", ("ProcessEnded",), "the process has ended")
+GARBLED = SeamError("Garbled", ("Garbled",), "the process has sent what no probe returns")
+OUT_OF_TIME = SeamError("TimeLimit", ("TimeLimit",), "the time is over")
+OUT_OF_MEMORY = SeamError("MemoryLimit", ("MemoryLimit", "MemoryError"), "the memory is used up")

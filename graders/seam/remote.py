@@ -15,8 +15,10 @@ import cloudpickle
 import jax
 
 from graders.seam import rebuild, wire
+from graders.seam.capture import shown
 from graders.seam.place import Place
 from graders.seam.protocol import ENDED, GARBLED, OUT_OF_TIME, Error, Request, Result, Step
+from graders.seam.shell import Names
 from graders.seam.subject import Subject, Unanswered
 from graders.values.plain import is_key
 
@@ -30,6 +32,8 @@ class StudentProcess(ABC):
     def __init__(self, on_send: Callable[[bytes], None] = lambda body: None) -> None:
         self.on_send = on_send
         self.over: Error | None = None  # why there will be no further reply
+        self.deadline = float("inf")  # of `time.monotonic`: no reply is waited for longer
+        self.starved = False  # whether it may have run out of time for want of a processor
 
     @abstractmethod
     def exchange(self, body: bytes) -> bytes:
@@ -96,7 +100,7 @@ class RemoteProcess(StudentProcess):
 
     def exchange(self, body: bytes) -> bytes:
         wire.write(cast(BinaryIO, self.process.stdin), body)
-        return wire.read(cast(BinaryIO, self.process.stdout))
+        return wire.read(cast(BinaryIO, self.process.stdout), wire.LARGEST_REPLY)
 
     def kill(self) -> None:
         self.process.kill()
@@ -112,6 +116,13 @@ class RemotePlace(Place):
     def __init__(self, process: StudentProcess, number: int = 0) -> None:
         self.process, self.number = process, number
 
+    def names_in(self, source: str) -> Names:
+        """The names in a cell that does not run; none where the process has ended over it."""
+        reply = self.process.ask("names", source)
+        if not wire.fits(reply, list[list[str]]) or len(reply) != 2:
+            return frozenset(), frozenset()
+        return frozenset(reply[0]), frozenset(reply[1])
+
     def run(self, source: str, filename: str) -> Error | None:
         reply = self.process.ask("run", self.number, source, filename)
         return reply if isinstance(reply, Error | None) else GARBLED
@@ -124,7 +135,7 @@ class RemotePlace(Place):
     def printed(self) -> str:
         """What the cell that ran last has printed; cut where it is long."""
         reply = self.process.ask("printed", self.number)
-        return reply if type(reply) is str else ""
+        return shown(reply) if type(reply) is str else ""
 
     def snapshot(self) -> int:
         """The number of a snapshot of what the names are bound to now."""

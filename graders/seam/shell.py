@@ -1,8 +1,36 @@
-"""What a notebook has beside Python, for cells that run without one: `get_ipython`, `display`."""
+"""What a notebook has beside Python, for cells that run without one: `get_ipython`, magics."""
 
 from __future__ import annotations
 
-from typing import Any
+import ast
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from graders.lesson.names import bound_names, global_reads
+
+Names: TypeAlias = tuple[frozenset[str], frozenset[str]]
+"""The names that a cell binds, and those that it reads."""
+
+
+@lru_cache(4096)
+def python(source: str) -> str:
+    """The cell with its magics turned into calls; as it is, where that cannot be done."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    try:
+        return TransformerManager().transform_cell(source)
+    except Exception:  # not Python, or more magics than IPython takes: running it says which
+        return source
+
+
+@lru_cache(4096)
+def names_in(source: str) -> Names:
+    """The names in a cell; none where it is no Python."""
+    try:
+        tree = ast.parse(python(source))
+        return frozenset(bound_names(tree)), frozenset(read.name for read in global_reads(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset(), frozenset()
 
 
 def names(namespace: dict[str, Any]) -> dict[str, Any]:

@@ -12,15 +12,14 @@ from typing import Any, BinaryIO
 
 from graders.probes.exports import ExportedProgram
 from graders.seam import shell, wire
+from graders.seam.capture import shown
 from graders.seam.observation import error_facts
 from graders.seam.place import LocalPlace
 from graders.seam.protocol import Result
 from graders.seam.rebuild import TooFewDevices
 from graders.values.jax_internals import ask_for_cpu_devices, share_context
-from graders.values.plain import printable
 
 READY = "ready"
-MOST_PRINTED = 100_000
 
 
 class Server:
@@ -32,15 +31,18 @@ class Server:
         namespace.update(shell.names(namespace))
         self.snapshots: list[dict[str, Any]] = []
 
+    def names(self, source: str) -> list[list[str]]:
+        return [sorted(names) for names in shell.names_in(source)]
+
     def run(self, place: int, source: str, filename: str) -> Any:
-        return self.places[place].run(source, filename)
+        return self.places[place].run(shell.python(source), filename)
 
     def branch(self, place: int) -> int:
         self.places.append(self.places[place].branch())
         return len(self.places) - 1
 
     def printed(self, place: int) -> str:
-        return printable(self.places[place].printed[:MOST_PRINTED])
+        return shown(self.places[place].printed)
 
     def snapshot(self, place: int) -> int:
         """Remembers what the names of a place are bound to; returns the snapshot's number."""
@@ -91,8 +93,12 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 def send(replies: BinaryIO, value: Any) -> None:
-    """Sends plain data."""
-    wire.write(replies, wire.pack(value))
+    """Sends plain data; what the other side would not read becomes an error that says so."""
+    try:
+        body = wire.pack(value)
+    except wire.TooLarge as error:
+        body = wire.pack(Result(error=error_facts(error)))
+    wire.write(replies, body)
 
 
 if __name__ == "__main__":

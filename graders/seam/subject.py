@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from graders.seam.observation import observe
-from graders.seam.protocol import Error, Request, Result, Step, T
+from graders.seam.protocol import Error, Request, Result, SeamError, Step, T
 
 
 class Subject(ABC):
@@ -58,7 +58,7 @@ class Unanswered(Subject):
 
     def __init__(self, name: str, error: Error | None = None) -> None:
         self.name = name
-        self.error = error or Error("Unanswered", ("Unanswered",), name)
+        self.error = error or SeamError("Unanswered", ("Unanswered",), name)
 
     def send(self, request: Request) -> Result:
         return Result(error=self.error)

@@ -1,8 +1,11 @@
 """Plain data as bytes, in a format without code: what a student's process may send.
 
-A message is a length (8 bytes, big-endian) and a MessagePack body of tagged lists. Whatever is
-malformed, too long or of an unknown kind is a `ProtocolError`, and nothing is allocated before
-its length has been checked.
+A message is a length (8 bytes, big-endian) and a body. The body of a reply is a structure and the
+bytes that belong to it, one after the other: the length of the structure (4 bytes, big-endian), a
+MessagePack value of tagged lists, and the contents of the arrays in it in their order. So what can
+become many objects is short, and what is long is copied as it is. Whatever is malformed, too long
+or of an unknown kind is a `ProtocolError`, and nothing is allocated before its length has been
+checked.
 
 The shape of a reply is written once, as the return type of its probe: the dataclasses among these
 types, and the types of their fields, are what is encoded, decoded and checked here.
@@ -11,6 +14,7 @@ types, and the types of their fields, are what is encoded, decoded and checked h
 from __future__ import annotations
 
 import dataclasses
+import math
 import struct
 import types
 from collections.abc import Callable
@@ -23,11 +27,27 @@ import numpy as np
 
 from graders.probes import PROBES, REPLIES
 from graders.seam.protocol import GARBLED, Error, Result
-from graders.values.plain import DEEPEST, Key, Leaf, Opaque, Record, is_numeric
+from graders.values.plain import DEEPEST, MOST, Key, Leaf, Opaque, Record, is_numeric
 
-LARGEST = 1 << 30
-HEADER = struct.Struct(">Q")
+LARGEST = 1 << 30  # bytes of a request
+LARGEST_STRUCTURE, LARGEST_CONTENTS = 1 << 20, 64 << 20  # bytes of a reply
+MOST_NODES = 10 * MOST  # values of a structure, and what describes them
+MOST_AXES = 64  # as NumPy has it
+HEADER, PREFIX = struct.Struct(">Q"), struct.Struct(">I")
+LARGEST_REPLY = PREFIX.size + LARGEST_STRUCTURE + LARGEST_CONTENTS
 RECORDS = {c.__name__: c for c in (Leaf, Key, Record, Opaque, Error, Result, *REPLIES)}
+
+
+def _numeric() -> dict[str, np.dtype]:
+    """NumPy's dtypes of numbers, and those that JAX adds, by their names."""
+    added = (getattr(ml_dtypes, name) for name in ml_dtypes.__all__)
+    every = [*"?bBhHiIlLqQefdgFDG", *(one for one in added if isinstance(one, type))]
+    names = (np.dtype(one).name for one in every if one not in (ml_dtypes.finfo, ml_dtypes.iinfo))
+    found = {name: np.dtype(getattr(ml_dtypes, name, name)) for name in names}
+    return {name: dtype for name, dtype in found.items() if is_numeric(dtype)}
+
+
+DTYPES = _numeric()
 
 
 class Readable(Protocol):
@@ -40,6 +60,10 @@ class Readable(Protocol):
 
 class ProtocolError(Exception):
     """A message that does not follow the format."""
+
+
+class TooLarge(Exception):
+    """The result is larger than a check reads."""
 
 
 # ---- messages ----
@@ -75,8 +99,16 @@ def _exactly(stream: Readable, length: int) -> bytes:
 
 
 def pack(value: Any) -> bytes:
-    """The bytes of plain data, or of a reply."""
-    return msgpack.packb(_encoded(value), use_bin_type=True) or b""
+    """The bytes of plain data, or of a reply.
+
+    Raises:
+        TooLarge: the other side would not read them.
+    """
+    contents: list[bytes] = []
+    structure = msgpack.packb(_encoded(value, contents)) or b""
+    if len(structure) > LARGEST_STRUCTURE or sum(map(len, contents)) > LARGEST_CONTENTS:
+        raise TooLarge(f"more than {MOST:,} values, long names or {LARGEST_CONTENTS >> 20} MB")
+    return b"".join([PREFIX.pack(len(structure)), structure, *contents])
 
 
 def unpack(body: bytes) -> Any:
@@ -86,7 +118,17 @@ def unpack(body: bytes) -> Any:
         ProtocolError: it is anything else, or a field of a record has another type than declared.
     """
     try:
-        return _decoded(msgpack.unpackb(body, strict_map_key=True), 0)
+        (length,) = PREFIX.unpack_from(body)
+        if length > LARGEST_STRUCTURE:
+            raise ProtocolError(f"a structure of {length} bytes")
+        rest = memoryview(body)[PREFIX.size :]
+        if length > len(rest):
+            raise ProtocolError("a structure cut short")
+        decoder = _Decoder(rest[length:])
+        node = msgpack.unpackb(rest[:length], max_bin_len=0, max_map_len=0, max_ext_len=0)
+        value = decoder.decoded(node, 0)
+        decoder.check_end()
+        return value
     except ProtocolError:
         raise
     except Exception as error:
@@ -96,72 +138,98 @@ def unpack(body: bytes) -> Any:
 # ---- encoding and decoding ----
 
 
-def _encoded(value: Any) -> Any:
-    if value is None or type(value) in (bool, int, float, str, bytes):
+def _encoded(value: Any, contents: list[bytes]) -> Any:
+    """The structure of `value`; what is long in it is added to `contents`."""
+    if value is None or type(value) in (bool, int, float, str):
         return value
+    if type(value) is bytes:
+        contents.append(value)
+        return ["bytes", len(value)]
     if isinstance(value, np.ndarray):
-        return ["array", value.dtype.name, list(value.shape), value.tobytes()]
+        contents.append(value.tobytes())
+        return ["array", value.dtype.name, list(value.shape)]
     if type(value).__name__ in RECORDS:
-        parts = [_encoded(getattr(value, name)) for name in _fields(type(value))]
+        parts = [_encoded(getattr(value, name), contents) for name in _fields(type(value))]
         return ["record", type(value).__name__, parts]
     if isinstance(value, dict):
-        return ["dict", [[_encoded(k), _encoded(v)] for k, v in value.items()]]
+        pairs = [[_encoded(k, contents), _encoded(v, contents)] for k, v in value.items()]
+        return ["dict", pairs]
     if isinstance(value, list | tuple):
-        return [type(value).__name__, [_encoded(item) for item in value]]
+        return [type(value).__name__, [_encoded(item, contents) for item in value]]
     raise TypeError(f"{type(value).__name__} does not cross")
 
 
-def _decoded(node: Any, depth: int) -> Any:
-    if depth > 4 * DEEPEST:
-        raise ProtocolError("nested too deep")
-    if node is None or type(node) in (bool, int, float, str, bytes):
-        return node
-    if type(node) is not list or not node or node[0] not in DECODERS:
-        raise ProtocolError("an unknown kind of value")
-    return DECODERS[node[0]](node, depth + 1)
+class _Decoder:
+    """Decodes one structure, and takes from `contents` what belongs to it."""
+
+    def __init__(self, contents: memoryview) -> None:
+        self.contents, self.position, self.nodes = contents, 0, 0
+
+    def decoded(self, node: Any, depth: int) -> Any:
+        self.nodes += 1
+        if depth > 4 * DEEPEST or self.nodes > MOST_NODES:
+            raise ProtocolError("nested too deep, or too many values")
+        if node is None or type(node) in (bool, int, float, str):
+            return node
+        if type(node) is not list or not node or node[0] not in KINDS:
+            raise ProtocolError("an unknown kind of value")
+        return KINDS[node[0]](self, node, depth + 1)
+
+    def check_end(self) -> None:
+        """Returns if all contents have been taken."""
+        if self.position < len(self.contents):
+            raise ProtocolError("more contents than the structure has")
+
+    def _taken(self, length: int) -> memoryview:
+        if length > len(self.contents) - self.position:
+            raise ProtocolError("fewer contents than the structure has")
+        self.position += length
+        return self.contents[self.position - length : self.position]
+
+    def _bytes(self, node: list, depth: int) -> bytes:
+        _, length = node
+        if type(length) is not int or length < 0:
+            raise ProtocolError("not a length")
+        return bytes(self._taken(length))
+
+    def _array(self, node: list, depth: int) -> np.ndarray:
+        _, name, shape = node
+        if type(name) is not str or name not in DTYPES:
+            raise ProtocolError("not a dtype of numbers")
+        if type(shape) is not list or len(shape) > MOST_AXES:
+            raise ProtocolError("not a shape")
+        if any(type(size) is not int or size < 0 for size in shape):
+            raise ProtocolError("not a shape")
+        content = self._taken(math.prod(shape) * DTYPES[name].itemsize)
+        return np.frombuffer(content, DTYPES[name]).reshape(shape).copy()
+
+    def _record(self, node: list, depth: int) -> Any:
+        _, name, parts = node
+        kind = RECORDS[name]
+        if len(parts) != len(_fields(kind)):
+            raise ProtocolError(f"a {name} with {len(parts)} fields")
+        record = kind(*(self.decoded(part, depth) for part in parts))
+        if not fits(record, kind):
+            raise ProtocolError(f"a {name} with a field of another type")
+        if isinstance(record, Record) and len(record.fields) != len(record.children):
+            raise ProtocolError("a record with more fields than children, or fewer")
+        return record.cut() if isinstance(record, Error) else record
+
+    def _list(self, node: list, depth: int) -> list:
+        return [self.decoded(item, depth) for item in node[1]]
+
+    def _tuple(self, node: list, depth: int) -> tuple:
+        return tuple([self.decoded(item, depth) for item in node[1]])
+
+    def _dict(self, node: list, depth: int) -> dict:
+        if any(type(key) not in (str, int) for key, _ in node[1]):
+            raise ProtocolError("a key that is no text and no integer")
+        return {key: self.decoded(value, depth) for key, value in node[1]}
 
 
-def _array(node: list, depth: int) -> np.ndarray:
-    _, name, shape, data = node
-    dtype = _dtype(name)
-    if type(shape) is not list or any(type(size) is not int or size < 0 for size in shape):
-        raise ProtocolError("not a shape")
-    return np.frombuffer(data, dtype).reshape(shape).copy()
-
-
-def _dtype(name: Any) -> np.dtype:
-    if type(name) is not str:
-        raise ProtocolError("not a dtype")
-    dtype = np.dtype(getattr(ml_dtypes, name)) if hasattr(ml_dtypes, name) else np.dtype(name)
-    if not is_numeric(dtype):
-        raise ProtocolError("not a dtype of numbers")
-    return dtype
-
-
-def _record(node: list, depth: int) -> Any:
-    _, name, parts = node
-    kind = RECORDS[name]
-    if len(parts) != len(_fields(kind)):
-        raise ProtocolError(f"a {name} with {len(parts)} fields")
-    record = kind(*(_decoded(part, depth) for part in parts))
-    if not fits(record, kind):
-        raise ProtocolError(f"a {name} with a field of another type")
-    if isinstance(record, Record) and len(record.fields) != len(record.children):
-        raise ProtocolError("a record with more fields than children, or fewer")
-    return record
-
-
-def _sequence(kind: Callable[[Any], Any]) -> Callable[[list, int], Any]:
-    return lambda node, depth: kind(_decoded(item, depth) for item in node[1])
-
-
-def _dict(node: list, depth: int) -> dict:
-    return {_decoded(key, depth): _decoded(value, depth) for key, value in node[1]}
-
-
-DECODERS: dict[str, Callable[[list, int], Any]] = {
-    "array": _array, "record": _record, "list": _sequence(list), "tuple": _sequence(tuple),
-    "dict": _dict,
+KINDS: dict[str, Callable[[_Decoder, Any, int], Any]] = {
+    "bytes": _Decoder._bytes, "array": _Decoder._array, "record": _Decoder._record,
+    "list": _Decoder._list, "tuple": _Decoder._tuple, "dict": _Decoder._dict,
 }  # fmt: skip
 
 

@@ -21,15 +21,17 @@ from nbformat.v4 import new_code_cell
 from graders.author.build import build_sources
 from graders.card import draw
 from graders.card.outcome import Outcome
-from graders.grading import plan, results
+from graders.grading import engine, examiner, plan, results
 from graders.grading.engine import Scheduler, Settings, Task
 from graders.grading.examiner import Examination, Examiner, Said
 from graders.grading.journal import Entry, Journal, check_digests, code_digest, digest
 from graders.grading.submissions import Submission
+from graders.grading.worker import Report
 from graders.lesson.cells import Lesson
 from graders.lesson.source import read_lesson
 from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox, Unavailable
+from graders.seam.shell import Names, names_in, python
 from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
 
@@ -69,7 +71,9 @@ def draft(course: Path, lesson: Lesson) -> Draft:
 
 def sources(draft: Draft) -> list[str]:
     cells = plan.restored_cells(draft.lesson, draft.notebook.cells)
-    return [step.source for step in plan.steps(draft.lesson, cells)]
+    every = plan.steps(draft.lesson, cells)
+    names = {step.index: names_in(step.source) for step in every}
+    return [python(step.source) for step in plan.needed(draft.lesson, every, names)]
 
 
 def test_a_demonstration_does_not_run(draft: Draft) -> None:
@@ -238,7 +242,136 @@ def test_why_an_answer_fails_is_told_apart(
     assert results.kind(examine(draft).outcomes[RIGHT]) == kind
 
 
+NAMED_LIKE_A_LIMIT = ["TimeLimit", "MemoryLimit", "Unanswered", "Stale", "ProcessEnded", "Garbled"]
+FORGED = """
+from graders.seam import observation, protocol
+observation.error_facts = lambda *_: protocol.Error("{0}", ("{0}",), "")
+def double(x):
+    raise ValueError(x)
+"""
+
+
+@pytest.mark.parametrize("name", NAMED_LIKE_A_LIMIT)
+@pytest.mark.parametrize(
+    "source",
+    ["class {0}(Exception): pass\ndef double(x):\n    raise {0}()", FORGED],
+    ids=["raised", "forged"],
+)
+def test_an_exception_named_like_a_limit_is_the_students(
+    draft: Draft, examine: Examine, name: str, source: str
+) -> None:
+    draft.put("double", source.format(name), earns=False)
+    outcome = examine(draft, {RIGHT}).outcomes[RIGHT]
+    assert results.kind(outcome) == "student error"
+    assert "time limit" not in outcome.words
+
+
+# ---- bounded work on our side ----
+
+
+def test_what_students_write_is_read_where_it_runs(
+    draft: Draft, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def noted(source: str) -> Names:
+        read.append(source)
+        return names_in(source)
+
+    monkeypatch.setattr(examiner, "names_in", noted)
+    draft.solve()
+    draft.notebook.cells.append(new_code_cell("own = shown"))
+    found = examine(draft)
+    assert passed(found) == {RIGHT, PREDICTED}
+    assert {"import operator\nfrom graders import check_answer, check_values", "shown = 3"} <= {
+        source.strip().removesuffix("\nprint(shown)") for source in read
+    }
+    assert not {draft.cell("double").source, draft.cell("answer").source, "own = shown"} & set(read)
+
+
+HARD_TO_READ = {
+    "more magics than IPython takes": "%time 1\n" * 600,
+    "brackets in brackets": "(" * 100_000,
+    "what ends who reads it": "x = " + "-" * 2_000_000 + "1",
+    "half of a character": "x = '\ud800'",
+}
+
+
+@pytest.mark.parametrize("source", HARD_TO_READ.values(), ids=HARD_TO_READ)
+def test_a_cell_that_is_hard_to_read_costs_its_own_points(
+    draft: Draft, examine: Examine, source: str
+) -> None:
+    draft.solve()
+    draft.cell("double").source = f"{source}\ndef double(x):\n    return 3 * x"
+    assert passed(examine(draft)) == {PREDICTED}
+
+
+def test_after_its_deadline_a_submission_has_what_was_judged(
+    draft: Draft, examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examiner, "MOST_SECONDS", 0.0)
+    draft.solve()
+    found = examine(draft)
+    assert passed(found) == set()
+    assert {results.kind(one) for one in found.outcomes.values()} == {"timeout"}
+
+
+def test_what_is_printed_is_kept_in_part(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    draft.put("answer", "answer = 4\nprint('\\x1b[2J' + '\\0' * 100_000)", earns=True)
+    own = new_code_cell("print('x' * 100_000)")
+    own.metadata["nbgrader"] = {
+        "grade_id": "own", "solution": True, "grade": False, "locked": False, "schema_version": 3,
+    }  # fmt: skip
+    draft.notebook.cells.insert(0, own)
+    said = examine(draft).said
+    assert said.keys() == {"double", "answer"}
+    assert len(said["answer"].printed) == 4_000
+    assert said["answer"].printed.startswith("\ufffd[2J\ufffd")
+    assert said["answer"].printed.endswith("\n... cut here")
+
+
 # ---- many of them ----
+
+
+def test_what_had_no_processor_is_examined_again_alone(
+    course: Path, lesson: Lesson, draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[object] = []
+    seen: list[tuple[str, int]] = []
+
+    class Worker:
+        """Says of each submission but one, at first, that it had to wait for a processor."""
+
+        def __init__(self, lesson: Lesson, *_: object) -> None:
+            self.lesson, self.task = lesson.name, None
+            self.pipe, self.theirs = multiprocessing.Pipe()
+            self.theirs.send("ready")
+            alive.append(self)
+
+        def give(self, task: Task) -> None:
+            self.task, student = task, task.submission.student
+            starved = student != "fed"
+            self.theirs.send(Report(Examination({student: results.Outcome(student, ())}), starved))
+            seen.append((student, len(alive)))
+
+        def stop(self) -> None:
+            self.pipe.close()
+            alive.remove(self)
+
+    monkeypatch.setattr(engine, "_Worker", Worker)
+    students = ["fed", *(f"hungry-{number}" for number in range(7))]
+    tasks = [handed_in(course, draft, student, LESSON) for student in students]
+    settings = Settings(course, workers=2, sandboxed=False)
+    with Scheduler(settings, {LESSON: lesson}, tasks) as scheduler:
+        found = [(submission.student, one) for submission, one in scheduler.results()]
+    assert found[0][0] == "fed"
+    assert sorted(student for student, _ in found) == sorted(students)
+    assert all(isinstance(one, Examination) and set(one.outcomes) == {s} for s, one in found)
+    again = [student for student, _ in seen[len(students) :]]
+    assert sorted(again) == sorted(students[1:])
+    assert {count for _, count in seen[: len(students)]} == {2}
+    assert {count for _, count in seen[len(students) :]} == {1}
 
 
 def test_a_worker_that_dies_costs_nobody_anything(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from graders.values.plain import MOST, Key, Leaf, Opaque, Record, leaves, plain
+from graders.values.plain import MOST, TOO_LARGE, Key, Leaf, Opaque, Record, leaves, plain
 
 Point = namedtuple("Point", "x y")
 
@@ -120,6 +120,8 @@ def test_what_holds_itself_and_what_is_too_much() -> None:
     inside += [inside, inside]
     for endless in (inside, [[0.0] * 1000] * 1000):
         assert len(list(leaves(plain(endless)))) < 3 * MOST
+    long = plain([0.0] * (2 * MOST))
+    assert (len(long), long[-1]) == (MOST, Opaque(TOO_LARGE))
     deep: Any = 1
     for _ in range(5000):
         deep = (deep,)

@@ -26,9 +26,9 @@ from graders.lesson.source import read_lesson
 from graders.probes import PROBES, REPLIES
 from graders.probes.answer import value
 from graders.probes.exports import ExportedProgram, exported
-from graders.seam.observation import LONGEST_MESSAGE, error_facts
+from graders.seam.observation import error_facts
 from graders.seam.place import LocalPlace, Place, execute
-from graders.seam.protocol import Error, Request, Result, Step
+from graders.seam.protocol import LONGEST_MESSAGE, Request, Result, SeamError, Step
 from graders.seam.remote import RemotePlace, RemoteProcess
 from graders.seam.subject import Subject
 from graders.seam.wire import ProtocolError, checked, fits, pack, unpack
@@ -274,7 +274,7 @@ def test_a_branch_does_not_show_in_its_trunk(process: RemoteProcess) -> None:
     branch.run("a, b = 2, 3", "<cell>")
     found = [place.subject(n).observe(value) for place in (trunk, branch) for n in "ab"]
     assert [r.value and int(r.value.data) for r in found] == [1, None, 2, 3]
-    assert found[1].error == Error("Unanswered", ("Unanswered",), "b")
+    assert found[1].error == SeamError("Unanswered", ("Unanswered",), "b")
 
 
 SENT = "<dynamic-code>"  # the file of all that cloudpickle sends by value, from 3.1.3 on

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from graders.seam import wire
-from graders.seam.protocol import Error, Result
+from graders.seam.protocol import LONGEST_LINE, LONGEST_MESSAGE, MOST_BASES, Error, Result
 from graders.seam.wire import ProtocolError, pack, unpack
 from graders.tests.test_plain import Layer, Point
 from graders.values.compare import same
-from graders.values.plain import Key, Leaf, Opaque, Record, plain
+from graders.values.plain import MOST, Key, Leaf, Opaque, Record, plain
 
 DTYPES = [*"?bBhHiIlLefdFD", ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, ml_dtypes.int4]
 texts = st.text(max_size=8)
@@ -152,12 +152,12 @@ nodes = st.recursive(
         st.floats(),
         st.binary(max_size=8),
         st.sampled_from(
-            [*wire.DECODERS, *wire.RECORDS, "object", "finfo", "O", "U4", "M8[s]", "i4,f4", "int4"]
+            [*wire.KINDS, *wire.RECORDS, "object", "finfo", "O", "U4", "M8[s]", "i4,f4", "int4"]
         ),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
-        st.tuples(st.sampled_from([*wire.DECODERS]), st.lists(inner, max_size=4)).map(list),
+        st.tuples(st.sampled_from([*wire.KINDS]), st.lists(inner, max_size=4)).map(list),
         st.tuples(
             st.just("record"), st.sampled_from([*wire.RECORDS]), st.lists(inner, max_size=5)
         ).map(list),
@@ -165,42 +165,63 @@ nodes = st.recursive(
             st.just("array"),
             st.sampled_from(["float32", "object", "bfloat16", "U4", "finfo", "V8"]),
             st.lists(st.integers(-1, 2**40), max_size=3),
-            st.binary(max_size=16),
         ).map(list),
     ),
     max_leaves=12,
 )
 
 
-@given(nodes)
+def message(node: Any, contents: bytes = b"") -> bytes:
+    """A message whose structure is `node`, whatever that is."""
+    packed: Any = node if type(node) is bytes else msgpack.packb(node)
+    return wire.PREFIX.pack(len(packed)) + packed + contents
+
+
+@given(nodes, st.binary(max_size=32))
 @settings(max_examples=400)
-def test_a_message_of_the_right_words_in_any_order(node: Any) -> None:
-    packed: Any = msgpack.packb(node)
-    outcome(packed)
+def test_a_message_of_the_right_words_in_any_order(node: Any, contents: bytes) -> None:
+    outcome(message([node], contents))
 
 
+LEAF = ["record", "Leaf", [["array", "int8", [1]], "jax", True]]
 REFUSED = {
-    "a map": msgpack.packb({"a": 1}),
-    "an extension": msgpack.packb(msgpack.ExtType(5, b"x")),
-    "an unknown word": msgpack.packb(["set", [1]]),
-    "an array of objects": msgpack.packb(["array", "object", [1], b"\0" * 8]),
-    "an array of strings": msgpack.packb(["array", "U1", [1], b"\0" * 4]),
-    "a negative size": msgpack.packb(["array", "int8", [-1], b"abc"]),
-    "a shape that does not fit": msgpack.packb(["array", "int8", [2**40], b"abc"]),
-    "a shape that is a word": msgpack.packb(["array", "int8", "abc", b"abc"]),
-    "a leaf from nowhere": pack([Leaf(np.ones(1), "jax")]).replace(b"\xa3jax", b"\xa3jex"),
-    "a leaf of text": msgpack.packb(["record", "Leaf", ["x", "jax", True]]),
-    "a record short of fields": msgpack.packb(["record", "Leaf", [None]]),
-    "a record of more fields than children": msgpack.packb(
+    "a map": message({"a": 1}),
+    "an extension": message(msgpack.ExtType(5, b"x")),
+    "bytes in the structure": message([b""]),
+    "an unknown word": message(["set", [1]]),
+    "an array of objects": message(["array", "object", [1]], b"\0" * 8),
+    "an array of strings": message(["array", "U1", [1]], b"\0" * 4),
+    "an array of dates": message(["array", "datetime64[s]", [1]], b"\0" * 8),
+    "a dtype with fields": message(["array", ",".join(["i1"] * 100_000), [0]]),
+    "a dtype of the other order": message(["array", ">i4", [1]], b"\0" * 4),
+    "a class that is no dtype": message(["array", "finfo", [1]], b"\0" * 8),
+    "a negative size": message(["array", "int8", [-1]], b"abc"),
+    "a shape that does not fit": message(["array", "int8", [2**40]], b"abc"),
+    "a shape that is a word": message(["array", "int8", "abc"], b"abc"),
+    "too many axes": message(["array", "int8", [1] * 65], b"a"),
+    "a size without end": message(["array", "int8", [2**63] * 1000], b"a"),
+    "a length that does not fit": message(["bytes", 4], b"abc"),
+    "a negative length": message(["bytes", -1], b"abc"),
+    "contents that nothing asks for": message(None, b"abc"),
+    "a leaf from nowhere": message([*LEAF[:2], [LEAF[2][0], "jex", True]], b"a"),
+    "a leaf of text": message(["record", "Leaf", ["x", "jax", True]]),
+    "a record short of fields": message(["record", "Leaf", [None]]),
+    "a record of more fields than children": message(
         ["record", "Record", ["P", ["tuple", ["x"]], ["tuple", []]]]
     ),
-    "an error that is none": msgpack.packb(["record", "Result", [None, 3]]),
-    "a record of another class": msgpack.packb(["record", "Popen", [None]]),
-    "a key that is a list": msgpack.packb(["dict", [[["list", []], 1]]]),
-    "depth": msgpack.packb(None) and b"\x92\xa4list\x91" * 300 + b"\xc0",
-    "a claimed length": b"\xdd\xff\xff\xff\xff\xc0",
-    "a claimed size": b"\xc6\xff\xff\xff\xff\xc0",
-    "more than one message": pack(None) + pack(None),
+    "an error that is none": message(["record", "Result", [None, 3]]),
+    "an error of ours": message(["record", "SeamError", ["TimeLimit", ["tuple", []], "", ""]]),
+    "a record of another class": message(["record", "Popen", [None]]),
+    "a key that is a list": message(["dict", [[["list", []], 1]]]),
+    "a key that is a tuple": message(["dict", [[["tuple", [1]], 1]]]),
+    "depth": message(b"\x92\xa4list\x91" * 300 + b"\xc0"),
+    "a claimed length": message(b"\xdd\xff\xff\xff\xff\xc0"),
+    "a claimed size": message(b"\xc6\xff\xff\xff\xff\xc0"),
+    "more than one message": message(b"\xc0\xc0"),
+    "a structure that is cut short": wire.PREFIX.pack(100) + b"\xc0",
+    "a structure that is too long": message(["a" * wire.LARGEST_STRUCTURE]),
+    "too many values": message(["list", [None] * (wire.MOST_NODES + 1)]),
+    "nothing": b"",
 }
 
 
@@ -239,6 +260,32 @@ def test_a_stream_of_messages() -> None:
     assert [len(wire.read(stream)) for _ in range(3)] == [0, 3, 3_000_000]
     with pytest.raises(EOFError):
         wire.read(stream)
+
+
+@pytest.mark.parametrize("value", [1.5, np.float32(2), [3]], ids=lambda one: type(one).__name__)
+def test_as_many_values_as_a_structure_may_have_are_few_bytes(value: Any) -> None:
+    many = plain({f"w{number}": value for number in range(MOST // 2 - 1)})
+    assert same(unpack(pack(many)), many)
+
+
+def test_a_result_that_is_too_large_is_not_sent() -> None:
+    for value in (np.zeros(wire.LARGEST_CONTENTS + 1, np.int8), ["a" * wire.LARGEST_STRUCTURE]):
+        with pytest.raises(wire.TooLarge, match="more than"):
+            pack(value)
+
+
+def test_an_error_is_cut_on_arrival() -> None:
+    long = "x" * 50_000
+    error = unpack(pack(Error(long, (long,) * 9 + ("A",) * 100, long, long)))
+    assert len(error.message) < 2 * LONGEST_MESSAGE
+    assert max(map(len, (error.type, error.line, *error.bases))) <= LONGEST_LINE
+    assert len(error.bases) <= MOST_BASES
+
+
+def test_every_dtype_of_numbers_is_known_by_its_name() -> None:
+    names = {np.dtype(one).name for one in DTYPES}
+    assert names <= wire.DTYPES.keys()
+    assert {name: dtype.name for name, dtype in wire.DTYPES.items()} == {n: n for n in wire.DTYPES}
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, np.sin, 1j], ids=lambda v: type(v).__name__)

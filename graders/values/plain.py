@@ -6,8 +6,9 @@ read nothing else, so a lying `__eq__`, `__array__` or `__float__` gains nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -21,8 +22,10 @@ Plain: TypeAlias = Any
 """None, str, `Leaf`, `Key`, `Record`, `Opaque`, or a list, tuple or dict of them."""
 
 DEEPEST = 40
-MOST = 100_000
+MOST = 20_000
 """Values in one structure; what lies beyond becomes an `Opaque`."""
+
+TOO_DEEP, TOO_LARGE = "a structure nested too deep", "too large a structure"
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,7 @@ class _Reader:
     def read(self, value: object, depth: int) -> Plain:
         self.met += 1
         if depth > DEEPEST or self.met > MOST:
-            return Opaque(
-                "a structure nested too deep" if depth > DEEPEST else "too large a structure"
-            )
+            return Opaque(TOO_DEEP if depth > DEEPEST else TOO_LARGE)
         if value is None:
             return None
         if type(value) is str:
@@ -90,14 +91,18 @@ class _Reader:
 
     def _container(self, value: object, depth: int) -> Plain:
         if type(value) is list:
-            return [self.read(item, depth) for item in value]
+            return [self.read(item, depth) for item in self._first(value)]
         if type(value) is tuple:
-            return tuple(self.read(item, depth) for item in value)
+            return tuple(self.read(item, depth) for item in self._first(value))
         if type(value) is dict and all(_is_key(key) for key in value):
-            return {key: self.read(item, depth) for key, item in value.items()}
+            return {key: self.read(item, depth) for key, item in self._first(value.items())}
         if isinstance(value, tuple) and (fields := getattr(value, "_fields", None)):
             return self._record(value, tuple(fields), tuple(value), depth)
         return self._registered(value, depth)
+
+    def _first(self, items: Iterable[Any]) -> Iterator[Any]:
+        """As many as may be met, and one more: that is the one that says so."""
+        return islice(items, MOST - self.met + 1)
 
     def _registered(self, value: object, depth: int) -> Plain:
         paths = None if isinstance(value, type) else _flattened(value)

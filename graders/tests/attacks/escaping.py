@@ -92,6 +92,106 @@ def double(x):
         code("for number in range(1_000_000): print(number)", RIGHT),
         True,
     ),
+    "memory shared with nobody": (
+        "fills memory that it could share with a process it may not start (up to 6 GiB)",
+        code("""
+import mmap
+held = []
+for _ in range(96):
+    held.append(mmap.mmap(-1, 64 << 20))
+    held[-1].write(b"x" * (64 << 20))
+print("REA" "CHED")
+"""),
+        False,
+    ),
+    "memory made read-only": (
+        "fills memory, and makes it read-only so that it is no longer counted (up to 6 GiB)",
+        code("""
+import ctypes
+libc, size = ctypes.CDLL(None), 64 << 20
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+for _ in range(96):
+    place = libc.mmap(None, size, 3, 0x22, -1, 0)
+    ctypes.memset(place, 1, size)
+    libc.mprotect(ctypes.c_void_p(place), ctypes.c_size_t(size), 1)
+print("REA" "CHED")
+"""),
+        False,
+    ),
+    "sockets of other kinds": (
+        "makes sockets that lead to the kernel, to a host, to other submissions",
+        code(
+            """
+import socket
+made = []
+for family in ("AF_NETLINK", "AF_VSOCK", "AF_INET", "AF_UNIX"):
+    try:
+        made.append(socket.socket(getattr(socket, family), socket.SOCK_DGRAM))
+        if family == "AF_UNIX":
+            made[-1].bind(b"\\0TOKEN")
+        print(family, "REA" "CHED")
+    except OSError as error:
+        print(family, error)
+""",
+            RIGHT,
+        ),
+        True,
+    ),
+    "a terminal": (
+        "makes a terminal, in a place where those of all others would lie too",
+        code(
+            """
+import os
+try:
+    print(os.openpty(), "REA" "CHED")
+except OSError as error:
+    print(error)
+""",
+            RIGHT,
+        ),
+        True,
+    ),
+    "a printed text of 30 MB": (
+        "has its process claim that a cell has printed 30 MB",
+        code(
+            """
+from graders.seam import student
+student.Server.printed = lambda self, place: "\\0" * 30_000_000
+""",
+            RIGHT,
+        ),
+        True,
+    ),
+    "a reply of many objects": (
+        "sends twelve million values in a reply, some bytes each",
+        code("""
+import os, struct, time
+body = b"\\x92\\xa4list\\xdd" + struct.pack(">I", 12 << 20) + bytes([0xC0]) * (12 << 20)
+body = struct.pack(">I", len(body)) + body
+for descriptor in range(3, 64):
+    try:
+        os.write(descriptor, struct.pack(">Q", len(body)) + body)
+    except OSError:
+        pass
+"""),
+        False,
+    ),
+    "a cell of empty lists": (
+        "is a cell of two million characters, each pair of which is a list",
+        code("[]\n" * 700_000, RIGHT),
+        True,
+    ),
+    "a cell of magics": (
+        "is a cell of more magics than IPython takes, and of much that it has to look through",
+        code("%time 1\n" * 600 + "x = 1\n" * 10_000),
+        False,
+    ),
+    "an exception like a limit": (
+        "raises an exception with the name of a limit, to be told from a wrong answer",
+        "class TimeLimit(Exception): pass\ndef double(x):\n    raise TimeLimit()\n",
+        False,
+    ),
     "full disk": (
         "fills the disk (up to 400 MB)",
         code(
@@ -223,10 +323,10 @@ threading.Thread(target=time.sleep, args=(600,)).start()
     ),
 }
 
-# What it has used up is missing in its process from then on: that costs it its other points.
-SPOILING = "thread bomb"
+# What they have used up is missing in their process from then on: that may cost other points.
+SPOILING = ("thread bomb", "a cell of empty lists")
 
 ATTACKS = [
-    Attack("escaping limits", name, tries, source, earns=earns, spoils=name == SPOILING)
+    Attack("escaping limits", name, tries, source, earns=earns, spoils=name in SPOILING)
     for name, (tries, source, earns) in IN_CODE.items()
 ]

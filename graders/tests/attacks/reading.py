@@ -20,6 +20,25 @@ def reads(what: str) -> str:
     return code(SHOW + what, RIGHT)
 
 
+LETTER = (
+    "leaves a letter wherever it can, and looks there for one of another submission",
+    code(
+        """
+import os
+own = "letter-" + os.urandom(8).hex()
+for folder in (os.curdir, "/dev", "/dev/pts", "/dev/shm", "/tmp", "/var/tmp", "/scratch", "/run"):
+    try:
+        if any(name.startswith("letter-") and name != own for name in os.listdir(folder)):
+            print(folder, "REA" "CHED")
+        with open(os.path.join(folder, own), "w") as file:
+            file.write("a solution")
+    except OSError as error:
+        print(type(error).__name__)
+""",
+        RIGHT,
+    ),
+)
+
 IN_CODE = {
     "hidden tests on disk": (
         "looks for the hidden tests in the lesson as its author has it",
@@ -76,6 +95,22 @@ for process in {os.getppid(), 1, os.getpid() - 1}:
             RIGHT,
         ),
     ),
+    "compiled solutions": (
+        "looks through the programs that the trusted side has compiled",
+        code(
+            """
+import os
+for folder in ("/compiled", "ROOT/build/compiled"):
+    try:
+        print(folder, os.listdir(folder)[:3], "REA" "CHED")
+    except OSError as error:
+        print(folder, error)
+""",
+            RIGHT,
+        ),
+    ),
+    "a letter in a shared place, one": LETTER,
+    "a letter in a shared place, two": LETTER,
     "files of the account": (
         "reads a file of the account that grades",
         reads("show('ROOT/secret.txt', '/root/.netrc', '/home/*/.netrc')"),
