@@ -220,7 +220,8 @@ class Recorder:
     # ---- rows ----
 
     def rows(self, submissions: Iterable[Submission]) -> list[Row]:
-        """A row for each of these submissions that has been graded, now or in an earlier run."""
+        """A row for each of these submissions that has been graded, by whichever run."""
+        self.journal.read_again()
         points = cache(partial(gradebook.points, self.config))
         rows = (self._row(one, points(one.lesson)) for one in submissions)
         return sorted(filter(None, rows), key=lambda row: row.key)

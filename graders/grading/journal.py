@@ -80,9 +80,13 @@ class Journal:
         self.entries: dict[Key, Entry] = {}
         self.recorded: dict[Key, Recorded] = {}
         self.statuses: dict[Key, Status] = {}
-        for line in _lines(path):
-            self._take(line)
+        self.read_again()
         path.parent.mkdir(parents=True, exist_ok=True)
+
+    def read_again(self) -> None:
+        """It has what another run has added meanwhile, too."""
+        for line in _lines(self.path):
+            self._take(line)
 
     def _take(self, line: Line) -> None:
         key = line.student, line.lesson

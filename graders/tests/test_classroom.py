@@ -258,6 +258,22 @@ def test_what_is_known_is_neither_examined_nor_recorded_again(
     assert [(task.submission.student, task.checks) for task in asked] == [("sample-right", None)]
 
 
+def test_what_another_run_has_graded_meanwhile_has_its_rows(
+    course: Path, monkeypatch: pytest.MonkeyPatch, graded: Graded
+) -> None:
+    path = course / OWN / journal.PATH
+    before = path.read_bytes()
+    path.unlink()
+
+    def meanwhile(*_: object) -> Iterator[object]:
+        path.write_bytes(before)
+        yield from ()
+
+    monkeypatch.setattr(grade, "Scheduler", scheduler_of(meanwhile))
+    _, everything = grade.grade(Settings(course), (), ["sample-right"])
+    assert everything == graded[2]
+
+
 def test_the_same_class_gives_the_same_bytes(course: Path) -> None:
     files = [course / OWN / name for name in (report.MARKS, report.CHECKS)]
     before = [file.read_bytes() for file in files]
