@@ -24,6 +24,7 @@ INTERNAL = {
     "OutputLimit": "an error of an answer: the student's process sends it as plain data",
     "NotAFunction": "an error of an answer: the student's process sends it as plain data",
     "NoArrays": "an error of an answer: the student's process sends it as plain data",
+    "TooLarge": "an error of an answer: the student's process sends it as plain data",
     "TooFewDevices": "an error of an answer: the student's process sends it as plain data",
     "ProtocolError": "the trusted side takes it as the end of a process",
 }
