@@ -53,9 +53,8 @@ class Recorder:
         self.config.CourseDirectory.submitted_directory = str(intake)
         self.journal = Journal(place / journal.PATH)
         self.digests: dict[journal.Key, str] = {}
-        self.left_out: dict[
-            journal.Key, str
-        ] = {}  # what there is to say of files that are not read
+        # What there is to say of files beside the notebook that are not kept with it.
+        self.left_out: dict[journal.Key, str] = {}
         code = journal.code_digest(PACKAGE)
         self.checks = {name: journal.check_digests(code, one) for name, one in lessons.items()}
 

@@ -27,7 +27,6 @@ WIDTH = 120  # of a table that no terminal shows
 _PADDING = 3  # of a column: a blank on either side, and a line
 _MARKS_HEADER = ("student", "lesson", "score", "max_score", "status", "reason", "late_penalty")
 _CHECKS_HEADER = ("student", "lesson", "check", "score", "max_score", "why")
-
 _DROPPED_HEADER = ("student", "lesson", "cell", "score", "extra_credit", "comment")
 
 
@@ -183,7 +182,7 @@ def keep(place: Path, dropped: Sequence[Dropped]) -> None:
     cells = ", ".join(sorted({one.cell for one in dropped}))
     print(
         f"{dropped[0].lesson} no longer has {cells}. The marks and comments that you gave for it "
-        f"are kept in {place.name}/{DROPPED}.",
+        f"are kept in {path}.",
         file=sys.stderr,
     )
 

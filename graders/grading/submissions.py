@@ -57,7 +57,7 @@ class Submission:
 
     @property
     def helpers(self) -> list[Path]:
-        """The files beside the notebook that answers may import or open.
+        """The files beside the notebook that are kept with it.
 
         They are regular files, at most `MOST_HELPERS` with `LARGEST_HELPERS` bytes in all, Python
         files first.
