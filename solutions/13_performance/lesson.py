@@ -1590,7 +1590,7 @@ def moved_by(make, rate, dtype, count, params, x, y):
 
 def moved_by_hand(rate, dtype, count, params, x, y):
     slopes = {"w": x, "b": np.broadcast_to(y, params["b"].shape)}
-    return jax.tree.map(lambda slope: -count * np.float64(slope), slopes)
+    return jax.tree.map(lambda slope: -count * np.asarray(slope, np.float64), slopes)
 
 
 zeros = {"w": np.zeros(2, np.float32), "b": np.zeros(1, np.float32)}
@@ -1717,12 +1717,13 @@ def scaled_by_hand(times, rate, patience, state, xs, ys, halve=0.5, **mistake):
     scale, good, history = float(state["scale"]), int(state["good"]), []
 
     def slope_in_half(scale, y, x):
-        return np.float64(np.float16(np.float16(times * scale) * np.float16(y)) * np.float16(x))
+        slope = np.float16(np.float16(times * scale) * np.float16(y)) * np.float16(x)
+        return np.asarray(slope, np.float64)
 
     with np.errstate(all="ignore"):
         for x, y in zip(xs, ys):
             pairs = [(np.float16(leaf), np.float16(x[i])) for i, leaf in enumerate(flat)]
-            loss = np.float16(times * y * sum(np.sum(np.float64(p) * one) for p, one in pairs))
+            loss = np.float16(times * y * sum(np.sum(np.asarray(p, np.float64) * one) for p, one in pairs))
             slopes = [slope_in_half(scale, y, one) * np.ones(p.shape) for p, one in pairs]
             finite = [np.isfinite(slope).all() for slope in slopes]
             if mistake.get("unscaled"):
