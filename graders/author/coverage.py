@@ -12,7 +12,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -160,32 +160,40 @@ def digest(value: Any) -> str:
         >>> digest({"w": np.ones(2)}) == digest({"w": np.ones(2)}) != digest([np.ones(2)])
         True
     """
-    return hashlib.sha256(repr(_facts(value, 0)).encode()).hexdigest()
+    return hashlib.sha256(repr(_facts(value, ())).encode()).hexdigest()
 
 
-def _facts(value: Any, depth: int) -> Any:
-    if depth > 8:
-        return type(value).__name__
+def _facts(value: Any, around: tuple[int, ...]) -> Any:
+    """`around` are the ids of the functions and containers that `value` is in."""
     if isinstance(value, Tracer):  # nothing can be read off it, and its id is soon used again
         return "tracer", next(_TRACERS)
     if is_key(value):
-        return "key", _facts(np.asarray(jax.random.key_data(value)), depth)
+        return "key", _facts(np.asarray(jax.random.key_data(value)), around)
     if isinstance(value, np.ndarray | jax.Array | np.generic):
         array = np.asarray(value)
         return str(array.dtype), array.shape, array.tobytes()
     if isinstance(value, jax.sharding.Mesh):
         return value.axis_names, value.devices.shape, [d.id for d in value.devices.flat]
-    if isinstance(value, dict):
-        return [(key, _facts(inner, depth + 1)) for key, inner in value.items()]
-    if isinstance(value, list | tuple):
-        return type(value).__name__, [_facts(inner, depth + 1) for inner in value]
-    if (code := body_of(value)) is not None:
-        function: Any = value
-        closure = getattr(inspect.unwrap(function), "__closure__", None) or ()
-        cells = [cell.cell_contents for cell in closure]
-        return code.co_code, repr(code.co_consts), code.co_names, _facts(cells, depth + 1)
     if isinstance(value, bool | int | float | complex | str | bytes | None):
         return type(value).__name__, value
+    if id(value) in around:  # a function that calls itself, a list that holds itself
+        return "around", around[::-1].index(id(value))
+    inside = (*around, id(value))
+    if isinstance(value, dict):
+        return [(key, _facts(inner, inside)) for key, inner in value.items()]
+    if isinstance(value, list | tuple):
+        return type(value).__name__, [_facts(inner, inside) for inner in value]
+    if isinstance(value, partial):
+        return "partial", [_facts(v, inside) for v in (value.func, value.args, value.keywords)]
+    if (code := body_of(value)) is not None:
+        function: Any = inspect.unwrap(cast(Any, value))
+        cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+        defaults = (
+            getattr(function, "__defaults__", None),
+            getattr(function, "__kwdefaults__", None),
+        )
+        facts = _facts([cells, *defaults], inside)
+        return code.co_code, repr(code.co_consts), code.co_names, facts
     return type(value).__name__, id(value)
 
 

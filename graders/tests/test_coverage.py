@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from graders.author.coverage import coverage_problems, digest
@@ -110,6 +112,12 @@ def test_a_list_that_says_something_else_is_refused(text: str, tmp_path: Path) -
         read_listed(tmp_path)
 
 
+def holds_itself(value: int) -> list:
+    held: list = [value]
+    held.append(lambda: held)
+    return held
+
+
 def test_equal_values_have_equal_digests() -> None:
     mesh = jax.make_mesh((2,), ("data",))
     same = [
@@ -118,6 +126,8 @@ def test_equal_values_have_equal_digests() -> None:
         (jax.random.key(3), jax.random.key(3)),
         (mesh, jax.make_mesh((2,), ("data",))),
         (lambda x: x + 1, lambda x: x + 1),
+        (optax.adam(0.1), optax.adam(0.1)),
+        (holds_itself(1), holds_itself(1)),
     ]
     other = [
         (np.ones(2), np.ones(2, np.float32)),
@@ -126,6 +136,16 @@ def test_equal_values_have_equal_digests() -> None:
         (mesh, jax.make_mesh((2,), ("model",))),
         (lambda x: x + 1, lambda x: x + 2),
         ([1], (1,)),
+        (optax.sgd(0.1), optax.sgd(0.2)),
+        (
+            optax.chain(optax.trace(0.9), optax.scale(1)),
+            optax.chain(optax.trace(0.8), optax.scale(1)),
+        ),
+        (partial(pow, 2), partial(pow, 3)),
+        (partial(int, base=2), partial(int, base=3)),
+        (lambda x=1: x, lambda x=2: x),
+        (lambda *, x=1: x, lambda *, x=2: x),
+        (holds_itself(1), holds_itself(2)),
     ]
     assert [digest(a) == digest(b) for a, b in same] == [True] * len(same)
     assert [digest(a) != digest(b) for a, b in other] == [True] * len(other)
