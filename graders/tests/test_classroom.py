@@ -258,6 +258,24 @@ def test_what_is_known_is_neither_examined_nor_recorded_again(
     assert [(task.submission.student, task.checks) for task in asked] == [("sample-right", None)]
 
 
+def test_a_submission_is_graded_again_where_a_file_beside_it_has_changed(course: Path) -> None:
+    student = "sample-right"
+    path = notebook_of(course, student)
+    notebook = json.loads(path.read_text())
+    for one in notebook["cells"]:
+        if one["metadata"].get("nbgrader", {}).get("grade_id") == "double":
+            one["source"] = "from helpers import times\ndef double(x):\n    return times(2, x)\n"
+    path.write_text(json.dumps(notebook))
+    helpers = path.parent / "helpers.py"
+    for returned, total in (("a * b", 3), ("a + b", 1), ("b * a", 3)):
+        helpers.write_text(f"def times(a, b):\n    return {returned}\n")
+        (row,) = regraded(course, students=[student])
+        assert (row.status, row.total, row.reason) == (GRADED, total, "")
+    helpers.unlink()
+    (row,) = regraded(course, students=[student])
+    assert row.total == 1
+
+
 def test_what_another_run_has_graded_meanwhile_has_its_rows(
     course: Path, monkeypatch: pytest.MonkeyPatch, graded: Graded
 ) -> None:
@@ -862,8 +880,8 @@ def test_many_or_large_files_beside_the_notebook_are_left_out(tmp_path: Path) ->
     (submission.folder / "z.py").write_text("x = 1")
     submission = replace(submission)
     assert [path.name for path in submission.helpers] == ["z.py"]
-    said = "1 of the files beside the notebook are too many or too large"
-    assert submission.left_out == said
+    why = "too many, too large, nested too deep or unreadable"
+    assert submission.left_out == f"files beside the notebook that are not used: 1 ({why})"
     for number in range(2_001):
         (submission.folder / f"{number}.txt").write_text("")
     submission = replace(submission)

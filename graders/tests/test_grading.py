@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib.util
 import multiprocessing
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -116,9 +117,13 @@ def examine(
 
 
 def _examined(
-    examiner: Examiner, sandbox: Sandbox, draft: Draft, checks: set[str] | None = None
+    examiner: Examiner,
+    sandbox: Sandbox,
+    draft: Draft,
+    checks: set[str] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Examination:
-    return examiner.examine(draft.notebook.cells, sandbox.processes, checks)
+    return examiner.examine(draft.notebook.cells, sandbox.processes, checks, files)
 
 
 Examine = Callable[..., Examination]
@@ -264,6 +269,75 @@ def test_an_exception_named_like_a_limit_is_the_students(
     outcome = examine(draft, {RIGHT}).outcomes[RIGHT]
     assert results.kind(outcome) == "student error"
     assert "time limit" not in outcome.words
+
+
+# ---- files of the student's own ----
+
+IMPORTS = """
+from helpers import times
+import own.numbers
+def double(x):
+    from late import nothing
+    return times(own.numbers.TWO, x) + nothing
+"""
+FILES = {
+    "helpers.py": b"def times(a, b):\n    return a * b\n",
+    "own/numbers.py": b"with open('own/two.txt') as file:\n    TWO = int(file.read())\n",
+    "own/two.txt": b"2\n",
+    "late.py": b"nothing = 0\n",
+}
+
+
+def test_an_answer_imports_what_was_handed_in_with_it(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    draft.put("double", IMPORTS, earns=True)
+    assert passed(examine(draft, None, FILES)) == {RIGHT, PREDICTED}
+    assert passed(examine(draft)) == {PREDICTED}
+
+
+def test_a_process_that_ends_costs_the_next_one_no_files(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    draft.put("double", IMPORTS, earns=True)
+    draft.put("answer", "import helpers, os\nos._exit(0)\nanswer = 4", earns=False)
+    assert passed(examine(draft, None, FILES)) == {RIGHT}
+
+
+def test_an_error_in_a_file_is_shown_by_its_line(draft: Draft, examine: Examine) -> None:
+    draft.put("double", IMPORTS, earns=False)
+    files = FILES | {"helpers.py": b"def times(a, b):\n    return a * undefined\n"}
+    outcome = examine(draft, {RIGHT}, files).outcomes[RIGHT]
+    assert "return a * undefined" in outcome.words
+
+
+TRAP = b"raise SystemExit('the file of a student')\n"
+INSTALLED = ("jax", "jaxlib", "numpy", "IPython", "graders", "cloudpickle", "msgpack", "matplotlib")
+HERE = [name for name in sys.stdlib_module_names if importlib.util.find_spec(name)]
+NAMED_LIKE_ONES = {f"{name}.py": TRAP for name in HERE} | {
+    f"{name}/__init__.py": TRAP for name in INSTALLED
+}
+
+
+def test_no_file_is_taken_for_an_installed_module(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    uses = "%matplotlib inline\n%time 1 + 1\nimport random, numpy, wave, matplotlib.pyplot\n"
+    draft.notebook.cells.insert(0, new_code_cell(uses))
+    draft.put("double", uses + "def double(x):\n    return 2 * x", earns=True)
+    found = examine(draft, None, NAMED_LIKE_ONES)
+    assert (passed(found), found.said["double"].error) == ({RIGHT, PREDICTED}, "")
+
+
+@pytest.mark.parametrize("magic", ["%%writefile", "%%file"])
+def test_a_cell_may_write_a_module(draft: Draft, examine: Examine, magic: str) -> None:
+    draft.solve()
+    draft.put("double", IMPORTS, earns=True)
+    files = {name: content for name, content in FILES.items() if name != "helpers.py"}
+    again = f"{magic} helpers.py\ndef times(a, b):\n    return a / b\n"
+    missing = "try:\n    import helpers\nexcept ImportError:\n    pass"
+    for source in (again, again.replace("/", "*"), missing):
+        draft.notebook.cells.insert(0, new_code_cell(source))
+    assert passed(examine(draft, None, files)) == {PREDICTED}
+    del draft.notebook.cells[2]
+    assert passed(examine(draft, None, files)) == {RIGHT, PREDICTED}
 
 
 # ---- bounded work on our side ----
