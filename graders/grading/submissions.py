@@ -25,6 +25,10 @@ from graders.nbgrading.plugins import grade_id
 OWN, SAMPLE = Path("build"), Path("build/sample")  # the folder of a class, in that of the course
 SUBMITTED = Path("submitted")  # in the folder of a class
 LARGEST, MOST_CELLS = 20_000_000, 2_000  # bytes, and cells, of a notebook
+# A list takes 72 bytes of memory and 3 of JSON, a picture takes 1 for 1: what can become an object
+# is bounded by itself. Brackets, colons and commas are counted wherever they stand, also in text.
+MOST_MARKS = 1_000_000
+_MARKS = (b"[", b"{", b":", b",")
 MOST_HELPERS, LARGEST_HELPERS = 20, 1_000_000  # files beside a notebook, and bytes of them all
 _MOST_LOOKED_AT = 2_000  # files beside a notebook; where there are more, none is taken
 _DEEPEST = 10  # folders in folders in which a helper may lie
@@ -284,6 +288,11 @@ def _notebook(content: bytes) -> NotebookNode:
 
 
 def _parsed(content: bytes) -> Any:
+    if (marks := sum(map(content.count, _MARKS))) > MOST_MARKS:
+        raise Unreadable(
+            f"the notebook has {marks:,} brackets, colons and commas, outputs included; "
+            f"{MOST_MARKS:,} can be read"
+        )
     try:
         return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:

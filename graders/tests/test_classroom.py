@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -40,7 +41,15 @@ from graders.grading.results import (
     Row,
 )
 from graders.grading.strays import strays
-from graders.grading.submissions import OWN, SAMPLE, Submission, Unreadable, submissions
+from graders.grading.submissions import (
+    LARGEST,
+    MOST_MARKS,
+    OWN,
+    SAMPLE,
+    Submission,
+    Unreadable,
+    submissions,
+)
 from graders.lesson.problems import SourceError
 from graders.nbgrading.names import cell
 from graders.nbgrading.steps import StepFailed, course_config
@@ -533,6 +542,40 @@ def hand_in(folder: Path, content: bytes) -> Submission:
 def test_why_a_submission_cannot_be_read(content: bytes, reason: str, tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match=reason):
         hand_in(tmp_path, content).read(["double"])
+
+
+# Whatever is cheap in JSON and dear in memory: as much of it as may be read.
+DEAR = {
+    "lists": b"[]",
+    "lists in lists": b"[[[[0]]]]",
+    "objects": b"{}",
+    "objects with an entry": b'{"":0}',
+    "numbers": b"1.5",
+    "texts": b'"ab"',
+    "a character of four bytes": ('"\U0001f600' + "a" * (LARGEST - 9) + '"').encode(),
+}
+
+
+@pytest.mark.parametrize("unit", DEAR.values(), ids=DEAR)
+def test_what_is_read_takes_little_memory(unit: bytes, tmp_path: Path) -> None:
+    marks = 1 + sum(map(unit.count, b"[{:,"))
+    many = min((MOST_MARKS - 1) // marks, (LARGEST - 2) // (len(unit) + 1))
+    submission = hand_in(tmp_path, b"[" + b",".join([unit] * many) + b"]")
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable, match="JSON without cells"):
+            submission.read(["double"])
+        assert tracemalloc.get_traced_memory()[1] < 250_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_than_can_be_read_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(json, "loads")
+    with pytest.raises(Unreadable, match="1,000,001 brackets, colons and commas"):
+        hand_in(tmp_path, b"[" + b"0," * MOST_MARKS + b"0]").read(["double"])
 
 
 def test_a_zip_is_not_unpacked(tmp_path: Path) -> None:
