@@ -6,6 +6,7 @@ import copy
 import functools
 import importlib.util
 import multiprocessing
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,8 @@ from graders.lesson.cells import Lesson
 from graders.lesson.source import read_lesson
 from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox, Unavailable
+from graders.seam import wire
+from graders.seam.remote import StudentProcess
 from graders.seam.shell import Names, names_in, python
 from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
@@ -388,6 +392,43 @@ def test_after_its_deadline_a_submission_has_what_was_judged(
     found = examine(draft)
     assert passed(found) == set()
     assert {results.kind(one) for one in found.outcomes.values()} == {"timeout"}
+
+
+class Slow(StudentProcess):
+    """A process in which every cell takes 110 seconds of a clock that the test has made."""
+
+    now, ran, made = 0.0, 0, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Slow.made += 1
+
+    def exchange(self, body: bytes) -> bytes:
+        command, *_ = pickle.loads(body)
+        if command == "run":
+            Slow.ran += 1
+            Slow.now = min(Slow.now + 110, self.deadline)
+        if Slow.now >= self.deadline:
+            raise TimeoutError
+        replies = {"names": [[], []], "has": False, "snapshot": 0, "printed": ""}
+        return wire.pack(replies.get(command))
+
+    def kill(self) -> None:
+        pass
+
+
+def test_many_slow_cells_hold_no_worker_past_the_deadline(
+    draft: Draft, lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examiner, "time", SimpleNamespace(monotonic=lambda: Slow.now))
+    draft.solve()
+    for _ in range(16):
+        draft.notebook.cells.insert(1, new_code_cell("import time\ntime.sleep(110)"))
+    processes: Any = SimpleNamespace(new_process=Slow)
+    found = Examiner(lesson).examine(draft.notebook.cells, processes)
+    assert (Slow.now, Slow.ran, Slow.made) == (examiner.MOST_SECONDS, 11, 1)
+    assert {results.kind(one) for one in found.outcomes.values()} == {"timeout"}
+    assert found.outcomes.keys() == {RIGHT, PREDICTED}
 
 
 def test_what_is_printed_is_kept_in_part(draft: Draft, examine: Examine) -> None:
