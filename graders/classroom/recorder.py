@@ -70,6 +70,10 @@ class Recorder:
             except Unreadable as error:
                 known.append((submission, error))
                 continue
+            except OSError as error:
+                why = Unreadable(f"a file of it cannot be copied: {error.strerror}")
+                known.append((submission, why))
+                continue
             entry, touched = self._known(taken)
             if entry and not touched:
                 known.append((taken, entry.found))

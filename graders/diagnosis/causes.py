@@ -127,8 +127,8 @@ BY_MESSAGE = {
         "Look at what the function returns: the cotangent is of the same shape and dtype.",
     ),
     "static argument": Cause(
-        "a static argument is an array or a list: JAX compiles once for each value of it, and "
-        "must be able to hash it",
+        "a static argument is an array or a list, or is traced: JAX compiles once for each value "
+        "of it, and must be able to hash it",
         "Make only numbers, strings, tuples and functions static; pass arrays as usual.",
     ),
     "donated": Cause(

@@ -45,9 +45,25 @@ def by_habit(error: Error) -> Cause | None:
     )
 
 
+RENAMED = {"check_rep": ("check_vma", "`jax.shard_map`")}
+"""Parameters that JAX has renamed: their names today, and of what."""
+
+
+def by_former_name(error: Error) -> Cause | None:
+    """A parameter by the name that it had in an earlier JAX."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", error.message)
+    if not found or found[1] not in RENAMED:
+        return None
+    today, function = RENAMED[found[1]]
+    return Cause(
+        f"`{found[1]}` is the former name of a parameter of {function}: {error.message}",
+        f"Write `{today}`, which means the same.",
+    )
+
+
 def by_arity(error: Error) -> Cause | None:
     parts = (
-        "positional argument", "unexpected keyword argument", "required keyword-only",
+        "positional argument", "required keyword-only",
         "takes no arguments", "takes no keyword arguments",
     )  # fmt: skip
     if error.type != "TypeError" or not any(part in error.message for part in parts):
@@ -56,6 +72,15 @@ def by_arity(error: Error) -> Cause | None:
         f"a function takes another number of arguments than it is given: {error.message}",
         "Compare the parameters with the signature in the exercise, and each inner call with the "
         "function that it calls.",
+    )
+
+
+def by_keyword(error: Error) -> Cause | None:
+    if error.type != "TypeError" or "unexpected keyword argument" not in error.message:
+        return None
+    return Cause(
+        f"an argument is passed by a name that the function does not have: {error.message}",
+        "Compare the names of the parameters with those in the call.",
     )
 
 
@@ -99,8 +124,8 @@ def undefined(error: Error) -> Cause | None:
 
 
 READERS: tuple[Reader, ...] = (
-    by_limit, by_type, in_a_callback, no_function, no_arrays, by_message, by_habit, by_arity,
-    undefined,
+    by_limit, by_type, in_a_callback, no_function, no_arrays, by_message, by_habit,
+    by_former_name, by_keyword, by_arity, undefined,
 )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from graders.card.failure import Cause
 
 def reused() -> Cause:
     return Cause(
-        "a key is used twice. Two draws from one key have the same random bits",
+        "a key is used twice: for two draws, or for a draw and a split. Their random numbers are "
+        "not independent",
         "Give each draw its own key: `key, subkey = jax.random.split(key)`, then draw with "
         "`subkey`. Do not draw from a key that was split.",
     )

@@ -7,7 +7,7 @@ has run is run again in a new process, without the cell that was fatal, and the 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,14 +89,19 @@ class Examiner:
         cells: Sequence[NotebookNode],
         processes: Processes,
         checks: AbstractSet[str] | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Examination:
-        """What `checks` say of the answers in these cells of a student's notebook; all if None."""
+        """What `checks` say of the answers in these cells of a student's notebook; all if None.
+
+        `files` are those handed in with it, by relative path. The answers' processes have them; the
+        one that confirms what the answers claim has not.
+        """
         restored = plan.restored_cells(self.lesson, cells)
         steps = plan.up_to(checks, plan.steps(self.lesson, restored))
         timed = _Timed(processes, time.monotonic() + MOST_SECONDS)
         confirmer = Confirmer(self.references, timed)
         try:
-            return _Walk(self.lesson_run, timed, steps, confirmer).run()
+            return _Walk(self.lesson_run, timed, steps, confirmer, files or {}).run()
         finally:
             confirmer.close()
 
@@ -126,11 +131,17 @@ class _Walk:
     """
 
     def __init__(
-        self, lesson_run: LessonRun, processes: _Timed, steps: list[Step], confirmer: Confirmer
+        self,
+        lesson_run: LessonRun,
+        processes: _Timed,
+        steps: list[Step],
+        confirmer: Confirmer,
+        files: Mapping[str, bytes],
     ) -> None:
-        """`steps` are those that may have to run."""
+        """`steps` are those that may have to run, `files` what lies beside the notebook."""
         self.lesson, self.lesson_run = lesson_run.lesson, lesson_run
         self.processes, self.steps, self.confirmer = processes, steps, confirmer
+        self.files = files
         self.names: dict[int, Names] = {}  # by the step's index
         self.found = Examination()
         self.fatal: dict[int, Error] = {}  # by the step's index
@@ -161,6 +172,7 @@ class _Walk:
     def _walked(self) -> bool:
         """Whether a process of the student's has come to the end; else the next one goes on."""
         with self.processes.new_process() as process:
+            process.put(self.files)
             if not self._planned(process):
                 return False
             place = _Place(process, self._lost_names())

@@ -25,8 +25,13 @@ from graders.nbgrading.plugins import grade_id
 OWN, SAMPLE = Path("build"), Path("build/sample")  # the folder of a class, in that of the course
 SUBMITTED = Path("submitted")  # in the folder of a class
 LARGEST, MOST_CELLS = 20_000_000, 2_000  # bytes, and cells, of a notebook
+# A list takes 72 bytes of memory and 3 of JSON, a picture takes 1 for 1: what can become an object
+# is bounded by itself. Brackets, colons and commas are counted wherever they stand, also in text.
+MOST_MARKS = 1_000_000
+_MARKS = (b"[", b"{", b":", b",")
 MOST_HELPERS, LARGEST_HELPERS = 20, 1_000_000  # files beside a notebook, and bytes of them all
 _MOST_LOOKED_AT = 2_000  # files beside a notebook; where there are more, none is taken
+_DEEPEST = 10  # folders in folders in which a helper may lie
 TIMESTAMP, SECRET = "timestamp.txt", "submission_secret.txt"  # nbgrader's exchange writes them
 _LARGEST_OF_THE_EXCHANGE = 1_000  # bytes of one of these two
 _BY_SYSTEMS = {".DS_Store", ".gitkeep", ".ipynb_checkpoints", "__MACOSX", "__pycache__"}
@@ -59,10 +64,14 @@ class Submission:
     def helpers(self) -> list[Path]:
         """The files beside the notebook that are kept with it.
 
-        They are regular files, at most `MOST_HELPERS` with `LARGEST_HELPERS` bytes in all, Python
-        files first.
+        They are regular files that can be read, at most `MOST_HELPERS` with `LARGEST_HELPERS` bytes
+        in all, Python files first.
         """
         return self._beside[0]
+
+    def files(self) -> dict[str, bytes]:
+        """What the helpers contain, by their paths below the folder, with `/` on every system."""
+        return {p.relative_to(self.folder).as_posix(): p.read_bytes() for p in self.helpers}
 
     @property
     def left_out(self) -> str:
@@ -76,11 +85,12 @@ class Submission:
             return [], f"more than {_MOST_LOOKED_AT:,} files beside the notebook: none is used"
         kept, room = [], LARGEST_HELPERS
         for path, size in sorted(files, key=lambda one: (one[0].suffix != ".py", one[0])):
-            if len(kept) < MOST_HELPERS and size <= room:
+            if len(kept) < MOST_HELPERS and size is not None and size <= room:
                 kept.append(path)
                 room -= size
         if dropped := len(files) - len(kept):
-            return kept, f"{dropped} of the files beside the notebook are too many or too large"
+            why = "too many, too large, nested too deep or unreadable"
+            return kept, f"files beside the notebook that are not used: {dropped} ({why})"
         return kept, ""
 
     @property
@@ -95,8 +105,9 @@ class Submission:
 
     def digest(self) -> str:
         """A name for exactly what is graded of it."""
-        helpers = ((p.relative_to(self.folder), p.read_bytes()) for p in self.helpers)
-        parts = (part for name, content in helpers for part in (str(name).encode(), content))
+        parts = (
+            part for name, content in self.files().items() for part in (name.encode(), content)
+        )
         return digest(self.notebook.read_bytes(), *parts)
 
     def read(self, lesson: Collection[str]) -> NotebookNode:
@@ -107,10 +118,10 @@ class Submission:
         Raises:
             Unreadable: this is no notebook with a cell of the lesson's.
         """
-        for path in (self.folder.parent, self.folder, self.notebook):
-            if path.is_symlink():
-                raise Unreadable(f"{path.name} is a link, not a file or folder of its own")
         try:
+            for path in (self.folder.parent, self.folder, self.notebook):
+                if path.is_symlink():
+                    raise Unreadable(f"{path.name} is a link, not a file or folder of its own")
             notebook = _notebook(self._content())
         except OSError as error:
             raise Unreadable(f"the notebook cannot be opened: {error.strerror}") from None
@@ -142,10 +153,10 @@ class Submission:
         copy = Submission(self.student, self.lesson, place / self.student / self.lesson)
         copy.folder.mkdir(parents=True)
         copy.notebook.write_text(json.dumps(notebook, ensure_ascii=False), encoding="utf-8")
-        for path in self.helpers:
-            target = copy.folder / path.relative_to(self.folder)
+        for name, content in self.files().items():
+            target = copy.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
+            target.write_bytes(content)
         for name, text in ((TIMESTAMP, self.handed_in), (SECRET, _text(self.folder / SECRET))):
             if text:
                 (copy.folder / name).write_text(text, encoding="utf-8")
@@ -163,19 +174,30 @@ def _text(path: Path) -> str:
     return ""
 
 
-def _regular_files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """The files below `folder` that may be helpers, with their sizes; no link is followed."""
+def _regular_files(folder: Path) -> Iterator[tuple[Path, int | None]]:
+    """The files below `folder` that may be helpers, with their sizes; no link is followed.
+
+    The size is None of what cannot be used: of a file that cannot be read, and of a folder that
+    lies too deep to be looked into.
+    """
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not _is_passed_over(name))
+        if len(Path(place).relative_to(folder).parts) == _DEEPEST:
+            yield from ((Path(place, name), None) for name in folders)
+            folders.clear()
         for name in files:
             path = Path(place, name)
             if _is_passed_over(name) or path.suffix in (".ipynb", ".pyc") or _is_a_page(name):
                 continue
             if path.parent == folder and name in (TIMESTAMP, SECRET):
                 continue
-            status = path.lstat()
+            try:
+                status = path.lstat()
+            except OSError:  # in a folder that may not be entered
+                yield path, None
+                continue
             if stat.S_ISREG(status.st_mode):
-                yield path, status.st_size
+                yield path, status.st_size if os.access(path, os.R_OK) else None
 
 
 def _is_passed_over(name: str) -> bool:
@@ -266,6 +288,11 @@ def _notebook(content: bytes) -> NotebookNode:
 
 
 def _parsed(content: bytes) -> Any:
+    if (marks := sum(map(content.count, _MARKS))) > MOST_MARKS:
+        raise Unreadable(
+            f"the notebook has {marks:,} brackets, colons and commas, outputs included; "
+            f"{MOST_MARKS:,} can be read"
+        )
     try:
         return json.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:

@@ -100,7 +100,8 @@ class Workplace:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # nbformat fixes what it warns of
                 notebook = nbformat.read(submission.notebook, as_version=4)
-            return self.examiner.examine(notebook.cells, processes, checks)
+            files = submission.files()
+            return self.examiner.examine(notebook.cells, processes, checks, files)
         except (KeyboardInterrupt, Unavailable):
             raise
         except Exception as error:

@@ -18,6 +18,7 @@ from graders.values.jax_internals import (
     leaks_a_tracer,
     nothing_cached,
 )
+from graders.values.jax_messages import says
 from graders.values.plain import Leaf, plain
 from graders.values.surroundings import Surroundings
 from graders.values.tracing import dynamic, trace
@@ -45,7 +46,8 @@ def purity(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -
 
     Two fresh traces and two calls are compared with each other, and the function's
     surroundings (its globals, its closure, the host's random state, what it prints) before and
-    after; then the surroundings are put back.
+    after; then the surroundings are put back. Where the function has a number as a static argument
+    of `jax.jit`, numbers are not traced.
     """
     before = Surroundings(function)
     try:
@@ -56,7 +58,7 @@ def purity(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -
 
 def _purity(before: Surroundings, function: Callable, args: Sequence[Any], static: Any) -> Purity:
     with nothing_cached():
-        closed = trace(function, copied(args), static)
+        closed, static = _traced(function, args, static)
     kept = before.changes().kept
     facts = Purity(printed=before.printed(), kept=kept, leaked=bool(kept))
     if facts.leaked:  # the next trace would only stumble over what this one kept
@@ -78,6 +80,20 @@ def _purity(before: Surroundings, function: Callable, args: Sequence[Any], stati
         same_result=same(*map(plain, results)),
         same_traced=_agree(_compiled(closed, args, static), results[0]),
     )
+
+
+def _traced(
+    function: Callable, args: Sequence[Any], static: Sequence[int]
+) -> tuple[ClosedJaxpr, Sequence[int]]:
+    """The function's program, and the positions of the arguments that it is not traced for."""
+    try:
+        return trace(function, copied(args), static), static
+    except ValueError as error:
+        numbers = [i for i in dynamic(args, static) if isinstance(args[i], int | float | complex)]
+        if not numbers or not says(str(error), "static argument"):
+            raise
+        static = (*static, *numbers)
+        return trace(function, copied(args), static), static
 
 
 def _is_changed(arg: Any, given: Any) -> bool:

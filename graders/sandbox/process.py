@@ -79,7 +79,8 @@ class Sandbox:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.processes = ProcessFactory(self.control, limits or Limits(), seconds)
         number = theirs.fileno()
-        inside = [sys.executable, "-m", "graders.sandbox.zygote", str(number), *imports]
+        # -P: what lies in the scratch folder is not imported before what is installed.
+        inside = [sys.executable, "-P", "-m", "graders.sandbox.zygote", str(number), *imports]
         self.programs = ShownPrograms(cache)
         self.show_programs()
         self.process = subprocess.Popen(

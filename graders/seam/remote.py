@@ -7,13 +7,15 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Self, cast
 
 import cloudpickle
 import jax
 
+from graders.files import PACKAGE
 from graders.seam import rebuild, wire
 from graders.seam.capture import shown
 from graders.seam.place import Place
@@ -73,6 +75,14 @@ class StudentProcess(ABC):
         self.kill()
         return self.over
 
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Files of these names lie in the working directory, modules among them can be imported.
+
+        Args:
+            files: what they contain, by relative path.
+        """
+        self.ask("put", dict(files))
+
     def end(self, why: Error) -> None:
         """Ends the process: from now on every reply is `why`."""
         self.over = why
@@ -86,16 +96,23 @@ class StudentProcess(ABC):
 
 
 class RemoteProcess(StudentProcess):
-    """A worker without a sandbox: it has the rights of the one that starts it, and no limits."""
+    """A worker without a sandbox: it has the rights of the one that starts it, and no limits.
+
+    Its working directory is a temporary folder of its own.
+    """
 
     def __init__(self, on_send: Callable[[bytes], None] = lambda body: None) -> None:
         super().__init__(on_send)
+        self.scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+        variables = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "graders.seam.student"],
+            [sys.executable, "-P", "-m", "graders.seam.student"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"MPLBACKEND": "Agg"},
+            env=os.environ | variables,
+            cwd=self.scratch.name,
         )
 
     def exchange(self, body: bytes) -> bytes:
@@ -108,6 +125,7 @@ class RemoteProcess(StudentProcess):
         for stream in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(BrokenPipeError):  # what a write has left in the buffer
                 cast(BinaryIO, stream).close()
+        self.scratch.cleanup()
 
 
 class RemotePlace(Place):

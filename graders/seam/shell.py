@@ -49,8 +49,15 @@ def shell(namespace: dict[str, Any]) -> Any:
 
     if InteractiveShell.initialized():
         return InteractiveShell.instance()
+
+    class Shell(InteractiveShell):
+        """One without an event loop: `%matplotlib` asks for it, and would end in an error."""
+
+        def enable_gui(self, gui: str | None = None) -> None:
+            pass
+
     quiet = Config({"HistoryManager": {"enabled": False}})
-    return InteractiveShell.instance(config=quiet, user_ns=namespace)
+    return Shell.instance(config=quiet, user_ns=namespace)
 
 
 def display(*values: Any, **options: Any) -> None:

@@ -6,8 +6,11 @@ output, as plain data. The student's own output goes nowhere.
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
+import sys
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from graders.probes.exports import ExportedProgram
@@ -31,10 +34,18 @@ class Server:
         namespace.update(shell.names(namespace))
         self.snapshots: list[dict[str, Any]] = []
 
+    def put(self, files: dict[str, bytes]) -> None:
+        """Writes the files, by their names below the working directory."""
+        for name, content in files.items():
+            path = Path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
     def names(self, source: str) -> list[list[str]]:
         return [sorted(names) for names in shell.names_in(source)]
 
     def run(self, place: int, source: str, filename: str) -> Any:
+        importlib.invalidate_caches()  # the cell before may have written a module
         return self.places[place].run(shell.python(source), filename)
 
     def branch(self, place: int) -> int:
@@ -81,7 +92,15 @@ def main() -> None:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answers requests until there are no more."""
+    """Answers requests until there are no more.
+
+    Modules in the working directory can be imported, as in a notebook. Jupyter looks there first;
+    here it is looked at last, so that a file that is named like an installed module (`random.py`,
+    `jax.py`) is never taken for it by a library, by JAX or by this package. An answer that means
+    its own file by such a name gets the installed module. In a notebook it gets that one too where
+    the kernel has imported it already.
+    """
+    sys.path.append(os.getcwd())
     share_context()
     server = Server()
     while True:

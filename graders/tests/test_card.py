@@ -6,13 +6,14 @@ import re
 import sys
 from html import unescape
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from graders.card import draw, picture
-from graders.card.failure import Cause, Finding
+from graders.card.failure import MOST_CHARACTERS, Cause, Finding
 from graders.card.outcome import Outcome
 from graders.card.sheet import Sheet
 
@@ -212,3 +213,19 @@ def test_how_far_one_has_come_stands_at_the_foot() -> None:
     standing = "00_a: 2 of 3 points. The course: <6> of 7."
     assert draw.text(PAGES["all met"], standing).endswith(f"\n  {standing}")
     assert seen(draw.html(PAGES["all met"], standing)).endswith(standing)
+
+
+def test_what_is_long_is_cut_before_it_is_kept() -> None:
+    """Expected, got and input may hold what a student's code has made: a page would not end."""
+    fields = ("expected", "got", "at", "error")
+    long: dict[str, Any] = {name: name + "x" * 1_000_000 for name in fields}
+    finding = Finding(Cause("why" + "x" * 1_000_000, "next" + "x" * 1_000_000), **long)
+    cut = finding.cut()
+    texts = [cut.cause.diagnosis, cut.cause.next_step, *(getattr(cut, name) for name in fields)]
+    assert {len(text) for text in texts} == {MOST_CHARACTERS}
+    beginnings = ("why", "next", *fields)
+    assert all(text.startswith(start) for text, start in zip(texts, beginnings, strict=True))
+    assert all(text.endswith(" ...") for text in texts)
+    assert cut.cut() == cut
+    assert FINDING.cut() == FINDING
+    assert page(0, finding).finding == cut

@@ -119,6 +119,25 @@ def test_arguments_that_are_no_arrays() -> None:
     check_pure(through(lambda make, x: make()(x), lambda: jnp.sin), X)
 
 
+def test_a_number_may_be_static_for_the_students_jit() -> None:
+    """Right, if slow for many numbers: the check names no argument as static."""
+
+    @functools.partial(jax.jit, static_argnames="factor")
+    def scaled(params, factor):
+        return jax.tree.map(lambda leaf: factor * leaf, params)
+
+    check_pure(scaled, PARAMS, 0.5)
+    check_pure(lambda params, factor: scaled(params, factor), PARAMS, 2)
+
+    def counted(params, factor):
+        state["n"] += 1
+        return scaled(params, factor)
+
+    assert "'state'" in failure(check_pure, counted, PARAMS, 0.5).diagnosis
+    failed = failure(check_pure, scaled, PARAMS, jnp.float32(0.5))
+    assert failed.diagnosis.startswith("a static argument is an array or a list, or is traced")
+
+
 # ---- and functions that do more ----
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -40,7 +41,15 @@ from graders.grading.results import (
     Row,
 )
 from graders.grading.strays import strays
-from graders.grading.submissions import OWN, SAMPLE, Submission, Unreadable, submissions
+from graders.grading.submissions import (
+    LARGEST,
+    MOST_MARKS,
+    OWN,
+    SAMPLE,
+    Submission,
+    Unreadable,
+    submissions,
+)
 from graders.lesson.problems import SourceError
 from graders.nbgrading.names import cell
 from graders.nbgrading.steps import StepFailed, course_config
@@ -256,6 +265,24 @@ def test_what_is_known_is_neither_examined_nor_recorded_again(
     path.write_text(path.read_text().replace("import operator", "import operator, math"))
     regraded(course)
     assert [(task.submission.student, task.checks) for task in asked] == [("sample-right", None)]
+
+
+def test_a_submission_is_graded_again_where_a_file_beside_it_has_changed(course: Path) -> None:
+    student = "sample-right"
+    path = notebook_of(course, student)
+    notebook = json.loads(path.read_text())
+    for one in notebook["cells"]:
+        if one["metadata"].get("nbgrader", {}).get("grade_id") == "double":
+            one["source"] = "from helpers import times\ndef double(x):\n    return times(2, x)\n"
+    path.write_text(json.dumps(notebook))
+    helpers = path.parent / "helpers.py"
+    for returned, total in (("a * b", 3), ("a + b", 1), ("b * a", 3)):
+        helpers.write_text(f"def times(a, b):\n    return {returned}\n")
+        (row,) = regraded(course, students=[student])
+        assert (row.status, row.total, row.reason) == (GRADED, total, "")
+    helpers.unlink()
+    (row,) = regraded(course, students=[student])
+    assert row.total == 1
 
 
 def test_what_another_run_has_graded_meanwhile_has_its_rows(
@@ -515,6 +542,40 @@ def hand_in(folder: Path, content: bytes) -> Submission:
 def test_why_a_submission_cannot_be_read(content: bytes, reason: str, tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match=reason):
         hand_in(tmp_path, content).read(["double"])
+
+
+# Whatever is cheap in JSON and dear in memory: as much of it as may be read.
+DEAR = {
+    "lists": b"[]",
+    "lists in lists": b"[[[[0]]]]",
+    "objects": b"{}",
+    "objects with an entry": b'{"":0}',
+    "numbers": b"1.5",
+    "texts": b'"ab"',
+    "a character of four bytes": ('"\U0001f600' + "a" * (LARGEST - 9) + '"').encode(),
+}
+
+
+@pytest.mark.parametrize("unit", DEAR.values(), ids=DEAR)
+def test_what_is_read_takes_little_memory(unit: bytes, tmp_path: Path) -> None:
+    marks = 1 + sum(map(unit.count, b"[{:,"))
+    many = min((MOST_MARKS - 1) // marks, (LARGEST - 2) // (len(unit) + 1))
+    submission = hand_in(tmp_path, b"[" + b",".join([unit] * many) + b"]")
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable, match="JSON without cells"):
+            submission.read(["double"])
+        assert tracemalloc.get_traced_memory()[1] < 250_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_than_can_be_read_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(json, "loads")
+    with pytest.raises(Unreadable, match="1,000,001 brackets, colons and commas"):
+        hand_in(tmp_path, b"[" + b"0," * MOST_MARKS + b"0]").read(["double"])
 
 
 def test_a_zip_is_not_unpacked(tmp_path: Path) -> None:
@@ -862,8 +923,8 @@ def test_many_or_large_files_beside_the_notebook_are_left_out(tmp_path: Path) ->
     (submission.folder / "z.py").write_text("x = 1")
     submission = replace(submission)
     assert [path.name for path in submission.helpers] == ["z.py"]
-    said = "1 of the files beside the notebook are too many or too large"
-    assert submission.left_out == said
+    why = "too many, too large, nested too deep or unreadable"
+    assert submission.left_out == f"files beside the notebook that are not used: 1 ({why})"
     for number in range(2_001):
         (submission.folder / f"{number}.txt").write_text("")
     submission = replace(submission)

@@ -159,6 +159,8 @@ TRUE = {
     "    return jax.jit(lambda x: jnp.sum(x) / 16, in_shardings=(split,))",
 }
 
+HELPER = b"def total(x):\n    return x\n"
+
 Examine = Callable[..., dict[str, Outcome]]
 
 
@@ -178,7 +180,8 @@ def examine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examine]:
             draft.solve()
             for exercise, source in answers.items():
                 draft.put(exercise, source, earns=True)
-            return examiner.examine(draft.notebook.cells, sandbox.processes).outcomes
+            files = {"helpers.py": HELPER}
+            return examiner.examine(draft.notebook.cells, sandbox.processes, None, files).outcomes
 
         yield examined
 
@@ -208,6 +211,25 @@ def test_the_program_of_the_solution_is_not_run_again(
     monkeypatch.setattr(StudentProcess, "ask", noted)
     examine(**{"total": source} if source else {})
     assert asked.count("call") == runs
+
+
+def test_the_clean_process_has_no_file_of_the_students(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: dict[StudentProcess, list[str]] = {}
+    ask = StudentProcess.ask
+
+    def noted(process: StudentProcess, command: str, *arguments: Any) -> Any:
+        sent.setdefault(process, []).append(command)
+        return ask(process, command, *arguments)
+
+    monkeypatch.setattr(StudentProcess, "ask", noted)
+    examine(**TRUE)
+    clean = [commands for commands in sent.values() if "load" in commands]
+    others = [commands for commands in sent.values() if "load" not in commands]
+    assert clean
+    assert not [one for commands in clean for one in commands if one in ("put", "run")]
+    assert [commands.count("put") for commands in others] == [1]
 
 
 @pytest.mark.parametrize("name", FORGERIES)

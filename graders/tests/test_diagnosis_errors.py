@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from graders import check_values
 from graders.card.failure import Cause
@@ -106,6 +108,26 @@ OTHER_WAYS: dict[str, tuple[Callable[[Any], Any], str]] = {
 def test_other_ways_to_the_same_error(way: str) -> None:
     f, name = OTHER_WAYS[way]
     assert SAYS[name] in failure(check_values, f, lambda x: x, [(X,)]).diagnosis
+
+
+def test_a_former_name_of_a_parameter_leads_to_the_one_of_today() -> None:
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    specs: dict[str, Any] = {"in_specs": P("data"), "out_specs": P("data"), "check_rep": False}
+
+    def f(x):
+        return jax.shard_map(jnp.sin, mesh=mesh, **specs)(x)
+
+    failed = failure(check_values, f, lambda x: np.sin(x), [(X,)])
+    assert "`check_rep` is the former name of a parameter of `jax.shard_map`" in failed.diagnosis
+    assert "check_vma" in failed.next_step
+    specs["check_vma"] = specs.pop("check_rep")
+    check_values(f, lambda x: np.sin(x), [(X,)])
+
+
+def test_a_name_that_no_parameter_has_is_said() -> None:
+    failed = failure(check_values, lambda x: jnp.sum(x, axes=0), lambda x: x, [(X,)])  # pyright: ignore[reportCallIssue]
+    assert "by a name that the function does not have" in failed.diagnosis
+    assert "axes" in failed.diagnosis
 
 
 def test_each_message_has_a_cause_and_only_one() -> None:

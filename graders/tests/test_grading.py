@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib.util
 import multiprocessing
+import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -31,6 +34,8 @@ from graders.lesson.cells import Lesson
 from graders.lesson.source import read_lesson
 from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox, Unavailable
+from graders.seam import wire
+from graders.seam.remote import StudentProcess
 from graders.seam.shell import Names, names_in, python
 from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
@@ -116,9 +121,13 @@ def examine(
 
 
 def _examined(
-    examiner: Examiner, sandbox: Sandbox, draft: Draft, checks: set[str] | None = None
+    examiner: Examiner,
+    sandbox: Sandbox,
+    draft: Draft,
+    checks: set[str] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Examination:
-    return examiner.examine(draft.notebook.cells, sandbox.processes, checks)
+    return examiner.examine(draft.notebook.cells, sandbox.processes, checks, files)
 
 
 Examine = Callable[..., Examination]
@@ -266,6 +275,75 @@ def test_an_exception_named_like_a_limit_is_the_students(
     assert "time limit" not in outcome.words
 
 
+# ---- files of the student's own ----
+
+IMPORTS = """
+from helpers import times
+import own.numbers
+def double(x):
+    from late import nothing
+    return times(own.numbers.TWO, x) + nothing
+"""
+FILES = {
+    "helpers.py": b"def times(a, b):\n    return a * b\n",
+    "own/numbers.py": b"with open('own/two.txt') as file:\n    TWO = int(file.read())\n",
+    "own/two.txt": b"2\n",
+    "late.py": b"nothing = 0\n",
+}
+
+
+def test_an_answer_imports_what_was_handed_in_with_it(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    draft.put("double", IMPORTS, earns=True)
+    assert passed(examine(draft, None, FILES)) == {RIGHT, PREDICTED}
+    assert passed(examine(draft)) == {PREDICTED}
+
+
+def test_a_process_that_ends_costs_the_next_one_no_files(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    draft.put("double", IMPORTS, earns=True)
+    draft.put("answer", "import helpers, os\nos._exit(0)\nanswer = 4", earns=False)
+    assert passed(examine(draft, None, FILES)) == {RIGHT}
+
+
+def test_an_error_in_a_file_is_shown_by_its_line(draft: Draft, examine: Examine) -> None:
+    draft.put("double", IMPORTS, earns=False)
+    files = FILES | {"helpers.py": b"def times(a, b):\n    return a * undefined\n"}
+    outcome = examine(draft, {RIGHT}, files).outcomes[RIGHT]
+    assert "return a * undefined" in outcome.words
+
+
+TRAP = b"raise SystemExit('the file of a student')\n"
+INSTALLED = ("jax", "jaxlib", "numpy", "IPython", "graders", "cloudpickle", "msgpack", "matplotlib")
+HERE = [name for name in sys.stdlib_module_names if importlib.util.find_spec(name)]
+NAMED_LIKE_ONES = {f"{name}.py": TRAP for name in HERE} | {
+    f"{name}/__init__.py": TRAP for name in INSTALLED
+}
+
+
+def test_no_file_is_taken_for_an_installed_module(draft: Draft, examine: Examine) -> None:
+    draft.solve()
+    uses = "%matplotlib inline\n%time 1 + 1\nimport random, numpy, wave, matplotlib.pyplot\n"
+    draft.notebook.cells.insert(0, new_code_cell(uses))
+    draft.put("double", uses + "def double(x):\n    return 2 * x", earns=True)
+    found = examine(draft, None, NAMED_LIKE_ONES)
+    assert (passed(found), found.said["double"].error) == ({RIGHT, PREDICTED}, "")
+
+
+@pytest.mark.parametrize("magic", ["%%writefile", "%%file"])
+def test_a_cell_may_write_a_module(draft: Draft, examine: Examine, magic: str) -> None:
+    draft.solve()
+    draft.put("double", IMPORTS, earns=True)
+    files = {name: content for name, content in FILES.items() if name != "helpers.py"}
+    again = f"{magic} helpers.py\ndef times(a, b):\n    return a / b\n"
+    missing = "try:\n    import helpers\nexcept ImportError:\n    pass"
+    for source in (again, again.replace("/", "*"), missing):
+        draft.notebook.cells.insert(0, new_code_cell(source))
+    assert passed(examine(draft, None, files)) == {PREDICTED}
+    del draft.notebook.cells[2]
+    assert passed(examine(draft, None, files)) == {RIGHT, PREDICTED}
+
+
 # ---- bounded work on our side ----
 
 
@@ -314,6 +392,43 @@ def test_after_its_deadline_a_submission_has_what_was_judged(
     found = examine(draft)
     assert passed(found) == set()
     assert {results.kind(one) for one in found.outcomes.values()} == {"timeout"}
+
+
+class Slow(StudentProcess):
+    """A process in which every cell takes 110 seconds of a clock that the test has made."""
+
+    now, ran, made = 0.0, 0, 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Slow.made += 1
+
+    def exchange(self, body: bytes) -> bytes:
+        command, *_ = pickle.loads(body)
+        if command == "run":
+            Slow.ran += 1
+            Slow.now = min(Slow.now + 110, self.deadline)
+        if Slow.now >= self.deadline:
+            raise TimeoutError
+        replies = {"names": [[], []], "has": False, "snapshot": 0, "printed": ""}
+        return wire.pack(replies.get(command))
+
+    def kill(self) -> None:
+        pass
+
+
+def test_many_slow_cells_hold_no_worker_past_the_deadline(
+    draft: Draft, lesson: Lesson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examiner, "time", SimpleNamespace(monotonic=lambda: Slow.now))
+    draft.solve()
+    for _ in range(16):
+        draft.notebook.cells.insert(1, new_code_cell("import time\ntime.sleep(110)"))
+    processes: Any = SimpleNamespace(new_process=Slow)
+    found = Examiner(lesson).examine(draft.notebook.cells, processes)
+    assert (Slow.now, Slow.ran, Slow.made) == (examiner.MOST_SECONDS, 11, 1)
+    assert {results.kind(one) for one in found.outcomes.values()} == {"timeout"}
+    assert found.outcomes.keys() == {RIGHT, PREDICTED}
 
 
 def test_what_is_printed_is_kept_in_part(draft: Draft, examine: Examine) -> None:

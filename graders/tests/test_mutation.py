@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -382,3 +383,34 @@ def test_a_process_that_ends_in_a_mutant_counts_as_a_timeout() -> None:
     theirs.close()
     assert not run._collect(ours, tried)
     assert tried[0].verdict == "timeout"
+
+
+LOOP = """\
+    n, total = 0, 0 * x
+    while n < 2:
+        n += 1
+        total = total + x
+    return total
+"""
+
+
+def test_a_mutant_that_loops_without_end_is_ended_by_its_limit(tmp_path: Path) -> None:
+    looping = LESSON.replace("{cases}", NARROW).replace("    return 2 * x\n", LOOP)
+    folder = make_course(tmp_path, looping) / "solutions/00_tiny"
+    for name in ("wrong.py", "right.py"):
+        (folder / name).unlink()
+    mutants = list(mutants_of(run_lesson(read_lesson(folder), LocalPlace())))
+    (endless,) = (i for i, one in enumerate(mutants) if "n += 1 -> n -= 1" in one.change)
+    after = min(set(range(endless + 1, len(mutants))))
+    others = set(range(len(mutants))) - {endless, after}
+    tried: dict[int, run.Tried] = {}
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    task = run.Task(folder, limit=1.0)
+    worker = context.Process(target=run._work, args=(task, others, theirs))
+    worker.start()
+    theirs.close()
+    assert not run._collect(ours, tried)
+    worker.join()
+    assert worker.exitcode == -signal.SIGPROF
+    assert {i: one.verdict for i, one in tried.items()} == {endless: "timeout"}

@@ -29,7 +29,7 @@ from graders.sandbox.process import Sandbox, SandboxedProcess
 from graders.sandbox.programs import ShownPrograms
 from graders.seam import wire
 from graders.seam.protocol import OUT_OF_TIME, Error
-from graders.seam.remote import RemotePlace
+from graders.seam.remote import RemotePlace, RemoteProcess, StudentProcess
 from graders.tests.fixture_lesson import JUDGED, make_course
 from graders.tests.machines import refuse_namespaces
 
@@ -55,7 +55,7 @@ def process(sandbox: Sandbox) -> Iterator[SandboxedProcess]:
         yield made
 
 
-def found(process: SandboxedProcess, cell: str) -> Any:
+def found(process: StudentProcess, cell: str) -> Any:
     """What the cell leaves in `found`, as text; or the error that it met."""
     place = RemotePlace(process)
     error = place.run(cell, "<cell>")
@@ -294,6 +294,75 @@ def test_there_is_no_place_that_two_submissions_reach(sandbox: Sandbox) -> None:
     assert own <= {path for what, path in changed.items() if what.startswith("created in")}
     both = {changed[what] for what in changed.keys() & also_changed.keys()}
     assert (both, taken) == (WITHOUT_A_STATE, [])
+
+
+# What one submission does, and what another one sees of it that runs at the same time.
+TOGETHER = """
+import fcntl, mmap, os, socket, time
+def succeeds(attempt):
+    try:
+        held.append(attempt())
+    except OSError:
+        return False
+    return True
+def bound(family, kind, address):
+    made = socket.socket(family, kind)
+    made.bind(address)
+    if kind == socket.SOCK_STREAM:
+        made.listen()
+    return made
+def connected(family, kind, address):
+    made = socket.socket(family, kind)
+    made.settimeout(5)
+    made.connect(address)
+    return made
+held = [open(os.__file__, "rb"), open("/dev/null", "r+b")]
+UNIX, INET, STREAM, PACKETS = (
+    socket.AF_UNIX, socket.AF_INET, socket.SOCK_STREAM, socket.SOCK_DGRAM
+)
+NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
+found = str(succeeds(lambda: {}))
+"""
+CALLED = {
+    "a lock of a file": ("fcntl.flock(held[0], NOW)", "fcntl.flock(held[0], NOW)", "True"),
+    "a lock of a record": ("fcntl.lockf(held[1], NOW)", "fcntl.lockf(held[1], NOW)", "True"),
+    "a socket without a file": (
+        r"bound(UNIX, STREAM, '\0friend')", r"connected(UNIX, STREAM, '\0friend')", "False",
+    ),
+    "a socket in the scratch folder": (
+        "bound(UNIX, STREAM, 'friend')", "connected(UNIX, STREAM, 'friend')", "False",
+    ),
+    "a connection": (
+        "bound(INET, STREAM, ('127.0.0.1', 50007))",
+        "connected(INET, STREAM, ('127.0.0.1', 50007))",
+        "False",
+    ),
+    "a file in shared memory": (
+        "open('/dev/shm/jax-course-friend', 'w')", "open('/dev/shm/jax-course-friend')", "False",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "hears", "meant"), CALLED.values(), ids=CALLED)
+def test_two_submissions_at_once_do_not_hear_each_other(
+    sandbox: Sandbox, says: str, hears: str, meant: str
+) -> None:
+    with sandbox.processes.new_process() as alone:
+        assert found(alone, TOGETHER.format(hears)) == meant
+    with sandbox.processes.new_process() as one, sandbox.processes.new_process() as two:
+        found(one, TOGETHER.format(says))
+        assert found(two, TOGETHER.format(hears)) == meant
+
+
+def test_without_a_sandbox_they_would() -> None:
+    says, hears, meant = CALLED["a lock of a file"]
+    with RemoteProcess() as one, RemoteProcess() as two:
+        assert found(one, TOGETHER.format(says)) == "True"
+        assert found(two, TOGETHER.format(hears)) != meant
+    says, hears, meant = CALLED["a socket without a file"]
+    with RemoteProcess() as one, RemoteProcess() as two:
+        assert found(one, TOGETHER.format(says)) == "True"
+        assert found(two, TOGETHER.format(hears)) != meant
 
 
 def test_a_shared_futex_brings_no_news(process: SandboxedProcess) -> None:

@@ -427,6 +427,21 @@ def test_a_process_that_ends_is_a_failure_with_words(name: str) -> None:
         assert not after.passed
 
 
+def test_a_process_has_the_files_that_it_is_given_in_a_folder_of_its_own() -> None:
+    files = {"helpers.py": b"from inner.numbers import TWO", "inner/numbers.py": b"TWO = 2"}
+    shown = "import os\nplace = os.getcwd()\nopen('left.txt', 'w').close()\nimport helpers"
+    with RemoteProcess() as one, RemoteProcess() as other:
+        one.put(files)
+        place = RemotePlace(one)
+        assert place.run(f"{shown}\nassert helpers.TWO == 2", "<cell>") is None
+        folder = Path(place.subject("place").observe(value).value)
+        assert sorted(path.name for path in folder.iterdir()) == ["helpers.py", "inner", "left.txt"]
+        error = RemotePlace(other).run(shown, "<cell>")
+        assert error is not None
+        assert error.type == "ModuleNotFoundError"
+    assert not folder.exists()
+
+
 def test_a_process_with_too_few_devices_says_so_and_lives_on() -> None:
     """Its cells have started JAX before the one that asks for the lesson's devices."""
     source = "def answer(mesh, x):\n    return x"

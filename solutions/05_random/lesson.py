@@ -214,7 +214,7 @@ check_answer(
 # ### Initial weights
 # **Exercise** · 6 minutes · difficulty 2 of 5
 #
-# `init_mlp(key, sizes)` makes one dict `{"w", "b"}` for each pair of neighbouring sizes. Each `w`, of shape (inputs, outputs), has independent normal entries with mean 0 and *variance* 2 / inputs (He initialisation), independent of those of the other layers; each `b` is zero.
+# `init_mlp(key, sizes)` makes one dict `{"w", "b"}` for each pair of neighbouring sizes. Each `w`, of shape (inputs, outputs), has independent normal entries with mean 0 and *variance* 2 / inputs (He initialisation), independent of those of the other layers; each `b` is zero. The function is pure: `jax.jit` can trace it for any key, with static `sizes`.
 
 # %% exercise="init_mlp"
 def init_mlp(key: Key[Array, ""], sizes: tuple[int, ...]) -> list[dict[str, Array]]:
@@ -266,6 +266,7 @@ check_shape(
     returns=[{"w": "3 32", "b": "32"}, {"w": "32 1", "b": "1"}],
 )
 check_keys(init_mlp, jax.random.key(612), (5, 5, 5, 5))
+check_pure(init_mlp, jax.random.key(619), (3, 32, 1), static_argnums=(1,))
 check_distribution(
     through(weights_of_layer, init_mlp),
     jax.random.key(613),

@@ -94,6 +94,28 @@ def init_mlp(key, sizes):
         for i, (a, b) in enumerate(pairwise(sizes))
     ]
 
+# %% wrong="init_mlp" says="it keeps a tracer in 'KEY'"
+def init_mlp(key, sizes):
+    global KEY
+    KEY = key
+    params = []
+    for n_in, n_out in zip(sizes, sizes[1:]):
+        KEY, subkey = jax.random.split(KEY)
+        w = jnp.sqrt(2 / n_in) * jax.random.normal(subkey, (n_in, n_out))
+        params.append({"w": w, "b": jnp.zeros(n_out)})
+    return params
+
+# %% wrong="init_mlp" says="needs a concrete value while it is traced"
+def init_mlp(key, sizes):
+    generator = np.random.default_rng(int(jax.random.randint(key, (), 0, 2**31 - 1)))
+    return [
+        {
+            "w": jnp.asarray(np.sqrt(2 / a) * generator.normal(size=(a, b)), jnp.float32),
+            "b": jnp.zeros(b),
+        }
+        for a, b in zip(sizes, sizes[1:])
+    ]
+
 # %% wrong="init_mlp" says="right for the visible inputs"
 def init_mlp(key, sizes):
     keys = jax.random.split(key, len(sizes) - 1)

@@ -80,6 +80,7 @@ class Task:
     exercises: tuple[str, ...] = ()  # all of them if empty
     count: int = 0  # so many of them, drawn at random; all if 0
     seed: int = 0
+    limit: float = LIMIT  # CPU seconds for each
 
     def chosen(self, mutants: Sequence[Mutant]) -> list[int]:
         wanted = [i for i, m in enumerate(mutants) if m.exercise in (self.exercises or m.exercise)]
@@ -234,7 +235,7 @@ def _work(task: Task, done: set[int], pipe: Any) -> None:
     for i in task.chosen(mutants):
         if i not in done:
             pipe.send(("begin", i, mutants[i]))
-            signal.setitimer(signal.ITIMER_PROF, LIMIT)  # SIGPROF ends this process
+            signal.setitimer(signal.ITIMER_PROF, task.limit)  # SIGPROF ends this process
             try:
                 pipe.send(("done", i, bench.tried(mutants[i])))
             except Exception:
