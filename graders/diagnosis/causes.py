@@ -157,11 +157,21 @@ BY_MESSAGE = {
         "a JAX function was given something that is not an array",
         "Pass arrays (or pytrees of arrays); register a class of your own as a pytree.",
     ),
+    "keys of a dict": Cause(
+        "two dicts that must have the same keys have different ones",
+        "Print the keys of both. `jax.tree.map` needs the same keys at every level.",
+    ),
     "pytree metadata": Cause(
         "two pytrees of one class differ in their metadata, which their `tree_flatten` returns "
         "beside the children",
         "Let equal trees have equal metadata: strings, numbers and tuples of them compare by "
         "value. A lambda or a `functools.partial` that is made anew equals no other.",
+    ),
+    "pytree structure": Cause(
+        "two pytrees that must have the same structure differ: in the type of a container, or in "
+        "the number of its children",
+        "Print `jax.tree.structure(tree)` of both. A tuple and a list are different, and None has "
+        "no children.",
     ),
     "not callable": Cause(
         "something is called that is not a function",

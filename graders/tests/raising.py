@@ -88,8 +88,15 @@ RAISING: dict[str, Callable[[Any], Any]] = {
     "is not a valid JAX type": lambda x: jax.grad(lambda x: x)("text"),
     "is not a valid JAX array type": lambda x: jnp.asarray(object()),
     "Error interpreting argument to": lambda x: jnp.sin("text"),  # pyright: ignore[reportArgumentType]
+    "Dict key mismatch": lambda x: jax.tree.map(jnp.add, {"a": x}, {"b": x}),
+    "<class 'dict'>\nwith metadata": lambda x: jax.tree.map(jnp.add, {"a": x}, {"b": x}),
     "Mismatch custom node data": lambda x: jax.tree.map(jnp.add, Labelled(object), Labelled(int)),
     "different pytree metadata": lambda x: jax.tree.map(jnp.add, Labelled(object), Labelled(int)),
+    "arity mismatch": lambda x: jax.tree.map(jnp.add, [x, x], [x]),
+    "Expected list, got": lambda x: jax.tree.map(jnp.add, [x], (x,)),
+    "Expected tuple, got": lambda x: jax.tree.map(jnp.add, (x,), [x]),
+    "Expected dict, got": lambda x: jax.tree.map(jnp.add, {"a": x}, [x]),
+    "pytree structure error": lambda x: jax.tree.map(jnp.add, [x], (x,)),
     "is not callable": lambda x: jnp.asarray(x)(0),  # pyright: ignore[reportCallIssue]
     "Non-hashable static arguments": lambda x: jax.jit(lambda x: x, static_argnums=0)(
         jnp.asarray(x)

@@ -35,6 +35,8 @@ SAYS = {
     "unequal shapes": "two shapes that do not broadcast against each other",
     "returned no array": "a function that JAX traces returns something that is not an array",
     "no array": "a JAX function was given something that is not an array",
+    "keys of a dict": "two dicts that must have the same keys",
+    "pytree structure": "two pytrees that must have the same structure differ",
     "pytree metadata": "two pytrees of one class differ in their metadata",
     "not callable": "something is called that is not a function",
     "static argument": "a static argument is an array or a list",

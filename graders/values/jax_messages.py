@@ -46,9 +46,20 @@ MESSAGES: dict[str, tuple[Text, ...]] = {
     "no array": _texts(
         "is not a valid JAX type", "is not a valid JAX array type", "Error interpreting argument to"
     ),
+    "keys of a dict": (
+        Text("Dict key mismatch", last="0.10.0"),
+        Text("<class 'dict'>\nwith metadata", first="0.10.2"),
+    ),
     "pytree metadata": (
         Text("Mismatch custom node data", last="0.10.0"),
         Text("different pytree metadata", first="0.10.2"),
+    ),
+    "pytree structure": (
+        Text("arity mismatch", last="0.10.0"),
+        Text("Expected list, got", last="0.10.0"),
+        Text("Expected tuple, got", last="0.10.0"),
+        Text("Expected dict, got", last="0.10.0"),
+        Text("pytree structure error", first="0.10.2"),
     ),
     "not callable": _texts("is not callable"),  # Python's own
     # ---- jit ----

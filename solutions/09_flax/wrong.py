@@ -431,7 +431,7 @@ def make_finetuning(model, loss_fn, optimizer, layer):
 
     return nnx.Optimizer(model, optimizer, wrt=nnx.Param), step
 
-# %% wrong="make_finetuning" says="structure error"
+# %% wrong="make_finetuning" says="two pytrees"
 def make_finetuning(model, loss_fn, optimizer, layer):
     def trainable(path, variable):
         return isinstance(variable, nnx.Param) and path[:2] == ("layers", layer)
