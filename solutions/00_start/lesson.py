@@ -454,7 +454,7 @@ progress()
 #
 # ## Further reading
 #
-# - The JAX documentation: [Quickstart](https://docs.jax.dev/en/latest/quickstart.html) and [Key concepts](https://docs.jax.dev/en/latest/key-concepts.html).
+# - The JAX documentation: [JAX 101](https://docs.jax.dev/en/latest/101/index.html), above all [Transformations: grad and vmap](https://docs.jax.dev/en/latest/101/transformations.html).
 # - If 0.3 or 0.4 surprised you: [NumPy: the absolute basics for beginners](https://numpy.org/doc/stable/user/absolute_beginners.html) and [Broadcasting](https://numpy.org/doc/stable/user/basics.broadcasting.html).
 #
 # ## Next
