@@ -799,7 +799,7 @@ check_values(z_buffer, point_by_point,
 # %% [markdown]
 # This is a good place for a break.
 #
-# ## 1.13 Broadcasting: a silent bug, and all pairs
+# ## 1.13 Broadcasting: a silent bug and its uses
 #
 # The predictions of a perfect model equal the targets, but have a last axis of size 1, as the output of a network often has.
 #
@@ -919,7 +919,7 @@ print(jnp.sqrt(jnp.sum((x[:, None] - x[None]) ** 2, axis=-1)))
 #
 # ## 1.15 einsum and attention scores
 #
-# `jnp.einsum("ij,jk->ik", a, b)` is the matrix product. Each axis gets a letter. Elements that share a letter are multiplied, and a letter that is missing after the arrow is summed over.
+# `jnp.einsum("ij,jk->ik", a, b)` is the matrix product. Each axis gets a letter. Where two axes share a letter, their elements are multiplied in pairs. A letter that is missing after the arrow is summed over.
 
 # %% tags=["demonstration"]
 a, b = jnp.arange(6.0).reshape(2, 3), jnp.ones((3, 4))
