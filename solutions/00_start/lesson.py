@@ -1,11 +1,16 @@
 # %% [markdown]
-# # 0 · Start here
+# # 0 · Start here: exercises, checks and marks
 #
-# This page takes about twenty-five minutes. At its end you will know how an exercise of this course works:
-# where you write, how a check answers, and what is marked. You will also know whether the NumPy
-# and the Python that you bring are enough, and which machine your JAX computes on.
+# After this lesson you can
 #
-# Run each cell as you come to it, with Shift and Enter. In JupyterLab, first wait until the circle at the top right is hollow: what you run before that is dropped without a word.
+# - say what `jax.grad`, `jax.vmap` and `jax.jit` do;
+# - write an answer, run its check, and read the card that the check shows;
+# - use hints and predictions, and find out what your mark is;
+# - tell whether you know enough NumPy and Python for the course, and which device JAX uses.
+#
+# The rest of the course is exercises of this kind. About 20 minutes.
+#
+# Run the cells in order, each with Shift and Enter. In JupyterLab, wait until the circle at the top right is hollow, which means that the kernel is ready. Cells that you run before that are silently ignored.
 
 # %%
 import jax
@@ -25,55 +30,77 @@ from graders import (
 )
 
 # %% [markdown]
-# ## 0.1 Why anyone bothers
+# ## 0.1 What JAX does: grad, vmap and jit in one picture
 #
-# Before the rules, a reason to go on. The next cell defines no function at all: it takes `tanh`
-# from a library, and asks JAX for three more.
+# The next cell simulates one pendulum above three magnets. It contains no formula for the force. The force is minus the gradient of the energy, and `jax.grad` computes it.
 
 # %% tags=["demonstration"]
-slope = jax.grad(jnp.tanh)
-bend = jax.grad(slope)
-third = jax.grad(bend)
+magnets = [(0.0, 1.0), (-0.87, -0.5), (0.87, -0.5)]
 
-x = jnp.linspace(-3.0, 3.0, 200)
-for curve, label in ((jnp.tanh, "tanh"), (slope, "slope"), (bend, "bend"), (third, "third")):
-    plt.plot(x, jax.vmap(curve)(x), label=label)
-plt.legend(loc="upper left")
-plt.title("tanh, and three derivatives that nobody wrote")
+
+def distances(x, y):
+    """From the pendulum at `(x, y)` to each magnet; it hangs a little above them."""
+    return jnp.stack([jnp.sqrt((x - a) ** 2 + (y - b) ** 2 + 0.1) for a, b in magnets])
+
+
+def energy(x, y):
+    return (x**2 + y**2) / 5 - jnp.sum(1 / distances(x, y))
+
+
+def step(_, state):
+    x, y, vx, vy = state
+    slope_x, slope_y = jax.grad(energy, argnums=(0, 1))(x, y)
+    vx, vy = 0.975 * vx - 0.1 * slope_x, 0.975 * vy - 0.1 * slope_y  # with some friction
+    return x + 0.1 * vx, y + 0.1 * vy, vx, vy
+
+
+def last_magnet(x, y):
+    """The nearest magnet after 250 steps, from rest at `(x, y)`."""
+    x, y, *_ = jax.lax.fori_loop(0, 250, step, (x, y, 0.0, 0.0))
+    return jnp.argmin(distances(x, y))
+
+
+# %% [markdown]
+# `last_magnet` is written for one starting point. `jax.vmap` makes it work on an array of them, and needs one call for each axis. `jax.jit` compiles the result for your CPU, GPU or TPU. Here are 160,000 pendulums at once:
+
+# %% tags=["demonstration"]
+x, y = jnp.meshgrid(jnp.linspace(-2, 2, 400), jnp.linspace(-2, 2, 400))
+nearest = jax.jit(jax.vmap(jax.vmap(last_magnet)))(x, y)
+
+plt.figure(figsize=(5, 5))
+plt.imshow(nearest, extent=(-2, 2, -2, 2), origin="lower")
+plt.plot(*zip(*magnets), "wo", markersize=10, markeredgecolor="black")
+plt.xlabel("x of the starting point"), plt.ylabel("y of the starting point")
 plt.show()
 
 # %% [markdown]
-# *The picture: `tanh` climbs from -1 to 1 through zero; its slope is a bump of height 1; the
-# slope's slope rises to 0.77 and falls to -0.77; the third derivative dips to -2 in the middle.*
+# *Each pixel is the starting point of one pendulum. Its colour says which of the three magnets (white dots) is nearest at the end. Around each magnet one colour fills a large area. Further out the colours form thin, curved bands.*
 #
-# `jax.grad` takes a function and returns a function, so it can be applied to its own result.
-# `jax.vmap` turned functions of one number into functions of two hundred. Neither guessed: these
-# are exact derivatives, not differences of neighbouring points. How that is possible is what the
-# course is about. One condition runs through all of it: **JAX can only transform functions that
-# are pure**, those that compute a result from their arguments and do nothing else. The reason is
-# how it goes about it: it **traces** a function, which means that it calls it once with stand-ins
-# that have a shape and a dtype, and writes down what is done to them. So the checks of this course
-# look at more than your numbers. They ask whether JAX could do this to *your* function.
+# On a CPU this takes about a second, most of it for compilation. The gradient is exact, not a finite difference.
+#
+# JAX can do this because it **traces** functions. It calls your function once with *tracers* in place of the arguments, records the operations, and differentiates or compiles that record. The record shows only what your function does with its arguments. So JAX gives right results for **pure** functions, which compute a result from their arguments and do nothing else. A function that prints, draws random numbers from NumPy or changes a global variable is transformed without an error, and the result can be wrong. The checks of this course therefore test that your functions are pure.
+#
+# > **In PyTorch** a gradient is stored on tensors: `loss.backward()`, then `w.grad`. In JAX a gradient is the return value of a function, `jax.grad(loss_fn)(w)`, and nothing is stored.
 
 # %% [markdown]
-# ## 0.2 A card, on purpose red
+# ## 0.2 Your first check: fail it on purpose
 #
 # **Exercise** · 4 minutes · difficulty 1 of 5
 #
-# Write `rescale(x)`: it moves and stretches an array so that its smallest number becomes 0 and its
-# largest 1. An array whose numbers are all equal has nothing to stretch: give zeros for it.
+# `rescale(x)` returns an array of the shape of `x`: `x` shifted and scaled so that its smallest number becomes 0 and its largest becomes 1.
 #
-# The notes in the signature, such as `Float[Array, "rows columns"]`, are for the reader: a float
-# array with axes of these names (`"..."`: any axes, `""`: none). Nothing enforces them.
+# If all numbers of `x` are equal, return zeros.
 #
-# First do it wrong. Replace the last two lines of the next cell by `return x / x.max()` and run
-# that cell. Below the hints stands its check, folded to three dots; run it too, and read the card.
-# Then mend the answer and run both again.
+# The check compares shapes and values, and tests that the function is pure.
+#
+# The annotation `Float[Array, "rows columns"]` means a floating-point array with two axes of these names. `"..."` stands for any axes, and `""` for none. Annotations are documentation, and nothing enforces them.
+#
+# First do it wrong. Replace the last two lines of the next cell by `return x / x.max()` and run the cell. The collapsed cell below the hints is the check. Run it and read the card. Then correct your answer and run both cells again.
 
 
 # %% exercise="rescale"
 def rescale(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`x` moved and stretched to run from 0 to 1; zeros where all of `x` is one number."""
+    """`x` shifted and scaled to run from 0 to 1; zeros where all numbers of `x` are equal."""
     ### BEGIN SOLUTION
     spread = x.max() - x.min()
     return (x - x.min()) / jnp.where(spread > 0, spread, 1.0)
@@ -83,22 +110,18 @@ def rescale(x: Float[Array, "..."]) -> Float[Array, "..."]:
 # %% [markdown] hints="rescale"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Two steps: first move the smallest number to 0, then divide by what is now the largest.
-#
+# Two steps: subtract something so that the smallest number is 0, then divide by what is now the largest.
 # </details>
-# <details><summary>Hint 2: the array with one number</summary>
+# <details><summary>Hint 2: the array of equal numbers</summary>
 #
-# There the divisor is 0, and 0/0 is NaN. A Python `if` on an array's value will not do: JAX reads
-# your function before it has values. `jnp.where(condition, this, that)` chooses without a branch.
-#
+# There you would divide 0 by 0, which is NaN. A Python `if` on the values of an array fails, because JAX traces your function without values. `jnp.where(condition, this, that)` selects without a branch.
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
 # ```python
-# spread = ...                                # how far the numbers reach
+# spread = ...                                # the largest number minus the smallest
 # return (...) / jnp.where(spread > 0, ..., 1.0)
 # ```
-#
 # </details>
 
 
@@ -127,25 +150,16 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# What you saw is all that a card ever does. It lists what is asked, in order: a tick for what is
-# met, a cross at the first thing that is not, and *not yet checked* for what lies behind it. Below
-# stand the input at which it went wrong, the usual cause, and a next step. A check is all or
-# nothing: 2 points or none. Run it as often as you like; nobody counts. A click on the three dots
-# unfolds the check, if you want to see what it runs. Two things to know:
+# A card lists the requirements in order. A tick marks one that is met, a cross the first one that is not, and the rest are *not yet checked*. Below them you see the input that failed, the usual cause, and what to try next.
 #
-# - Green means that everything *shown here* is met. When your work is graded, **hidden tests** try
-#   the same function on other sizes, other numbers and edge cases.
-# - If the cell with your answer stops with an error, the name still holds your previous version.
+# - A check gives all of its points or none. You can run it as often as you like.
+# - Green means that everything *shown here* is met. Grading also runs **hidden tests**: the same function with other sizes, other numbers and edge cases.
+# - If the cell with your answer stops with an error, the name still refers to your previous version.
+# - Hints cost nothing. The first gives the idea, the second the function to use, the third a skeleton. Try for five minutes before you open one.
 #
-# The collapsed lines above are **hints**. The first names the idea, the second the tool, the third
-# the shape of the answer. They cost nothing. Opening one after five honest minutes is good
-# practice; opening all three at once is reading, not learning.
+# ## 0.3 Predictions: answer first, then run
 #
-# ## 0.3 Predict, then run
-#
-# Before something surprising happens the course asks what you expect. Write the answer first and
-# run the cell afterwards: being wrong in writing is what makes it stick. Predictions are marked
-# too, one point each; when you have it right, the card tells you why it is so.
+# A prediction asks what a piece of code does. Answer first, then run the cell below the check. You remember a surprise better if you have written down what you expected. A prediction is worth one point, and the card explains the right answer.
 
 # %% exercise="sum_shape" kind="prediction"
 # The shape of np.ones((3, 1)) + np.ones(4), as a tuple:
@@ -157,12 +171,12 @@ sum_shape = (3, 4)
 check_answer(
     sum_shape,
     lambda: (np.ones((3, 1)) + np.ones(4)).shape,
-    because="Shapes are aligned from the right, and an axis of size 1 is stretched: (3, 1) and "
-    "(4,) meet as (3, 1) and (1, 4), and both give way to (3, 4).",
+    because="NumPy aligns shapes from the right and stretches axes of size 1. So (3, 1) and (4,) "
+    "count as (3, 1) and (1, 4), and the result has shape (3, 4).",
     mistakes={
-        (3,): "A column of 3 and a row of 4 do not add up pairwise; each element meets each other.",
-        "error": "NumPy does not refuse: an axis of size 1 is stretched to fit.",
-        "ValueError": "NumPy does not refuse: an axis of size 1 is stretched to fit, on either side.",
+        (3,): "The arrays are not added in pairs: each of the 3 numbers is added to each of the 4.",
+        "error": "No error: an axis of size 1 is stretched to fit.",
+        "ValueError": "No error: an axis of size 1 is stretched to fit, in either array.",
     },
 )
 
@@ -180,9 +194,9 @@ late_value = 2
 check_answer(
     late_value,
     lambda: [lambda: i for i in range(3)][0](),
-    because="A Python function looks a name up when it is called, not when it is made; by then "
-    "the loop has left `i` at 2. JAX adds a twist to this in lesson 3.",
-    mistakes={0: "The three functions share one `i`; none of them kept the value it had."},
+    because="A Python function looks up a name when it is called, not when it is defined. By then "
+    "the loop has ended, and `i` is 2. Lesson 03 shows what `jax.jit` does with such a name.",
+    mistakes={0: "The three functions share one `i`, and look it up when they are called."},
 )
 
 # %% tags=["demonstration"]
@@ -190,12 +204,9 @@ functions = [lambda: i for i in range(3)]
 functions[0]()
 
 # %% [markdown]
-# ## 0.4 Find the bug
+# ## 0.4 Bug hunt: standardise each column
 #
-# **Exercise** · 5 minutes · difficulty 2 of 5
-#
-# Each lesson has a bug hunt. Here is the first: `standardise_broken` should give each **column**
-# mean 0 and standard deviation 1. It runs, it raises nothing, and it is wrong.
+# Each lesson has at least one bug hunt. `standardise_broken` should give each **column** mean 0 and standard deviation 1. It raises no error, and its result is wrong.
 
 
 # %% tags=["demonstration"]
@@ -212,16 +223,21 @@ plt.legend(loc="upper left")
 plt.show()
 
 # %% [markdown]
-# *The picture: 300 points that should form a round cloud about the cross at the origin. They form
-# a tall ellipse to the lower right of it: both columns were moved by the same number, and divided
-# by the same number.*
+# *300 points that should form a round cloud around the black cross at the origin. They form a tall ellipse to the lower right of it.*
 #
-# Write `standardise` so that the cloud is round and stands on the cross.
+# ### Correct the function
+# **Exercise** · 4 minutes · difficulty 2 of 5
+#
+# `standardise(x)` returns an array of the shape of `x`, in which each column has mean 0 and standard deviation 1. Divide by the number of rows, as `jnp.std` does.
+#
+# No column is constant.
+#
+# The check compares values, and tests that the function is pure.
 
 
 # %% exercise="standardise"
 def standardise(x: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
-    """`x` with each column moved to mean 0 and divided by its standard deviation."""
+    """`x` with each column shifted to mean 0 and divided by its standard deviation."""
     ### BEGIN SOLUTION
     return (x - x.mean(axis=0)) / x.std(axis=0)
     ### END SOLUTION
@@ -231,12 +247,10 @@ def standardise(x: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]
 # <details><summary>Hint 1: the idea</summary>
 #
 # `x.mean()` is one number for the whole array. You need one for each column.
-#
 # </details>
-# <details><summary>Hint 2: the tool</summary>
+# <details><summary>Hint 2: the API</summary>
 #
-# A reduction takes `axis`: the axis that disappears. To keep the columns, the rows must go.
-#
+# A reduction takes `axis`, the axis to remove. To get one number for each column, remove the rows.
 # </details>
 
 
@@ -257,10 +271,10 @@ check_values(
         "each row was standardised, not each column": lambda x: (
             (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
         ),
-        "the mean is taken by columns, the standard deviation is not": lambda x: (
+        "the mean is taken for each column, the standard deviation is not": lambda x: (
             (x - x.mean(0)) / x.std()
         ),
-        "the mean is taken by columns, the standard deviation over all that is left": lambda x: (
+        "the mean is taken for each column, the standard deviation of the whole centred array": lambda x: (
             (x - x.mean(0)) / (x - x.mean(0)).std()
         ),
         "the standard deviation divides by n - 1": lambda x: (x - x.mean(0)) / x.std(0, ddof=1),
@@ -272,13 +286,15 @@ check_values(standardise, standardise_by_loop, [*sweep("rows 3", scale=1e-3, see
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 0.5 Functions as values
+# ## 0.5 Functions that return functions
 #
-# **Exercise** · 4 minutes · difficulty 2 of 5
+# **Exercise** · 3 minutes · difficulty 2 of 5
 #
-# JAX is a library of functions that take functions and return functions, so that part of Python
-# should feel ordinary. Write `repeated(f, n)`, which returns a *function*: the one that applies
-# `f` to its argument `n` times.
+# JAX transformations take a function and return a function. `repeated(f, n)` returns the *function* that applies `f` to its argument `n` times.
+#
+# For `n == 0`, that function returns its argument.
+#
+# The check compares the values of the returned function, and tests that it is pure.
 
 
 # %% exercise="repeated"
@@ -299,12 +315,10 @@ def repeated(f, n):
 # <details><summary>Hint 1: the idea</summary>
 #
 # Define a function inside `repeated`, and return it without calling it.
-#
 # </details>
-# <details><summary>Hint 2: the tool</summary>
+# <details><summary>Hint 2: the API</summary>
 #
-# The inner function sees `f` and `n`. Give it a loop that replaces its own argument.
-#
+# The inner function can use `f` and `n`. Let it assign to its own argument in a loop.
 # </details>
 
 
@@ -356,18 +370,22 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 0.6 Leave what you were given alone
+# ## 0.6 Return a new dict and leave the argument unchanged
 #
-# **Exercise** · 3 minutes · difficulty 1 of 5
+# **Exercise** · 2 minutes · difficulty 1 of 5
 #
-# The parameters of a model travel through this course as a dict of arrays. Write
-# `scaled(params, factor)`: a **new** dict with the same keys, each array multiplied by `factor`.
-# The dict that came in must be untouched afterwards.
+# In this course the parameters of a model are a dict of arrays. `scaled(params, factor)` returns a **new** dict with the same keys, in which each array is multiplied by `factor`.
+#
+# The dict may be empty.
+#
+# The check compares keys and values, and tests that `params` is unchanged afterwards.
+#
+# > **In PyTorch** `optimizer.step()` changes the parameters in place. In JAX a training step returns new parameters, and the old ones still exist.
 
 
 # %% exercise="scaled"
 def scaled(params: dict[str, Array], factor: float) -> dict[str, Array]:
-    """A new dict that holds each array of `params` times `factor`."""
+    """A new dict with each array of `params` multiplied by `factor`."""
     ### BEGIN SOLUTION
     return {name: factor * array for name, array in params.items()}
     ### END SOLUTION
@@ -376,13 +394,11 @@ def scaled(params: dict[str, Array], factor: float) -> dict[str, Array]:
 # %% [markdown] hints="scaled"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Build a second dict. Assigning to `params[...]` would change the caller's.
-#
+# Build a second dict. Assigning to `params[...]` would change the caller's dict.
 # </details>
-# <details><summary>Hint 2: the tool</summary>
+# <details><summary>Hint 2: the API</summary>
 #
 # A dict comprehension over `params.items()`.
-#
 # </details>
 
 
@@ -404,48 +420,43 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 0.7 Which machine is this
+# ## 0.7 Which device JAX uses: CPU, GPU or TPU
 #
-# JAX runs the same program on a CPU, a GPU or a TPU. It takes the fastest that it finds:
+# The same program runs on all three. JAX uses a TPU if it finds one, otherwise a GPU, otherwise the CPU:
 
 # %% tags=["demonstration"]
 jax.default_backend(), jax.devices()
 
 # %% [markdown]
-# If this says `cpu`, all is well: every lesson runs on two ordinary cores. On a GPU or TPU the
-# lessons run too, and say where the numbers differ.
+# Every lesson runs on a CPU with two cores. The lessons also run on a GPU or a TPU, and say where the numbers differ.
 #
-# ## 0.8 Marks, and honesty
+# ## 0.8 How your work is marked
 #
-# Your mark is the sum of the points of the checks that pass, hidden tests included. An answer that
-# only knows the inputs shown here will fail those; an answer that does what its docstring says will
-# not. The last line of a card keeps count, in this lesson and in the course, and `progress` shows
-# all of it, with the names of the exercises that are still open:
+# Your mark is the sum of the points of the checks that pass, hidden tests included. The last line of a card shows your points. `progress` lists all lessons and the exercises that are still open:
 
 # %% tags=["demonstration"]
 progress()
 
 # %% [markdown]
-# - A wrong answer costs its own points and no others. Go on, and come back.
-# - Write in the cells that say `YOUR CODE HERE` or `...`. Check cells are locked, and restored
-#   before grading; editing them changes nothing.
-# - What a cell prints, and warnings, cost no points. A function that prints *while JAX traces it*
-#   is another matter: it is not pure, and the check says so.
-# - Before you hand in: *Kernel, Restart Kernel and Run All Cells*. Names left over from deleted
-#   cells are the commonest reason why work passes for its author and fails when graded.
-# - Whoever unfolds a check finds that sometimes the answer shines through. The points are theirs
-#   then; what they stand for is not.
+# - A wrong answer costs its own points only. Go on, and come back later.
+# - Write in the cells that say `YOUR CODE HERE` or `...`. Changes to a check cell have no effect, because check cells are restored before grading.
+# - Output and warnings cost no points. But a function that prints *while JAX traces it* is not pure, and its check fails.
+# - Before you hand in, choose *Kernel, Restart Kernel and Run All Cells*. Work that passes for you and fails in grading often depends on a name from a cell that you have deleted.
+# - Unfolding a check sometimes reveals the answer. You would get the points but not the learning.
 #
 # ## What to remember
 #
-# 1. Answer, run, run the check, read the card.
-# 2. The card names the first thing that is wrong, at which input, and what usually causes it.
-# 3. Predict in writing before you run.
-# 4. A pure function computes from its arguments and does nothing else; JAX transforms those.
-# 5. Hidden tests ask for what the docstring says, on inputs that you have not seen.
+# 1. Write the answer, run it, run its check, read the card.
+# 2. A card names the first requirement that is not met, the input that failed, and the usual cause.
+# 3. Write down a prediction before you run the code.
+# 4. A pure function computes a result from its arguments and does nothing else. JAX transforms pure functions.
+# 5. Hidden tests use inputs that you have not seen, and require only what the text says.
 #
-# *Further reading*: the JAX documentation's *Quickstart*; *NumPy: the absolute basics for
-# beginners* and its page on broadcasting, if 0.3 or 0.4 surprised you.
+# ## Further reading
 #
-# Next, in **lesson 1**: arrays that look like NumPy's, cannot be changed, and do not complain when
-# you index past their end.
+# - The JAX documentation: [JAX 101](https://docs.jax.dev/en/latest/101/index.html), above all [Transformations: grad and vmap](https://docs.jax.dev/en/latest/101/transformations.html).
+# - If 0.3 or 0.4 surprised you: [NumPy: the absolute basics for beginners](https://numpy.org/doc/stable/user/absolute_beginners.html) and [Broadcasting](https://numpy.org/doc/stable/user/basics.broadcasting.html).
+#
+# ## Next
+#
+# [Lesson 01](../01_arrays/01_arrays.ipynb) is about arrays: where `jax.numpy` differs from NumPy.

@@ -28,7 +28,7 @@ def rescale(x):
     return (x - x.min(axis=0)) / jnp.where(spread > 0, spread, 1.0)
 
 
-# %% wrong="standardise" says="the standard deviation over all that is left"
+# %% wrong="standardise" says="the standard deviation of the whole centred array"
 def standardise(x):
     x = x - x.mean(axis=0)
     return x / x.std()

@@ -1,12 +1,15 @@
 # %% [markdown]
-# # 1 · Arrays
+# # 1 · Arrays: where jax.numpy differs from NumPy
 #
-# At the end of this lesson you can write array code that stays right where NumPy habits go wrong without a word:
-# off the end of an array, past the largest integer that float32 can hold, in half precision, on padded batches, and
-# on a clock that stops before the work is done. You know most of `jax.numpy` already, because it was made to look
-# like NumPy. What follows is the rest: the places where it looks the same and is not.
+# `jax.numpy` has the functions of NumPy, and some behave differently without an error. After this lesson you can
 #
-# The lesson takes about an hour and a half. Half-way, at the end of 1.12, is a good place for a break.
+# - choose dtypes, and keep them: float32, bfloat16, weak types;
+# - update immutable arrays with `.at[]`, and control out-of-bounds indices;
+# - replace loops by broadcasting, `einsum` and scatters;
+# - handle padding with masks, and compute sums of exponentials without overflow;
+# - measure time although JAX runs asynchronously.
+#
+# About 100 minutes. There is a good place for a break after 1.12. You need lesson 00.
 
 # %%
 import math
@@ -22,28 +25,52 @@ from graders import (check_answer, check_dtype, check_primitives, check_pure, ch
                      check_values, integers, sweep, through, uniform)
 
 # %% [markdown]
-# ## 1.1 What you bring along
+# ## 1.1 Recall: broadcasting, views and dtypes in NumPy
 #
-# Three questions about plain NumPy, one point each. Answer from memory. The first is the prediction of lesson 00, one
-# axis later.
+# Three questions about plain NumPy, one point each. Answer before you run anything.
 #
-# **Recall** · 1 minute · difficulty 1 of 5
+# **Recall** · 2 minutes · difficulty 2 of 5
 #
-# What is the shape of `np.ones((5, 1, 3)) + np.ones((4, 1))`?
+# `x` has shape `(4, 3)`. Which of these lines subtract from each *row* its own mean?
+#
+# - a: `x - x.mean(axis=1)`
+# - b: `x - x.mean(axis=1, keepdims=True)`
+# - c: `x - x.mean(axis=1)[:, None]`
+# - d: `(x.T - x.mean(axis=1)).T`
 
 # %% exercise="recall_broadcast" kind="recall"
-# a tuple of integers
+# A string of letters in alphabetical order, such as "ac".
 ### BEGIN SOLUTION
-recall_broadcast = (5, 4, 3)
+recall_broadcast = "bcd"
 ### END SOLUTION
 
 # %% check="recall_broadcast" points=1
-check_answer(recall_broadcast, lambda: (np.ones((5, 1, 3)) + np.ones((4, 1))).shape,
-             because="shapes are aligned at their last axis, and an axis of size 1 (or a missing "
-                     "one) is stretched",
-             mistakes={(5, 1, 3): "the 4 of the second array has to go somewhere: the axis of "
-                                  "size 1 is stretched to it",
-                       (5, 4, 1): "the last axis is stretched too: 3 against 1 gives 3"})
+def lines_that_centre_rows():
+    x = np.arange(12.0).reshape(4, 3) ** 2
+    wanted = np.array([row - sum(row) / 3 for row in x])
+    lines = {"a": lambda: x - x.mean(axis=1),
+             "b": lambda: x - x.mean(axis=1, keepdims=True),
+             "c": lambda: x - x.mean(axis=1)[:, None],
+             "d": lambda: (x.T - x.mean(axis=1)).T}
+    right = ""
+    for letter, line in lines.items():
+        try:
+            right += letter if np.allclose(line(), wanted) else ""
+        except ValueError:
+            pass
+    return right
+
+check_answer(recall_broadcast, lines_that_centre_rows,
+             because="Shapes are aligned at the last axis. The means have shape (4,): b and c make "
+                     "it (4, 1), and d makes the rows the last axis of `x`.",
+             mistakes={"abcd": "a raises a ValueError: (4, 3) and (4,) do not broadcast",
+                       "a": "a raises a ValueError: (4, 3) and (4,) do not broadcast",
+                       "bc": "d is right too: the last axis of `x.T` are the rows, of size 4",
+                       "bd": "c is right too: `[:, None]` gives the means the shape (4, 1)",
+                       "cd": "b is right too: `keepdims=True` gives the means the shape (4, 1)",
+                       "b": "`[:, None]` and transposing twice work as well as `keepdims`",
+                       "c": "`keepdims` and transposing twice work as well as `[:, None]`",
+                       "d": "`keepdims` and `[:, None]` work as well as transposing twice"})
 
 # %% [markdown]
 # **Recall** · 1 minute · difficulty 1 of 5
@@ -51,7 +78,7 @@ check_answer(recall_broadcast, lambda: (np.ones((5, 1, 3)) + np.ones((4, 1))).sh
 # After `a = np.zeros(3); b = a[:2]; b[0] = 9`, what is `a[0]`?
 
 # %% exercise="recall_view" kind="recall"
-# a number
+# A number.
 ### BEGIN SOLUTION
 recall_view = 9.0
 ### END SOLUTION
@@ -64,8 +91,8 @@ def after_the_write():
     return float(a[0])
 
 check_answer(recall_view, after_the_write,
-             because="a NumPy slice is a view: it shares its memory with the array that it was "
-                     "cut from",
+             because="A NumPy slice is a view: it shares the memory of the array that it was taken "
+                     "from.",
              mistakes={0.0: "a NumPy slice is a view, not a copy: writing to `b` writes to `a`"})
 
 # %% [markdown]
@@ -74,7 +101,7 @@ check_answer(recall_view, after_the_write,
 # What is the dtype of `np.ones(3, dtype="int32") * np.ones(3, dtype="float32")`?
 
 # %% exercise="recall_promotion" kind="recall"
-# a string such as "int32"
+# A string such as "int32".
 ### BEGIN SOLUTION
 recall_promotion = "float64"
 ### END SOLUTION
@@ -84,41 +111,40 @@ def numpy_promotes():
     return str((np.ones(3, dtype="int32") * np.ones(3, dtype="float32")).dtype)
 
 check_answer(recall_promotion, numpy_promotes,
-             because="float32 cannot hold every int32, so NumPy goes on to the next float that can",
-             mistakes={"float32": "that is what JAX does; NumPy looks for a float that holds every "
-                                  "int32"})
+             because="float32 cannot represent every int32, so NumPy promotes to float64, which can.",
+             mistakes={"float32": "that is JAX's result; NumPy chooses a float that can represent "
+                                  "every int32"})
 
 # %% [markdown]
-# ## 1.2 Same names, other promises
+# ## 1.2 jax.numpy and NumPy: indexing, arrays and tracers
 #
-# Let `x = jnp.arange(5)`. It has five elements. Ask for the one at index 10.
+# Let `x = jnp.arange(5)`, which has five elements.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# What does `int(x[10])` give? If you expect an error, answer with its name as a string.
+# What is `int(x[10])`? If you expect an error, answer with its name as a string.
 
 # %% exercise="past_the_end" kind="prediction"
-# an integer, or a string such as "IndexError"
+# An integer, or a string such as "IndexError".
 ### BEGIN SOLUTION
 past_the_end = 4
 ### END SOLUTION
 
 # %% check="past_the_end" points=1
 check_answer(past_the_end, lambda: int(jnp.arange(5)[10]),
-             because="an index past the end is moved to the last element",
-             mistakes={"IndexError": "that is what NumPy does: a compiled program on an "
-                                     "accelerator cannot stop to raise an error",
-                       0: "nothing is filled in: the index is moved to the nearest one that "
-                          "exists"})
+             because="A read past the end is clamped to the last element.",
+             mistakes={"IndexError": "that is what NumPy does; a compiled program on an "
+                                     "accelerator cannot raise an error",
+                       0: "nothing is filled in: the index is clamped to the nearest valid one"})
 
 # %% tags=["demonstration"]
 x = jnp.arange(5)
 x[10], x[-7]
 
 # %% [markdown]
-# No error, and no rubbish either: the index was **clamped** to the nearest one that exists. A compiled program on a
-# GPU or TPU has nobody to raise an exception to, so JAX gives every index a meaning instead. Section 1.10 returns
-# to it. First, the more ordinary differences.
+# JAX **clamps** an index that is out of bounds to the nearest valid one. A compiled program on a GPU or TPU cannot raise an exception, so JAX defines a result for every index (more in 1.10).
+#
+# The next cell compares `jnp.sin` and `np.sin`.
 
 # %% tags=["demonstration"]
 x = jnp.linspace(0.0, 1.0, 5)
@@ -127,15 +153,11 @@ print(type(jnp.sin(x)).__name__, "from jnp.sin")
 print(type(np.sin(x)).__name__, "from np.sin")
 
 # %% [markdown]
-# A function of `jnp` returns a `jax.Array`, which lives on a device. A function of `np` accepts that array, fetches it
-# to the host, and answers with a NumPy array: right numbers, wrong place. It can also fail. `jax.jit` compiles a
-# function, and for that it first **traces** it: it runs the Python code once, with stand-ins (tracers) for the arrays,
-# and writes down what is done to them. A tracer holds no numbers that could be fetched, so `np.sin` of one raises
-# `TracerArrayConversionError`. Rule: inside a function meant for JAX, `jnp` is for data; `np` and `math` are for
-# constants, and section 1.6 will prefer `math` even there.
+# A `jnp` function returns a `jax.Array` on a device. An `np` function copies its argument to the host and returns a NumPy array: correct numbers, but no longer on the device.
 #
-# `np.sum` takes a list as well as an array. `jnp.sum` does not: converting a list goes element by element, and JAX
-# would rather that you see it.
+# Under `jax.jit` the `np` function fails. To compile a function, `jit` **traces** it: it runs the Python code once with *tracers* in place of the arrays, and records the operations. A tracer has a shape and a dtype but no values, so `np.sin` raises `TracerArrayConversionError`. Use `jnp` for data, and `np` or `math` for constants only.
+#
+# > **In NumPy** `np.sum([1.0, 2.0])` accepts a list. `jnp.sum` raises a `TypeError`, because converting a list is slow. Convert it yourself with `jnp.asarray`.
 
 # %% tags=["demonstration"]
 try:
@@ -144,13 +166,15 @@ except TypeError as error:
     print("TypeError:", error)
 
 # %% [markdown]
-# ## 1.3 Rows of length one
+# ## 1.3 Normalise rows without dividing by zero
 #
 # **Exercise** · 5 minutes · difficulty 1 of 5
 #
-# `unit_rows(x)` divides every row of `x` by its Euclidean length. A row of zeros stays a row of zeros; every other
-# row comes out with length 1, a short one too. (A limit is set by float32: below about 1e-19 the squares become 0.
-# Rows as short as that are not asked for.)
+# `unit_rows(x)` returns an array of the shape of `x`, with each row divided by its Euclidean length.
+#
+# A row of zeros stays a row of zeros. Short rows are divided too, down to a length of 1e-17. (Below about 1e-19 the squares are 0 in float32.)
+#
+# The check compares shapes and values, and tests purity.
 
 # %% exercise="unit_rows"
 def unit_rows(x: Float[Array, "rows features"]) -> Float[Array, "rows features"]:
@@ -163,12 +187,11 @@ def unit_rows(x: Float[Array, "rows features"]) -> Float[Array, "rows features"]
 # %% [markdown] hints="unit_rows"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Dividing 0 by 0 gives NaN. Choose what to divide by, before you divide.
+# 0 divided by 0 is NaN. Choose the divisor before you divide.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `axis=1, keepdims=True` leaves lengths of shape `(rows, 1)`, which broadcast against `(rows, features)`.
-# `jnp.where(condition, a, b)` chooses element by element.
+# `axis=1, keepdims=True` gives lengths of shape `(rows, 1)`, which broadcast against `(rows, features)`. `jnp.where(condition, a, b)` selects element by element.
 # </details>
 
 # %% check="unit_rows" points=2
@@ -190,7 +213,7 @@ check_values(unit_rows, one_row_at_a_time, [(np.array([[3.0, -4.0], [0.0, 0.0]])
              about="a row of zeros")
 check_values(unit_rows, one_row_at_a_time, sweep("rows features", count=2, scale=1e-4),
              about="short rows",
-             mistakes={"a small number is added to every length, and short rows notice":
+             mistakes={"a small number is added to every length, which is wrong for short rows":
                        lambda x: x / (np.sqrt((x**2).sum(1, keepdims=True)) + 1e-6)})
 check_pure(unit_rows, np.ones((4, 3)))
 ### BEGIN HIDDEN TESTS
@@ -200,38 +223,37 @@ check_values(unit_rows, one_row_at_a_time,
              + sweep("rows features", count=2, seed=7, planted=True),
              mistakes={"lengths below a bound are replaced by the bound":
                        lambda x: x / np.maximum(np.sqrt((x**2).sum(1, keepdims=True)), 1e-6),
-                       "a row whose sum is 0 is taken for a row of zeros":
+                       "a row whose sum is 0 is treated as a row of zeros":
                        lambda x: np.where(x.sum(1, keepdims=True) == 0, x, one_row_at_a_time(x))})
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 1.4 float32, unless you insist
+# ## 1.4 Default dtypes: float32 and int32
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
 # 16,777,216 is 2 to the power 24. What is `int(jnp.float32(16_777_216) + 1)`?
 
 # %% exercise="one_more" kind="prediction"
-# an integer
+# An integer.
 ### BEGIN SOLUTION
 one_more = 16_777_216
 ### END SOLUTION
 
 # %% check="one_more" points=1
 check_answer(one_more, lambda: int(jnp.float32(2**24) + 1),
-             because="a float32 has 24 significant bits: from 2**24 on it holds only every second "
-                     "integer",
+             because="A float32 has 24 significant bits. From 2**24 on it represents only every "
+                     "second integer.",
              mistakes={16_777_217: "that number has 25 significant bits, a float32 has 24",
-                       16_777_218: "16,777,217 lies half-way between two float32 numbers, and ties "
-                                   "go to the one whose last bit is 0"})
+                       16_777_218: "16,777,217 is half-way between two float32 numbers, and a tie "
+                                   "is rounded to the one whose last bit is 0"})
 
 # %% tags=["demonstration"]
 x = jnp.float32(16_777_216)
 print([int(x + step) for step in (1, 2, 3)])
 
 # %% [markdown]
-# Adding 1 changes nothing, and adding 3 adds 4. Floats are like a ruler whose marks lie further apart the further you
-# go. The picture asks JAX for the distance from each number to the next one.
+# Adding 1 changes nothing, and adding 3 adds 4. The distance to the next floating-point number grows with the number. `jnp.spacing` returns it:
 
 # %% tags=["demonstration"]
 size = jnp.logspace(-2, 9, 500)
@@ -243,12 +265,11 @@ plt.xlabel("number"), plt.ylabel("distance to the next one"), plt.legend()
 plt.show()
 
 # %% [markdown]
-# *Two staircases that rise with the size of the number. The one of bfloat16 climbs above the dotted line (a gap of 1)
-# at 256, the one of float32 at 16.8 million: from there on, the next number is no longer the next integer.*
+# *Two staircases that rise to the right, on logarithmic axes. The one of bfloat16 crosses the dotted line (a distance of 1) at 256, the one of float32 at 16.8 million. Beyond, not every integer can be represented.*
 #
-# NumPy's default is float64, JAX's is float32, and a float64 array that you hand over is rounded **without a word**.
-# A warning comes only where you ask for 64 bits by name, as in `jnp.zeros(3, "float64")` or `x.astype("int64")`. An
-# accelerator is built for 32 bits and fewer; where you need 64, switch them on:
+# NumPy's default is float64, and JAX's is float32. A float64 or int64 NumPy array becomes float32 or int32 **without a warning**: `jnp.asarray(np.array([3_000_000_000]))` is `[-1294967296]`. Look out for timestamps, hashes and user ids. (A Python integer that does not fit raises an `OverflowError`. `jnp.zeros(3, "float64")` gives a warning.)
+#
+# Where you need 64 bits, enable them. Older code uses `jax.experimental.enable_x64`.
 
 # %% tags=["demonstration"]
 seconds_since_1970 = np.array([1_763_000_000.0])
@@ -259,20 +280,25 @@ with jax.enable_x64(True):
     print(x.dtype, jnp.spacing(x), "seconds apart")
 
 # %% [markdown]
-# Two neighbouring dates in float32 are more than two minutes apart. Integers are int32 and wrap around in silence, as
-# NumPy's arrays do; the small ones wrap soon:
+# Neighbouring float32 timestamps are more than two minutes apart.
+#
+# Integer arithmetic wraps around without a warning, as in NumPy:
 
 # %% tags=["demonstration"]
 dark, bright = jnp.array([10], jnp.uint8), jnp.array([12], jnp.uint8)
-print(dark - bright, "but the mean is safe:", jnp.mean(jnp.array([250, 251], jnp.uint8)))
+print(dark - bright)
+print("jnp.mean does not wrap:", jnp.mean(jnp.array([250, 251], jnp.uint8)))
 
 # %% [markdown]
-# ## 1.5 Two frames of a film
+# ## 1.5 Subtract images of dtype uint8
 #
 # **Exercise** · 4 minutes · difficulty 2 of 5
 #
-# `frame_difference(a, b)` is the mean absolute difference of two greyscale images of bytes. Any byte may meet any
-# other.
+# `frame_difference(a, b)` returns a scalar: the mean of `|a - b|` over all pixels of two greyscale images of dtype uint8.
+#
+# Any pair of bytes can occur, and the images can be large.
+#
+# The check compares shapes and values, and tests purity.
 
 # %% exercise="frame_difference"
 def frame_difference(a: UInt8[Array, "height width"],
@@ -289,7 +315,7 @@ def frame_difference(a: UInt8[Array, "height width"],
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `a.astype(dtype)` converts. It has to happen before the subtraction, not after.
+# `a.astype(dtype)` converts. Convert before you subtract.
 # </details>
 
 # %% check="frame_difference" points=2
@@ -313,7 +339,7 @@ check_values(frame_difference, pixel_by_pixel,
 check_values(frame_difference, pixel_by_pixel,
              [(dark_frames[0], bright_frame), (bright_frame, dark_frames[1])],
              about="bytes far apart",
-             mistakes={"int8 ends at 127, and bytes and their differences go on to 255":
+             mistakes={"int8 ends at 127, but bytes and their differences can be 255":
                        difference_in_int8})
 check_pure(frame_difference, dark_frames[0], dark_frames[1])
 ### BEGIN HIDDEN TESTS
@@ -325,36 +351,34 @@ all_bytes = np.random.default_rng(7).integers(0, 256, (2, 30, 40), dtype=np.uint
 check_values(frame_difference, pixel_by_pixel,
              [(all_bytes[0], all_bytes[1]), (np.uint8([[0]]), np.uint8([[255]])),
               (all_bytes[0, :3], all_bytes[0, :3])],
-             mistakes={"the total of a large picture overflows 16 bits": total_in_int16})
+             mistakes={"the total of a large image overflows 16 bits": total_in_int16})
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 1.6 Weak types
+# ## 1.6 bfloat16, type promotion and weak types
 #
-# bfloat16 is a float32 with the last 16 bits cut off: the same range, half the memory, and faster on the hardware made
-# for it. Keeping an array in it takes some care. That hardware goes further: by default a TPU rounds float32 operands to
-# bfloat16 before it multiplies matrices, and `x @ w` comes out with two or three right digits. To have them all, write
-# `jnp.matmul(x, w, precision="highest")`, or `with jax.default_matmul_precision("highest"):` around many products. The
-# checks judge your functions under that setting.
+# bfloat16 is float32 without its last 16 bits: the same range, half the memory, and faster on most accelerators.
+#
+# [By default](https://docs.jax.dev/en/latest/201/precision.html) a TPU multiplies float32 matrices in bfloat16, and a recent NVIDIA GPU in TF32, with two or three correct digits. For full precision, write `jnp.matmul(x, w, precision="highest")` or `with jax.default_matmul_precision("highest"):`, as the checks do.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
 # Let `x = jnp.ones(3, jnp.bfloat16)`. Then `x * 0.5` is bfloat16. What is the dtype of `x * np.sqrt(0.25)`?
 
 # %% exercise="half" kind="prediction"
-# a string such as "int32"
+# A string such as "int32".
 ### BEGIN SOLUTION
 half = "float32"
 ### END SOLUTION
 
 # %% check="half" points=1
 check_answer(half, lambda: str((jnp.ones(3, jnp.bfloat16) * np.sqrt(0.25)).dtype),
-             because="np.sqrt returns a np.float64, which states its dtype: JAX reads it as "
-                     "float32 and promotes",
-             mistakes={"bfloat16": "that holds for the Python number 0.5, which states no dtype; "
-                                   "np.sqrt returns a np.float64, which states one",
-                       "float64": "JAX has no float64 unless it is enabled: np.float64 counts as "
-                                  "float32"})
+             because="`np.sqrt` returns an np.float64, which is strongly typed. JAX converts it to "
+                     "float32, and bfloat16 with float32 is float32.",
+             mistakes={"bfloat16": "that holds for the Python number 0.5, which is weakly typed; "
+                                   "`np.sqrt` returns an np.float64, which is not",
+                       "float64": "JAX has no float64 unless it is enabled; it converts np.float64 "
+                                  "to float32"})
 
 # %% tags=["demonstration"]
 x = jnp.ones(3, jnp.bfloat16)
@@ -366,16 +390,13 @@ for a, b in [("int32", "bfloat16"), ("float16", "bfloat16"), ("int8", "uint8")]:
     print(f"{a} with {b}: {jnp.promote_types(a, b)}")
 
 # %% [markdown]
-# A Python number is **weakly typed**: it says "some float" and takes the dtype of its partner. Anything that states a
-# dtype, `np.float64` included, is strong, and two strong types meet at the next type above both. JAX's lattice of
-# promotion prefers small floats where NumPy prefers to lose nothing: int32 with bfloat16 stays bfloat16. Weakness
-# clings to results, too: `jnp.where(x > 0, 1.0, 0.0)` is weak. (A weak and a strong array count as different inputs of
-# a compiled function; lesson 03 makes that visible.)
+# A Python number is **weakly typed**: it takes the dtype of the array that it is combined with. Everything that has a dtype is strongly typed, `np.float64` included. Two strong types promote to the smallest type above both, in a lattice that prefers small floats: int32 with bfloat16 is bfloat16.
 #
-# ## 1.7 Bug hunt: the layer that doubled its memory
+# Results can be weakly typed too, such as `jnp.where(x > 0, 1.0, 0.0)`. In lesson 03 this decides whether a function is traced again.
 #
-# This activation is found in most transformers, in this form or nearly. It has the right numbers. See what it does to
-# a bfloat16 network.
+# ## 1.7 Bug hunt: a function that turns bfloat16 into float32
+#
+# This activation function of many transformers returns the right values. Look at the dtype:
 
 # %% tags=["demonstration"]
 def gelu_broken(x):
@@ -385,9 +406,14 @@ def gelu_broken(x):
 gelu_broken(jnp.ones(3, jnp.bfloat16)).dtype
 
 # %% [markdown]
+# ### Keep the dtype
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# `gelu(x)` is the same function with its fault mended: the result has the dtype of `x`, whichever float that is.
+# `gelu(x)` returns the same values in the dtype of `x`.
+#
+# `x` can have any floating-point dtype. Its numbers can be large.
+#
+# The check compares dtypes and values, and tests purity.
 
 # %% exercise="gelu"
 def gelu(x: Float[Array, "features"]) -> Float[Array, "features"]:
@@ -400,11 +426,11 @@ def gelu(x: Float[Array, "features"]) -> Float[Array, "features"]:
 # %% [markdown] hints="gelu"
 # <details><summary>Hint 1: the idea</summary>
 #
-# One factor states a dtype, the others do not. Find it with `.dtype` on each part.
+# One factor is strongly typed, the others are not. Print the `.dtype` of each part.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `math.sqrt` and `float(...)` give Python numbers; `x.astype(other.dtype)` converts at the end.
+# `math.sqrt` and `float(...)` return Python numbers. `jnp.sqrt` of a Python number is weakly typed as well. Or convert at the end with `.astype(x.dtype)`.
 # </details>
 
 # %% check="gelu" points=2
@@ -434,9 +460,9 @@ check_values(gelu, gelu_in_float64,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 1.8 Arrays that never change
+# ## 1.8 Immutable arrays and updates with .at
 #
-# Try to write into one:
+# You cannot assign to an element of a JAX array:
 
 # %% tags=["demonstration"]
 x = jnp.zeros(3)
@@ -446,16 +472,17 @@ except TypeError as error:
     print("TypeError:", error)
 
 # %% [markdown]
-# The message names the way out. `x.at[0].set(9.0)` returns a **new** array; so do `.add`, `.multiply`, `.min`, `.max`.
-# Nothing that holds `x` can ever see it change, which is what lets JAX differentiate, reorder and parallelise your
-# code. Outside `jit` each update costs a copy; inside, the compiler usually writes in place, once it sees that nobody
-# reads the old array again.
+# `x.at[0].set(9.0)` returns a **new** array. So do `.add`, `.multiply`, `.min` and `.max`. As arrays never change, JAX can differentiate, reorder and parallelise your code. Outside `jit` each update copies the array. Under `jit` the compiler usually updates in place if the old array is not used again.
 #
-# Hence the commonest silent bug of the first week:
+# One exception: do not write into a NumPy array that you have passed to JAX. On a CPU the JAX array can share its memory, for example after `jax.device_put`, or the copy can still be running.
+#
+# > **In PyTorch** `x[0] = 9` and `x.add_(1)` change `x` in place. In JAX write `x = x.at[0].set(9)` and `x = x + 1`.
+#
+# If you forget the assignment, no error is raised:
 
 # %% tags=["demonstration"]
 x = jnp.zeros(3)
-x.at[0].set(9.0)          # computed, and thrown away
+x.at[0].set(9.0)          # the result is discarded
 print(x)
 x = x.at[0].set(9.0)
 print(x)
@@ -463,20 +490,19 @@ print(x)
 # %% [markdown]
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# In NumPy, `counts[[1, 1, 1]] += 1` adds 1 to `counts[1]`, once. What is
-# `jnp.zeros(3).at[jnp.array([1, 1, 1])].add(1.0)[1]`?
+# In NumPy, `counts[[1, 1, 1]] += 1` adds 1 to `counts[1]`, once. What is `jnp.zeros(3).at[jnp.array([1, 1, 1])].add(1.0)[1]`?
 
 # %% exercise="counted" kind="prediction"
-# a number
+# A number.
 ### BEGIN SOLUTION
 counted = 3.0
 ### END SOLUTION
 
 # %% check="counted" points=1
 check_answer(counted, lambda: float(jnp.zeros(3).at[jnp.array([1, 1, 1])].add(1.0)[1]),
-             because=".at[].add adds once for every index, repeated or not, as np.add.at does",
-             mistakes={1.0: "that is NumPy's +=, which reads, adds, writes back; .at[].add adds "
-                            "once for every index"})
+             because="`.at[].add` adds once for every index, repeated or not, as `np.add.at` does.",
+             mistakes={1.0: "that is the result of NumPy's `+=`; `.at[].add` adds once for every "
+                            "index"})
 
 # %% tags=["demonstration"]
 counts, places = np.zeros(3), np.array([1, 1, 1])
@@ -485,18 +511,20 @@ print("NumPy's += ", counts)
 print(".at[].add  ", jnp.zeros(3).at[places].add(1.0))
 
 # %% [markdown]
-# ## 1.9 Which class is taken for which
+# ## 1.9 Count with .at[].add: the confusion matrix
 #
 # **Exercise** · 6 minutes · difficulty 2 of 5
 #
-# `confusion(labels, predictions, classes)` is a table of counts, int32: row `i`, column `j` says how many examples of
-# class `i` were predicted to be `j`. No Python loop over the batch. Labels may come in any integer dtype; those of
-# MNIST are bytes.
+# `confusion(labels, predictions, classes)` returns an int32 array of shape `(classes, classes)`. Row `i`, column `j` is the number of examples of class `i` that were predicted as class `j`.
+#
+# Labels can have any integer dtype. Those of MNIST are uint8. The batch may be empty.
+#
+# The check compares dtypes and values, and tests purity. The program must not grow with the batch: do not loop in Python.
 
 # %% exercise="confusion"
 def confusion(labels: Int[Array, "batch"], predictions: Int[Array, "batch"],
               classes: int) -> Int[Array, "classes classes"]:
-    """Number of examples of class `i` (row) that were predicted to be `j` (column)."""
+    """Number of examples of class `i` (row) that were predicted as `j` (column)."""
     ### BEGIN SOLUTION
     return jnp.zeros((classes, classes), jnp.int32).at[labels, predictions].add(1)
     ### END SOLUTION
@@ -504,12 +532,11 @@ def confusion(labels: Int[Array, "batch"], predictions: Int[Array, "batch"],
 # %% [markdown] hints="confusion"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Start from a table of zeros. Every example adds 1 at one place, and places repeat.
+# Start with an array of zeros. Each example adds 1 at one place, and a place can occur several times.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# Two index arrays of the same length, separated by a comma, name one place for each pair: `table.at[rows, cols]`.
-# `jnp.zeros(shape, dtype)`.
+# Two index arrays of the same length give one place for each pair: `table.at[rows, cols]`. The dtype is the second argument of `jnp.zeros(shape, dtype)`.
 # </details>
 
 # %% check="confusion" points=3
@@ -548,30 +575,28 @@ check_values(confusion, one_example_at_a_time,
               (np.int32([]), np.int32([]), 2), (many_labels[0], many_labels[1], 20),
               (many_labels[0], many_labels[1], 25), (np.int8([11, 0]), np.int8([11, 3]), 12),
               (np.int16([199, 3]), np.int16([198, 3]), 200)],
-             mistakes={"bfloat16 counts to 256, and not to 257": counts_in_bfloat16})
+             mistakes={"bfloat16 can represent 256 but not 257": counts_in_bfloat16})
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 1.10 Off the end, again
-#
-# Reads off the end are clamped. And writes?
+# ## 1.10 Out-of-bounds reads and writes: mode
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
 # What is `jnp.zeros(5).at[10].set(1.0).sum()`?
 
 # %% exercise="written" kind="prediction"
-# a number, or a string such as "IndexError"
+# A number, or a string such as "IndexError".
 ### BEGIN SOLUTION
 written = 0.0
 ### END SOLUTION
 
 # %% check="written" points=1
 check_answer(written, lambda: float(jnp.zeros(5).at[10].set(1.0).sum()),
-             because="a write off the end is dropped; clamping it would damage a neighbour",
-             mistakes={1.0: "that would be a clamped write, at the last place: reads are clamped, "
-                            "writes are dropped",
-                       "IndexError": "JAX gives every index a meaning and raises nothing"})
+             because="A write out of bounds is dropped. Clamping it would overwrite another element.",
+             mistakes={1.0: "that would be a clamped write to the last element; reads are clamped, "
+                            "but writes are dropped",
+                       "IndexError": "JAX defines a result for every index and raises nothing"})
 
 # %% tags=["demonstration"]
 index, places = jnp.arange(-8, 9), jnp.arange(5)
@@ -585,26 +610,23 @@ axes[1].set_xlabel("index i into an array of 5")
 plt.show()
 
 # %% [markdown]
-# *For i from -8 to 8, the place in an array of five that is touched. Both panels show two diagonals: 0 to 4 for i from
-# 0 to 4, and again for i from -5 to -1, counted from the end. Outside, the upper panel goes on flat at place 0 on the
-# left and place 4 on the right (clamped); the lower one is empty (dropped).*
+# *The element of a five-element array that is touched, for each index. Both panels show diagonals for the indices 0 to 4 and -5 to -1 (counted from the end). Elsewhere the upper panel continues at element 0 on the left and 4 on the right (clamped), and the lower one is empty (dropped).*
 #
-# `mode` changes it, and says to the reader that you thought of it:
+# Pass `mode` to choose, and to make the choice visible:
 #
-# | | off the end | default of |
+# | | out of bounds | default of |
 # |---|---|---|
-# | `x.at[i].get(mode="clip")` | nearest element | `x[i]` |
+# | `x.at[i].get(mode="clip")` | the nearest element | `x[i]` |
 # | `x.at[i].get(mode="fill", fill_value=0)` | the value that you give | |
-# | `x.at[i].get(mode="fill")` | NaN for floats; for int32 the most negative number there is | `jnp.take(x, i)` |
+# | `x.at[i].get(mode="fill")` | NaN for floats, the most negative number for int32 | `jnp.take(x, i)` |
 # | `x.at[i].set(v, mode="drop")` | nothing is written | `x.at[i].set(v)` |
 # | `x.at[i].set(v, mode="clip")` | the nearest element is overwritten | |
 #
-# One thing `mode` leaves alone: -1 to -n still count from the end, in reads and in writes. If a negative index means
-# "none" in your data, say so: move it out of range first, or pass `wrap_negative_indices=False`.
+# In every mode -1 to -n count from the end. If a negative index means "none" in your data, replace it by one that is too large, or pass `wrap_negative_indices=False`.
 #
-# ## 1.11 Bug hunt: the word that was everybody
+# ## 1.11 Bug hunt: unknown ids in an embedding lookup
 #
-# A vocabulary of three words, and a text with words that are not in it: 7, and -1 for "unknown".
+# A vocabulary has three words. The text has two that are not in it: 7, and -1 for "unknown".
 
 # %% tags=["demonstration"]
 def embed_broken(table, ids):
@@ -614,12 +636,16 @@ table = jnp.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
 embed_broken(table, jnp.array([0, 7, -1]))
 
 # %% [markdown]
-# Every stranger gets the last word's vector. Nothing complains, now or in training.
+# Both unknown ids get the last row of the table, and no error is raised.
 #
+# ### Zeros for unknown ids
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# `embed(table, ids)` looks up one row for each id. An id that is no row of the table, too large or negative, gets a
-# vector of zeros. An entry of the table that is NaN stays NaN.
+# `embed(table, ids)` returns an array of shape `(tokens, features)`: for each id its row of `table`.
+#
+# An id that is too large or negative gets a row of zeros. NaN in `table` stays NaN.
+#
+# The check compares shapes and values, and tests purity.
 
 # %% exercise="embed"
 def embed(table: Float[Array, "vocabulary features"],
@@ -633,12 +659,11 @@ def embed(table: Float[Array, "vocabulary features"],
 # %% [markdown] hints="embed"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Which ids are known? Compute that first, as an array of booleans, and use it after the lookup.
+# First compute which ids are known, as an array of Booleans. Use it after the lookup.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `(0 <= ids) & (ids < n)`: `&`, with brackets, since `and` asks for a single truth value. `known[:, None]` has a shape
-# that broadcasts against rows.
+# `(0 <= ids) & (ids < n)`. Use `&` and brackets, because `and` needs a single truth value. `known[:, None]` broadcasts against the rows.
 # </details>
 
 # %% check="embed" points=2
@@ -675,22 +700,24 @@ check_values(embed, row_by_row,
                 (np.array([[1.0, np.nan], [3000.0, np.nan]]), np.int32([1, 0, 1]))],
              mistakes={"NaN in the table itself is replaced by a number":
                        lambda table, ids: np.nan_to_num(row_by_row(np.float32(table), ids)),
-                       "-1 is taken for unknown, and other negative ids count from the end":
+                       "only -1 is treated as unknown, and other negative ids count from the end":
                        only_minus_one_unknown,
-                       "every table is taken to have five rows":
+                       "every table is treated as if it had five rows":
                        lambda table, ids: row_by_row(table[:5], ids)})
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 1.12 What the camera sees
+# ## 1.12 Scatter with .at[].min: a depth image
 #
-# A depth camera's picture holds, at each pixel, the distance of the nearest thing there. Given a cloud of points, many
-# fall on one pixel, many on none, and some outside the picture: this is a scatter with `min`.
+# A pixel of a depth image is the distance of the nearest point there. A pixel can have several points or none, and a point can be outside the image.
 #
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# `z_buffer(rows, cols, depth, height, width)` is that picture. A pixel that no point hits is `inf`. Points outside the
-# picture, on any of its four sides, leave no trace.
+# `z_buffer(rows, cols, depth, height, width)` returns an array of shape `(height, width)`: the smallest depth of the points at each pixel.
+#
+# A pixel without a point is `inf`. Points outside the image, on any side, are ignored. A depth can be any finite number. There may be no points.
+#
+# The check compares values, and tests purity.
 
 # %% exercise="z_buffer"
 def z_buffer(rows: Int[Array, "points"], cols: Int[Array, "points"], depth: Float[Array, "points"],
@@ -705,15 +732,15 @@ def z_buffer(rows: Int[Array, "points"], cols: Int[Array, "points"], depth: Floa
 # %% [markdown] hints="z_buffer"
 # <details><summary>Hint 1: the idea</summary>
 #
-# What must an empty pixel hold so that the first point always wins there?
+# Which value must an empty pixel have, so that the first point always replaces it?
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jnp.full(shape, value)`, `.at[rows, cols].min(values)`.
+# `jnp.full(shape, value)` and `.at[rows, cols].min(values)`.
 # </details>
-# <details><summary>Hint 3: the fourth side</summary>
+# <details><summary>Hint 3: negative rows and columns</summary>
 #
-# Row -1 is the last row, unless you first move it to a place that is surely outside, such as `height`.
+# Row -1 is the last row. Replace it first by a row that is out of bounds, such as `height`.
 # </details>
 
 # %% check="z_buffer" points=3
@@ -744,15 +771,15 @@ def nothing_nearer_than_zero(rows, cols, depth, height, width):
 
 check_values(z_buffer, point_by_point,
              sweep(integers("40", 0, 6), integers("40", 0, 8), uniform("40", 1.0, 9.0), 4, 5),
-             about="points inside, below and to the right of the picture",
+             about="points inside, below and to the right of the image",
              mistakes={"a later point hides a nearer one": last_one_wins,
                        "points outside are moved to the edge": moved_to_the_edge,
-                       "the empty picture starts at 0, and no depth is smaller":
+                       "an empty pixel starts at 0, and no depth is smaller":
                        nothing_nearer_than_zero})
 check_values(z_buffer, point_by_point,
              [(np.int32([-1, 1, 0]), np.int32([2, -2, 0]), np.float32([5.0, 6.0, 7.0]), 3, 4)],
              about="points above and to the left of it",
-             mistakes={"a point with a negative row or column comes back in at the other side":
+             mistakes={"a point with a negative row or column appears on the opposite side":
                        in_at_the_other_side})
 check_pure(z_buffer, np.int32([0, 1, 5]), np.int32([1, 1, 2]), np.ones(3), 3, 4,
            static_argnums=(3, 4))
@@ -766,29 +793,30 @@ check_values(z_buffer, point_by_point,
               (np.int32([]), np.int32([]), np.float32([]), 2, 3)]
              + sweep(integers("60", -4, 6), integers("60", -4, 8), uniform("60", -9.0, 9.0), 3, 4,
                      seed=7),
-             mistakes={"what lies at 1000 or beyond is taken for nothing": nothing_beyond_1000})
+             mistakes={"depths of 1000 or more are treated as no point": nothing_beyond_1000})
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# That was the first half: a good place for a break.
+# This is a good place for a break.
 #
-# ## 1.13 Broadcasting, friend and enemy
+# ## 1.13 Broadcasting: a silent bug and its uses
 #
-# A perfect model: its predictions are the targets, but with a last axis of size 1, as networks return them.
+# The predictions of a perfect model equal the targets, but have a last axis of size 1, as the output of a network often has.
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
 # Let `y = jnp.arange(4.0)` and `y_hat = y[:, None]`. What is the shape of `y_hat - y`?
 
 # %% exercise="difference_shape" kind="prediction"
-# a tuple of integers
+# A tuple of integers.
 ### BEGIN SOLUTION
 difference_shape = (4, 4)
 ### END SOLUTION
 
 # %% check="difference_shape" points=1
 check_answer(difference_shape, lambda: (jnp.arange(4.0)[:, None] - jnp.arange(4.0)).shape,
-             because="(4, 1) and (4,) broadcast to (4, 4): every prediction meets every target",
+             because="(4, 1) and (4,) broadcast to (4, 4): every prediction is compared with every "
+                     "target.",
              mistakes={(4,): "the axis of size 1 is stretched, not dropped",
                        (4, 1): "(4,) counts as (1, 4), not as (4, 1)"})
 
@@ -799,11 +827,9 @@ print("shape of the difference:", (y_hat - y).shape)
 print("loss of a perfect model:", jnp.mean((y_hat - y) ** 2))
 
 # %% [markdown]
-# That is 2.5, where 0 was due, and it even goes down in training, for the wrong reason: the best that this loss can do
-# is to predict the mean for everyone. Two habits protect you: write shapes into signatures, and look at the shape
-# of a difference before you square it.
+# The loss should be 0, and it is 2.5. Training still lowers it: the minimum of this loss is to predict the mean for every example. Write shapes into signatures, and check the shape of a difference before you square it.
 #
-# The same mechanism, on purpose, computes all pairs without a loop:
+# With broadcasting you can also compute all pairs without a loop:
 
 # %% tags=["demonstration"]
 x, y = jnp.array([0.0, 1.0, 4.0]), jnp.linspace(0.0, 5.0, 6)
@@ -820,19 +846,21 @@ for ax, (title, values) in zip(axes.flat[1:], pictures.items()):
 plt.show()
 
 # %% [markdown]
-# *The column on the left, of 3, and the row on top, of 6, make a table of 3 by 6: the column is repeated to the right,
-# the row downwards, and each cell holds the distance of its row's point to its column's.*
+# *The column `x[:, None]` of shape (3, 1) is on the left, the row `y[None, :]` of shape (1, 6) on top. Each cell of their difference, of shape (3, 6), belongs to one row and one column.*
 #
-# ## 1.14 All the distances
+# ## 1.14 Pairwise distances without a loop
 #
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `distances(x, y)` holds the Euclidean distance from every point of `x` to every point of `y`. No Python loop. It has
-# to be right for points far from the origin too, and that rules out a famous formula.
+# `distances(x, y)` returns an array of shape `(n, m)`: the Euclidean distance of each point of `x` from each point of `y`.
+#
+# The result must be accurate for points that are far from the origin and close together. `x` may have no points.
+#
+# The check compares shapes and values, and tests purity. The program must not grow with the number of points or features.
 
 # %% exercise="distances"
 def distances(x: Float[Array, "n features"], y: Float[Array, "m features"]) -> Float[Array, "n m"]:
-    """Euclidean distance from `x[i]` to `y[j]` at place `i, j`."""
+    """Euclidean distance of `x[i]` from `y[j]`, at `[i, j]`."""
     ### BEGIN SOLUTION
     difference = x[:, None, :] - y[None, :, :]
     return jnp.sqrt(jnp.sum(difference**2, axis=-1))
@@ -841,11 +869,11 @@ def distances(x: Float[Array, "n features"], y: Float[Array, "m features"]) -> F
 # %% [markdown] hints="distances"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Make an intermediate of shape `(n, m, features)` that holds all the differences.
+# Compute an intermediate array of shape `(n, m, features)` with all differences.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `x[:, None, :]` has shape `(n, 1, features)`. Which axis is summed away?
+# `x[:, None, :]` has shape `(n, 1, features)`. Which axis do you sum over?
 # </details>
 
 # %% check="distances" points=3
@@ -878,8 +906,7 @@ check_values(distances, pair_by_pair,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# The famous formula is `|x|² + |y|² - 2 x·y`: one matrix product, no three-dimensional intermediate, and on large
-# inputs much faster. Here it is with points near 1000:
+# The formula `|x|² + |y|² - 2 x·y` for the squared distance needs one matrix product and no three-dimensional array, so it is faster for large inputs. Here are both for points near 1000:
 
 # %% tags=["demonstration"]
 x = jnp.array([[1000.0, 1000.3], [1000.4, 999.9], [999.2, 1000.1]])
@@ -888,14 +915,11 @@ print(jnp.sqrt(square[:, None] + square[None, :] - 2 * x @ x.T))
 print(jnp.sqrt(jnp.sum((x[:, None] - x[None]) ** 2, axis=-1)))
 
 # %% [markdown]
-# The squares are about two million and their sums four, where neighbouring float32 numbers lie 1/8 and 1/4 apart: a
-# squared distance of 0.3 drowns in rounding, and one of 0 may come out negative, with a square root of NaN. If all the
-# points lie close together, subtract their common mean first, and the formula may be used again.
+# The squared lengths are about two million and their sums about four million, where neighbouring float32 numbers are 1/8 and 1/4 apart. A squared distance of 0.3 is lost in rounding, and one of 0 can become negative, with a square root of NaN. For points that are close together, subtract their mean first.
 #
-# ## 1.15 einsum: name the axes
+# ## 1.15 einsum and attention scores
 #
-# `jnp.einsum("ij,jk->ik", a, b)` is the matrix product. The rule is short: give every axis a letter; entries that
-# share the letter are multiplied; a letter that is missing after the arrow is summed away.
+# `jnp.einsum("ij,jk->ik", a, b)` is the matrix product. Each axis gets a letter. Where two axes share a letter, their elements are multiplied in pairs. A letter that is missing after the arrow is summed over.
 
 # %% tags=["demonstration"]
 a, b = jnp.arange(6.0).reshape(2, 3), jnp.ones((3, 4))
@@ -904,14 +928,16 @@ print(jnp.einsum("ij->ji", a).shape, "transpose")
 print(jnp.einsum("ij,ij->i", a, a), "squared length of each row")
 
 # %% [markdown]
-# An einsum of two arrays becomes `dot_general`, the primitive (JAX's word for an elementary operation) for which the
-# hardware has its matrix units; multiplying by broadcasting and summing afterwards does not.
+# An einsum of two arrays becomes the *primitive* (elementary operation) `dot_general`, which runs on the matrix units of the hardware. Broadcasting, multiplying and summing does not.
 #
+# ### Dot products of queries and keys
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `attention_scores(q, k)`: for each example and each head, the dot product of every query with every key, divided by
-# the square root of `dim`. Keep the dtype of the inputs. The check looks for `dot_general` in the traced program, so
-# let the products be made by `einsum` or a matrix product.
+# `attention_scores(q, k)` returns an array of shape `(batch, heads, query, key)`: for each example and head the dot product of each query with each key, divided by the square root of `dim`.
+#
+# The result has the dtype of `q` and `k`, bfloat16 included.
+#
+# The check compares shapes, dtypes and values, tests purity, and looks for `dot_general` in the traced program.
 
 # %% exercise="attention_scores"
 def attention_scores(
@@ -925,7 +951,7 @@ def attention_scores(
 # %% [markdown] hints="attention_scores"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Translate the three shapes in the signature into letters. One letter does not come back after the arrow.
+# Write the three shapes in the signature as letters. One letter is missing after the arrow.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
@@ -956,7 +982,7 @@ check_shape(attention_scores, queries_16, keys_16,
 check_dtype(attention_scores, queries_16, keys_16, returns="bfloat16")
 check_values(attention_scores, head_by_head,
              sweep("batch query heads 16", "batch key heads 16", count=2),
-             mistakes={"each head of q meets the sum of all heads of k": all_heads_of_k,
+             mistakes={"each head of q is multiplied by the sum of all heads of k": all_heads_of_k,
                        "not divided by sqrt(dim)": undivided,
                        "divided by dim, not by its square root": divided_by_dim})
 check_pure(attention_scores, queries_16, keys_16)
@@ -968,26 +994,29 @@ check_values(attention_scores, head_by_head,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 1.16 Logarithms of sums
+# ## 1.16 Stable log-sum-exp
 #
-# The largest number that float32 can hold is about 3.4e38, and `exp(89)` is beyond it. Logits of 1000 are unusual,
-# log-likelihoods of -1000 are not:
+# The largest float32 number is about 3.4e38, and `exp(89)` is larger. Logits of 1000 are rare, but log-likelihoods of -1000 are common:
 
 # %% tags=["demonstration"]
 logits = jnp.array([1000.0, 1001.0, 1002.0])
 jnp.log(jnp.sum(jnp.exp(logits))), jnp.log(jnp.sum(jnp.exp(-logits)))
 
 # %% [markdown]
-# The answers, near 1002.4 and -999.6, are harmless; only the way there overflows or underflows. Subtract any `m` from
-# every `x` and add it back outside the logarithm: the sum is the same, and with `m` the maximum the largest term is
-# `exp(0)`.
+# The correct results are about 1002.4 and -999.6. Only the intermediate values overflow and underflow. To avoid that, subtract a number $m$ from every $x_i$ and add it outside the logarithm:
 #
 # $$\log \sum_i e^{x_i} = m + \log \sum_i e^{x_i - m}$$
 #
+# With the maximum as $m$, the largest term is $e^0 = 1$.
+#
+# ### The logarithm of a mean
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `log_mean_exp(x)` is the logarithm of the **mean** of `exp(x)` over each row (estimates of a likelihood from samples
-# need this). Each row gets the shift that suits it. A row that is `-inf` throughout, a mean of zeros, gives `-inf`.
+# `log_mean_exp(x)` returns an array of shape `(batch,)`: the logarithm of the **mean** of `exp(x)` over each row.
+#
+# The numbers are finite or `-inf`, and rows can need different shifts. A row of `-inf` gives `-inf`.
+#
+# The check compares shapes and values, and tests purity.
 
 # %% exercise="log_mean_exp"
 def log_mean_exp(x: Float[Array, "batch samples"]) -> Float[Array, "batch"]:
@@ -1001,17 +1030,15 @@ def log_mean_exp(x: Float[Array, "batch samples"]) -> Float[Array, "batch"]:
 # %% [markdown] hints="log_mean_exp"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The shift is free to choose: any number gives the same result on paper. The maximum is a good choice, unless it is
-# infinite: what is `-inf - (-inf)`?
+# On paper any shift gives the same result. The maximum is a good choice unless it is infinite, because `-inf - (-inf)` is NaN.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jnp.max(x, axis=-1, keepdims=True)` broadcasts against `x`; `jnp.isfinite` and `jnp.where` choose another shift where
-# needed. Mind the axis that `keepdims` left.
+# `jnp.max(x, axis=-1, keepdims=True)` broadcasts against `x`. `jnp.isfinite` and `jnp.where` choose another shift where needed. Remove the axis that `keepdims` has kept.
 # </details>
 # <details><summary>Hint 3: the library</summary>
 #
-# `jax.nn.logsumexp` exists, and careful people wrote it. What separates the logarithm of a sum from that of a mean?
+# You may use `jax.nn.logsumexp`. What is the difference between the logarithm of a sum and of a mean?
 # </details>
 
 # %% check="log_mean_exp" points=3
@@ -1027,14 +1054,14 @@ def one_shift_for_all(x):
 check_shape(log_mean_exp, np.ones((4, 3)), returns="batch", batch=4)
 check_values(log_mean_exp, by_logaddexp, sweep("4 8") + sweep("3 5"), about="ordinary numbers",
              mistakes={"the shift is not added back": shifted_only,
-                       "the log of the sum, and not of the mean":
+                       "the logarithm of the sum, not of the mean":
                        lambda x: by_logaddexp(x) + math.log(x.shape[-1])})
 check_values(log_mean_exp, by_logaddexp,
              [(np.array([[1000.0, 1001.0, 1002.0]]),), (np.array([[-999.0, -1000.0, -1e4]]),)],
              about="numbers whose exp is too large or too small")
 check_values(log_mean_exp, by_logaddexp, [(np.array([[900.0, 901.0], [-900.0, -901.0]]),)],
              about="rows that need different shifts",
-             mistakes={"one shift serves all rows, and those far below the largest underflow":
+             mistakes={"one shift is used for all rows, and rows far below the largest number underflow":
                        one_shift_for_all})
 check_values(log_mean_exp, by_logaddexp, [(np.array([[-np.inf, -np.inf], [1.0, 2.0]]),)],
              about="a row of -inf")
@@ -1048,9 +1075,9 @@ check_values(log_mean_exp, by_logaddexp,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 1.17 Masks instead of changing shapes
+# ## 1.17 Masks instead of dynamic shapes
 #
-# `x[x > 0]` is everyday NumPy, and here it works too, until the function is compiled:
+# `x[x > 0]` works in JAX until you compile the function:
 
 # %% tags=["demonstration"]
 def positive(x):
@@ -1064,29 +1091,28 @@ except IndexError as error:
     print(type(error).__name__, str(error).splitlines()[0], sep=": ")
 
 # %% [markdown]
-# A compiled program has fixed shapes, and how many elements are positive depends on their values. So in JAX the shape
-# stays and a mask travels along: `jnp.where(mask, x, 0)`, `jnp.sum(x, where=mask)`, or, for positions,
-# `jnp.nonzero(mask, size=4, fill_value=-1)`.
+# A compiled program has fixed shapes, but the number of positive elements depends on values. Keep the shape and use a mask: `jnp.where(mask, x, 0)`, `jnp.sum(x, where=mask)`, or `jnp.nonzero(mask, size=4, fill_value=-1)` for positions.
 #
-# Choose with `where`; do not multiply by the mask. Padding holds whatever was there before, and zero times NaN is NaN.
-# Or is it?
+# Do not multiply by the mask. Padding can contain anything, and 0 times NaN is NaN. Here are three products with the same mask:
 
 # %% tags=["demonstration"]
+def times_float(x, mask):
+    return x * mask.astype(jnp.float32)
+
 x, mask = jnp.array([1.0, jnp.nan]), jnp.array([True, False])
-print(x * mask, x * mask.astype(jnp.float32))
+print(x * mask, times_float(x, mask), jax.jit(times_float)(x, mask))
 
 # %% [markdown]
-# On the CPU where this was written, `[1. 0.]` and `[1. nan]`. In the first product the compiler sees a boolean become a
-# float and makes a choice of the multiplication; in the second the conversion was a program of its own, and the
-# arithmetic is what the standard says. Do not live by what an optimiser happens to see: write the `where`. The check
-# below runs your function with the compiler switched off, operation by operation (`jax.disable_jit()`), so that both
-# products give NaN.
+# On a CPU the cell prints `[1. 0.]`, `[1. nan]` and `[1. 0.]`. In the first and third product the compiler sees the conversion and the multiplication together, and replaces both by a select. In the second the conversion ran as a separate program, and the multiplication follows IEEE. Do not rely on the optimiser. Use `where`.
 #
+# ### The mean of padded sentences
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# Sentences of different lengths are padded to a common `time`. `masked_mean(x, lengths)` is the mean of the first
-# `lengths[i]` entries of row `i`, and 0 for an empty row. What stands in the padding has no influence, NaN included. NaN among
-# the first `lengths[i]` entries is no padding: the mean is NaN.
+# `masked_mean(x, lengths)` returns an array of shape `(batch,)`: for each row `i` the mean of `x[i, :lengths[i]]`. The rest of the row is padding.
+#
+# A row of length 0 gives 0. The padding must not affect the result, even if it is NaN or infinite. If NaN is among the first `lengths[i]` numbers, the mean is NaN.
+#
+# The check compares values, and tests purity. Inputs with NaN run under `jax.disable_jit()`, so that the optimiser does not hide a mistake.
 
 # %% exercise="masked_mean"
 def masked_mean(x: Float[Array, "batch time"],
@@ -1101,12 +1127,11 @@ def masked_mean(x: Float[Array, "batch time"],
 # %% [markdown] hints="masked_mean"
 # <details><summary>Hint 1: the idea</summary>
 #
-# `x[i, :lengths[i]]` has a shape that depends on a value. An array of booleans of shape `(batch, time)` says the same.
+# The shape of `x[i, :lengths[i]]` depends on a value. Use an array of Booleans of shape `(batch, time)` instead.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jnp.arange(time)` against `lengths[:, None]`: a comparison broadcasts as a difference does. `jnp.maximum` keeps a
-# divisor away from 0.
+# Compare `jnp.arange(time)` with `lengths[:, None]`. Comparisons broadcast too. `jnp.maximum` keeps a divisor above 0.
 # </details>
 
 # %% check="masked_mean" points=3
@@ -1153,21 +1178,21 @@ check_values(through(operation_by_operation, masked_mean), sentence_by_sentence,
               (np.array([[2.0, 0.0, 5.0], [0.0, 0.0, 2.0]]), np.int32([2, 3])),
               (np.array([[2.0, np.nan, 5.0], [4000.0, 6000.0, np.nan]]), np.int32([3, 2]))]
              + sweep("batch 6", integers("batch", 1, 7), count=2, seed=7, planted=True),
-             mistakes={"the sum is divided by the count of the numbers that are not zero":
+             mistakes={"the sum is divided by the number of nonzero entries":
                        divided_by_nonzeros,
-                       "NaN that is no padding counts as 0":
+                       "NaN that is not padding counts as 0":
                        lambda x, lengths: sentence_by_sentence(np.nan_to_num(x), lengths),
                        "every mean of NaN becomes 0, not only that of an empty row":
                        lambda x, lengths: np.nan_to_num(sentence_by_sentence(x, lengths)),
-                       "NaN that is no padding is left out of the mean":
+                       "NaN that is not padding is left out of the mean":
                        lambda x, lengths: np.array(
                            [np.nanmean(row[:int(n)]) if n else 0 for row, n in zip(x, lengths)])})
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 1.18 A clock that stops too early
+# ## 1.18 Asynchronous dispatch: how to measure time
 #
-# How long does a product of two matrices of 1,500 by 1,500 take?
+# How long does a product of two matrices of shape (1500, 1500) take?
 
 # %% tags=["demonstration"]
 a = jnp.ones((1500, 1500))
@@ -1179,21 +1204,22 @@ product.block_until_ready()
 print(f"the result    {1000 * (time.perf_counter() - start):.2f} ms")
 
 # %% [markdown]
-# On the two cores where this was written: about 0.1 ms and 50 ms. The line returned a promise. JAX **dispatches** the
-# work and hands you the array at once, so that Python can run ahead and keep an accelerator busy; printing it,
-# converting it to NumPy or `block_until_ready()` waits. Every speed-up that was measured without waiting is fiction.
-# The first call of a function errs the other way and seems slow, because it also compiles. That is why the cell above
-# computes the product once before it looks at the clock.
+# On two CPU cores the line takes about 0.1 ms, and the result is there after about 50 ms. JAX **dispatches** the computation and returns the array before it has been computed, so that Python can go on. Printing, converting to NumPy and `block_until_ready()` wait. A time without waiting is too short. The time of the first call is too long, because it includes compilation.
 #
+# > **In PyTorch** CUDA operations are asynchronous too, and you call `torch.cuda.synchronize()`. In JAX you wait for a result: `jax.block_until_ready(result)`.
+#
+# ### Time one call
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `seconds_per_call(f, x, clock)` is the time that one call `f(x)` takes, with all its work done and without the
-# compilation. `f` may return any nested structure of arrays. Read the time by calling `clock()`; the check brings a
-# clock of its own.
+# `seconds_per_call(f, x, clock)` returns the time that one call of `f(x)` takes until its result has been computed, without compilation.
+#
+# `f` may return any nested structure of arrays. They can be ready at different times.
+#
+# The check passes a simulated device and its clock: read the time from `clock()`.
 
 # %% exercise="seconds_per_call"
 def seconds_per_call(f, x, clock=time.perf_counter) -> float:
-    """Seconds that one call of `f(x)` takes, after a first call that does not count."""
+    """Seconds that one call of `f(x)` takes, after a first call that is not measured."""
     ### BEGIN SOLUTION
     jax.block_until_ready(f(x))
     start = clock()
@@ -1204,7 +1230,7 @@ def seconds_per_call(f, x, clock=time.perf_counter) -> float:
 # %% [markdown] hints="seconds_per_call"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Two questions, at each reading of the clock: what is still running, and what has been compiled?
+# At each reading of the clock, ask what is still running and what has been compiled.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
@@ -1213,7 +1239,7 @@ def seconds_per_call(f, x, clock=time.perf_counter) -> float:
 
 # %% check="seconds_per_call" points=3
 def on_a_fake_device(stopwatch, x, compiling, dispatch, work, pack="one", slow=2):
-    """What `stopwatch` measures on a device whose every cost is known.
+    """What `stopwatch` measures on a simulated device, where every cost is known.
 
     `f` works for `work * x` seconds. It returns one array, or a structure of three, by the name
     `pack`, of which number `slow` is ready last.
@@ -1251,13 +1277,13 @@ check_values(through(on_a_fake_device, seconds_per_call), honest,
              [(1.0, 100.0, 1.0, 6.0), (2.0, 30.0, 0.25, 2.0)],
              about="of a function that returns one array",
              mistakes={"the time is not read from clock()": lambda *costs: 0.0,
-                       "the call is timed, and its work is not waited for":
+                       "the call is timed without waiting for its result":
                        lambda x, compiling, dispatch, work: dispatch,
-                       "the compilation is timed too: call once before you look at the clock":
+                       "compilation is timed too: call `f` once before you read the clock":
                        lambda x, compiling, dispatch, work: compiling + dispatch + x * work,
-                       "the compilation is timed, and the work is not waited for":
+                       "compilation is timed, and the result is not waited for":
                        lambda x, compiling, dispatch, work: compiling + dispatch,
-                       "the first call is still running when the clock is started":
+                       "the first call is still running when the clock is read for the first time":
                        lambda x, compiling, dispatch, work: 2 * x * work})
 check_values(through(on_a_fake_device, seconds_per_call), honest,
              [(1.0, 50.0, 0.5, 8.0, "dict"), (3.0, 20.0, 0.5, 2.0, "tuple")],
@@ -1275,28 +1301,26 @@ check_values(through(on_a_fake_device, seconds_per_call), honest,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# One last thing about where arrays live. Everything above ran on the device that `x.device` names, and an operation
-# runs where its inputs are. `jax.device_put(x, device)` moves an array; with one device it has nowhere to go, and
-# lesson 07 brings eight.
+# An array is on the device that `x.device` names, and an operation runs on the device of its inputs. `jax.device_put(x, device)` copies an array to another device. Lesson 07 uses eight devices.
 
 # %% tags=["demonstration"]
 print(jax.default_backend(), jax.devices())
 print(jax.device_put(np.ones(3), jax.devices()[0]).device)
 
 # %% [markdown]
-# ## 1.19 To remember
+# ## What to remember
 #
-# 1. An index always has an answer: reads are clamped, writes are dropped, negative ones count from the end.
-#    Where that is not what you mean, write a `mode`.
-# 2. The default is float32. Python numbers are weak, everything that states a dtype is strong, `np.float64` too.
-# 3. Arrays never change: `x = x.at[i].add(v)`, and repeated indices all count.
-# 4. Shapes are fixed: carry a mask and choose with `where`, never multiply by it.
-# 5. A line that returns has not finished: warm up, then `jax.block_until_ready`, then read the clock.
+# 1. Reads out of bounds are clamped, writes are dropped, and negative indices count from the end. Pass `mode` for something else.
+# 2. The default dtypes are float32 and int32, and 64-bit arrays are converted without a warning. Python numbers are weakly typed, `np.float64` is not.
+# 3. Arrays never change. Write `x = x.at[i].add(v)`, in which repeated indices all count.
+# 4. Shapes are fixed. Use a mask and `where`, and do not multiply by the mask.
+# 5. JAX is asynchronous. Call once, then measure until `jax.block_until_ready` returns.
 #
-# **Further reading**: *JAX: The Sharp Bits*, *Type promotion semantics* and *Asynchronous dispatch* in the JAX
-# documentation, and there the page of `jax.numpy.ndarray.at`; David Goldberg, *What Every Computer Scientist Should
-# Know About Floating-Point Arithmetic* (1991); Pierre Blanchard, Desmond Higham and Nicholas Higham, *Accurately
-# computing the log-sum-exp and softmax functions* (2021).
+# ## Further reading
 #
-# **Next**: the loss of the perfect model was a number computed from arrays. Lesson 02 asks JAX how that number changes
-# when the arrays do, and gets a function back: the gradient.
+# - The JAX documentation: [Arrays and jax.numpy](https://docs.jax.dev/en/latest/101/arrays.html), [The Sharp Bits](https://docs.jax.dev/en/latest/notebooks/Common_Gotchas_in_JAX.html), [Type promotion semantics](https://docs.jax.dev/en/latest/101/type_promotion.html), [`jax.numpy.ndarray.at`](https://docs.jax.dev/en/latest/_autosummary/jax.numpy.ndarray.at.html), [Benchmarking](https://docs.jax.dev/en/latest/benchmarking.html).
+# - Goldberg, [What every computer scientist should know about floating-point arithmetic](https://doi.org/10.1145/103162.103163) (1991). Blanchard, Higham and Higham, [Accurately computing the log-sum-exp and softmax functions](https://doi.org/10.1093/imanum/draa038) (2021).
+#
+# ## Previous and next
+#
+# [Lesson 00](../00_start/00_start.ipynb) explained exercises and checks. [Lesson 02](../02_grad/02_grad.ipynb) computes gradients of functions of arrays.

@@ -56,7 +56,7 @@ def frame_difference(a, b):
 def frame_difference(a, b):
     return jnp.mean(jnp.abs(a.astype(jnp.int8) - b.astype(jnp.int8)))
 
-# %% wrong="frame_difference" says="the total of a large picture overflows 16 bits"
+# %% wrong="frame_difference" says="the total of a large image overflows 16 bits"
 def frame_difference(a, b):
     difference = jnp.abs(a.astype(jnp.int16) - b.astype(jnp.int16))
     return jnp.sum(difference, dtype=jnp.int16) / difference.size
@@ -142,7 +142,7 @@ def confusion(labels, predictions, classes):
 def confusion(labels, predictions, classes):
     return jnp.zeros((classes, classes), labels.dtype).at[labels, predictions].add(1)
 
-# %% wrong="confusion" says="bfloat16 counts to 256, and not to 257"
+# %% wrong="confusion" says="bfloat16 can represent 256 but not 257"
 def confusion(labels, predictions, classes):
     rows = jax.nn.one_hot(labels, classes, dtype=jnp.bfloat16)
     cols = jax.nn.one_hot(predictions, classes, dtype=jnp.bfloat16)
@@ -171,7 +171,7 @@ def embed(table, ids):
 def embed(table, ids):
     return table.at[ids].get(mode="fill", fill_value=0)
 
-# %% wrong="embed" says="-1 is taken for unknown, and other negative ids count from the end"
+# %% wrong="embed" says="only -1 is treated as unknown, and other negative ids count from the end"
 def embed(table, ids):
     ids = jnp.where(ids == -1, table.shape[0], ids)
     return table.at[ids].get(mode="fill", fill_value=0)
@@ -180,7 +180,7 @@ def embed(table, ids):
 def z_buffer(rows, cols, depth, height, width):
     return jnp.full((height, width), jnp.inf).at[rows, cols].set(depth)
 
-# %% wrong="z_buffer" says="the empty picture starts at 0"
+# %% wrong="z_buffer" says="an empty pixel starts at 0"
 def z_buffer(rows, cols, depth, height, width):
     return jnp.zeros((height, width)).at[rows, cols].min(depth)
 
@@ -193,11 +193,11 @@ def z_buffer(rows, cols, depth, height, width):
     inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
     return jnp.full((height, width), jnp.inf).at[rows[inside], cols[inside]].min(depth[inside])
 
-# %% wrong="z_buffer" says="comes back in at the other side"
+# %% wrong="z_buffer" says="appears on the opposite side"
 def z_buffer(rows, cols, depth, height, width):
     return jnp.full((height, width), jnp.inf).at[rows, cols].min(depth, mode="drop")
 
-# %% wrong="z_buffer" says="what lies at 1000 or beyond is taken for nothing"
+# %% wrong="z_buffer" says="depths of 1000 or more are treated as no point"
 def z_buffer(rows, cols, depth, height, width):
     rows, cols = jnp.where(rows < 0, height, rows), jnp.where(cols < 0, width, cols)
     picture = jnp.full((height, width), 1000.0).at[rows, cols].min(depth)
@@ -249,7 +249,7 @@ def attention_scores(q, k):
 def attention_scores(q, k):
     return jnp.einsum("bqhd,bkhd->bhqk", q, k) / q.shape[-1]
 
-# %% wrong="attention_scores" says="each head of q meets the sum of all heads of k"
+# %% wrong="attention_scores" says="each head of q is multiplied by the sum of all heads of k"
 def attention_scores(q, k):
     return jnp.einsum("bqhd,bkgd->bhqk", q, k) / math.sqrt(q.shape[-1])
 
@@ -277,7 +277,7 @@ def log_mean_exp(x):
     m = jnp.max(x, axis=-1, keepdims=True)
     return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1))
 
-# %% wrong="log_mean_exp" says="the log of the sum, and not of the mean"
+# %% wrong="log_mean_exp" says="the logarithm of the sum, not of the mean"
 def log_mean_exp(x):
     return jax.nn.logsumexp(x, axis=-1)
 
@@ -292,7 +292,7 @@ def log_mean_exp(x):
         m = jnp.where(jnp.isinf(m), 0, m)
     return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1)) + m[:, 0]
 
-# %% wrong="log_mean_exp" says="one shift serves all rows"
+# %% wrong="log_mean_exp" says="one shift is used for all rows"
 def log_mean_exp(x):
     m = jnp.max(x)
     m = jnp.where(jnp.isfinite(m), m, 0)
@@ -339,14 +339,14 @@ def masked_mean(x, lengths):
     valid = jnp.arange(x.shape[1]) < lengths[:, None]
     return jnp.mean(x, axis=1, where=valid)
 
-# %% wrong="seconds_per_call" says="the call is timed, and its work is not waited for"
+# %% wrong="seconds_per_call" says="the call is timed without waiting for its result"
 def seconds_per_call(f, x, clock=time.perf_counter):
     jax.block_until_ready(f(x))
     start = clock()
     f(x)
     return clock() - start
 
-# %% wrong="seconds_per_call" says="the compilation is timed too"
+# %% wrong="seconds_per_call" says="compilation is timed too"
 def seconds_per_call(f, x, clock=time.perf_counter):
     start = clock()
     jax.block_until_ready(f(x))
@@ -366,7 +366,7 @@ def seconds_per_call(f, x, clock=time.perf_counter):
     f(x).block_until_ready()
     return clock() - start
 
-# %% wrong="seconds_per_call" says="the compilation is timed, and the work is not waited for"
+# %% wrong="seconds_per_call" says="compilation is timed, and the result is not waited for"
 def seconds_per_call(f, x, clock=time.perf_counter):
     start = clock()
     f(x)
@@ -389,19 +389,19 @@ def seconds_per_call(f, x, clock=time.perf_counter):
     wait(f(x))
     return clock() - start
 
-# %% wrong="unit_rows" says="a row whose sum is 0 is taken for a row of zeros"
+# %% wrong="unit_rows" says="a row whose sum is 0 is treated as a row of zeros"
 def unit_rows(x):
     norm = jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True))
     empty = x.sum(axis=1, keepdims=True) == 0
     return jnp.where(empty, x, x / jnp.where(empty, 1.0, norm))
 
-# %% wrong="embed" says="every table is taken to have five rows"
+# %% wrong="embed" says="every table is treated as if it had five rows"
 def embed(table, ids):
     known = (ids >= 0) & (ids < 5)
     rows = jnp.take(table, ids, axis=0, mode="fill", fill_value=0)
     return jnp.where(known[:, None], rows, 0)
 
-# %% wrong="masked_mean" says="the sum is divided by the count of the numbers that are not zero"
+# %% wrong="masked_mean" says="the sum is divided by the number of nonzero entries"
 def masked_mean(x, lengths):
     inside = jnp.where(jnp.arange(x.shape[1]) < lengths[:, None], x, 0)
     return inside.sum(axis=1) / jnp.maximum(jnp.count_nonzero(inside, axis=1), 1)
@@ -411,12 +411,12 @@ def embed(table, ids):
     ids = jnp.where(ids < 0, len(table), ids)
     return jnp.nan_to_num(jnp.take(table, ids, axis=0))
 
-# %% wrong="masked_mean" says="NaN that is no padding counts as 0"
+# %% wrong="masked_mean" says="NaN that is not padding counts as 0"
 def masked_mean(x, lengths):
     mask = jnp.arange(x.shape[1]) < lengths[:, None]
     return jnp.sum(jnp.nan_to_num(x, posinf=0, neginf=0) * mask, axis=1) / jnp.maximum(lengths, 1)
 
-# %% wrong="masked_mean" says="NaN that is no padding is left out of the mean"
+# %% wrong="masked_mean" says="NaN that is not padding is left out of the mean"
 def masked_mean(x, lengths):
     mask = jnp.arange(x.shape[1]) < lengths[:, None]
     return jnp.where(lengths > 0, jnp.nanmean(jnp.where(mask, x, jnp.nan), axis=1), 0.0)

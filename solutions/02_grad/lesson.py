@@ -1,11 +1,18 @@
 # %% [markdown]
-# # 2 · Gradients
+# # 2 · Gradients: grad, pytrees, jvp, vjp and custom rules
 #
-# NumPy evaluates functions. JAX also *transforms* them: you hand it a function and it hands back another one. `jax.grad` is the transformation people come for, and after this lesson you can differentiate a loss by any of its arguments, by a whole tree of parameters or by an object of your own class; take second derivatives without ever storing a Hessian; find out why a gradient is zero, wrong or NaN; and give a function a derivative that it does not have. At the end you fit, from nothing, the logistic regression that could have stopped a rocket launch.
+# `jax.grad` gives you the gradient of any loss. After this lesson you can
 #
-# About 90 minutes. You need lesson 01 and the chain rule.
+# - differentiate a loss with respect to any of its arguments, a pytree of parameters, or an object of your own class;
+# - use Jacobians and Hessians without storing them;
+# - find out why a gradient is zero, wrong or NaN;
+# - define your own gradient for a function;
+# - fit a logistic regression by gradient descent.
+#
+# About 100 minutes. There is a good place for a break after 2.5. You need lesson 01 and the chain rule.
 
 # %%
+import math
 from functools import partial
 
 import jax
@@ -29,82 +36,130 @@ from graders import (
 )
 
 # %% [markdown]
-# ## 2.0 From last time
+# ## 2.0 Recall: indices, dtypes and updates
 #
 # Three questions about lesson 01, one point each. Answer before you run anything.
 #
-# **Recall** · 1 minute · difficulty 1 of 5
+# **Recall** · 1 minute · difficulty 2 of 5
 #
-# What is `jnp.arange(5)[10]`?
+# Let `scores = jnp.zeros(3)`. What is `scores.at[jnp.array([0, 3, -1])].add(1.0).sum()`?
 
 # %% exercise="out_of_bounds" kind="recall"
-# An integer, or the name of an exception as a string.
+# A number, or the name of an exception as a string.
 ### BEGIN SOLUTION
-out_of_bounds = 4
+out_of_bounds = 2.0
 ### END SOLUTION
 
 # %% check="out_of_bounds" points=1
 check_answer(
     out_of_bounds,
-    lambda: int(jnp.arange(5)[10]),
-    because="A read outside the array is clamped to the last element; only writes outside are dropped.",
-    mistakes={"IndexError": "NumPy raises. Compiled code cannot raise, so JAX clamps the index"},
+    lambda: float(jnp.zeros(3).at[jnp.array([0, 3, -1])].add(1.0).sum()),
+    because="The write to index 3 is out of bounds and dropped. Index -1 is the last element.",
+    mistakes={
+        3.0: "index 3 is out of bounds, and such a write is dropped; clamping is for reads",
+        1.0: "index -1 counts from the end, so only the write to index 3 is dropped",
+        "IndexError": "NumPy raises; compiled code cannot, so JAX drops the write",
+    },
 )
 
 # %% [markdown]
-# **Recall** · 1 minute · difficulty 1 of 5
+# **Recall** · 1 minute · difficulty 2 of 5
 #
-# What dtype has `jnp.ones(3, jnp.bfloat16) * 0.1`?
+# `x` is a bfloat16 array of shape `(3,)`. Which of these results are bfloat16 too?
+#
+# - a: `x * math.pi`
+# - b: `x * np.pi`
+# - c: `x * np.float32(2)`
+# - d: `x * jnp.arange(3)`
+# - e: `x * np.sqrt(2.0)`
 
 # %% exercise="scaled_dtype" kind="recall"
-# A string such as "int32".
+# A string of letters in alphabetical order, such as "ac".
 ### BEGIN SOLUTION
-scaled_dtype = "bfloat16"
+scaled_dtype = "abd"
 ### END SOLUTION
 
 # %% check="scaled_dtype" points=1
+def results_in_bfloat16():
+    x = jnp.ones(3, jnp.bfloat16)
+    results = {
+        "a": x * math.pi,
+        "b": x * np.pi,
+        "c": x * np.float32(2),
+        "d": x * jnp.arange(3),
+        "e": x * np.sqrt(2.0),
+    }
+    return "".join(letter for letter, result in results.items() if result.dtype == jnp.bfloat16)
+
+
 check_answer(
     scaled_dtype,
-    lambda: str((jnp.ones(3, jnp.bfloat16) * 0.1).dtype),
-    because="A Python number is weakly typed: it takes the dtype of the array that it meets.",
+    results_in_bfloat16,
+    because="`math.pi` and `np.pi` are Python numbers, which are weakly typed. int32 with bfloat16 is "
+    "bfloat16. `np.float32(2)` and `np.sqrt(2.0)` are strongly typed.",
     mistakes={
-        "float32": "that is what jnp.float32(0.1) would give; the Python number 0.1 is weakly typed",
-        "float64": "JAX makes no float64 unless it is told to",
+        "ab": "d is bfloat16 too: int32 with bfloat16 promotes to bfloat16",
+        "ad": "`np.pi` is a Python number, as `math.pi` is",
+        "a": "`np.pi` is a Python number too, and int32 with bfloat16 promotes to bfloat16",
+        "abde": "`np.sqrt` returns an np.float64, which is strongly typed and promotes to float32",
+        "abe": "`np.sqrt` returns an np.float64, which is strongly typed and promotes to float32",
+        "abcd": "`np.float32(2)` is strongly typed: bfloat16 with float32 is float32",
+        "abcde": "`np.float32(2)` and `np.sqrt(2.0)` are strongly typed",
     },
 )
 
 # %% [markdown]
 # **Recall** · 1 minute · difficulty 1 of 5
 #
-# `x = jnp.zeros(3)`, then `x.at[jnp.array([1, 1, 1])].add(1.0)` on a line of its own. What is `x[1]` afterwards?
+# The first function is called with `a = jnp.zeros(3)`, the second with `b = np.zeros(3)`. What are `a[0]` and `b[0]` afterwards?
+#
+# ```python
+# def jax_total(x):
+#     x = x.at[0].add(9.0)
+#     return x.sum()
+#
+# def numpy_total(x):
+#     x[0] += 9.0
+#     return x.sum()
+# ```
 
 # %% exercise="added" kind="recall"
-# A number.
+# A tuple of two numbers.
 ### BEGIN SOLUTION
-added = 0.0
+added = (0.0, 9.0)
 ### END SOLUTION
 
 # %% check="added" points=1
-def added_to_zeros():
-    x = jnp.zeros(3)
-    x.at[jnp.array([1, 1, 1])].add(1.0)
-    return float(x[1])
+def after_both_calls():
+    def jax_total(x):
+        x = x.at[0].add(9.0)
+        return x.sum()
+
+    def numpy_total(x):
+        x[0] += 9.0
+        return x.sum()
+
+    a, b = jnp.zeros(3), np.zeros(3)
+    jax_total(a), numpy_total(b)
+    return float(a[0]), float(b[0])
 
 
 check_answer(
     added,
-    added_to_zeros,
-    because="`.at[].add` returns a new array and the line throws it away; `x` is what it was.",
+    after_both_calls,
+    because="`.at[].add` makes a new array, which only the name inside the function refers to. "
+    "NumPy writes into the caller's array.",
     mistakes={
-        3.0: "the new array holds 3.0, but nobody kept it: `x` itself cannot change",
-        1.0: "NumPy's `x[[1, 1, 1]] += 1` gives 1.0; here `x` itself cannot change",
+        (9.0, 9.0): "`x = x.at[0].add(9.0)` assigns a new array to a local name; `a` is unchanged",
+        (0.0, 0.0): "NumPy's `+=` writes into the array that the caller passed",
+        (9.0, 0.0): "it is the other way round: NumPy's `+=` writes into the caller's array",
     },
 )
 
 # %% [markdown]
-# ## 2.1 A function of a function
+# ## 2.1 jax.grad returns a function
 #
-# Here is a square root as the Babylonians computed it: a `while` loop that stops when it is good enough. It holds no formula for a derivative.
+# The Babylonian square root is a `while` loop that stops when the result is accurate enough. It contains no formula for a derivative.
 
 # %% tags=["demonstration"]
 def square_root(a):
@@ -117,9 +172,9 @@ def square_root(a):
 print(square_root(2.0), jax.grad(square_root)(2.0), 0.5 / np.sqrt(2.0))
 
 # %% [markdown]
-# The derivative of $\sqrt{a}$ at 2 is 0.35355. JAX found 0.353566, through a loop, and without being told that this was a square root.
+# The derivative of $\sqrt{a}$ at 2 is 0.35355. JAX computes 0.353566, through the loop.
 #
-# `jax.grad(f)` does nothing yet: it returns a function. When you call that one, JAX runs *your Python* once, on an object that pretends to be a number. Every operation on it is carried out and written down with its derivative; then the record is walked backwards. Look at the impostor:
+# `jax.grad(f)` returns a function and runs nothing yet. When you call that function, JAX runs *your Python* with a tracer in place of the argument. A tracer of `grad` carries a value, so `while` and `print` work. JAX records each operation with its derivative, and then applies the chain rule backwards. Here is a tracer:
 
 # %% tags=["demonstration"]
 def fourth_power(x):
@@ -130,7 +185,7 @@ def fourth_power(x):
 jax.grad(fourth_power)(1.0)
 
 # %% [markdown]
-# So this is neither symbolic algebra (there is no formula) nor finite differences (there is no step): it is the chain rule, applied to the operations that really ran. And since the result is again a function, it can be differentiated again.
+# The result of `grad` is a function, so you can differentiate it again.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -157,17 +212,17 @@ def count_runs():
 check_answer(
     times_printed,
     count_runs,
-    because="The body runs once, on an impostor inside an impostor inside an impostor: each level records the next.",
+    because="The body runs once, with three nested tracers. Each level of `grad` records what the level inside it does.",
     mistakes={
-        3: "one run for each grad would be finite differences; the three records are nested in one run",
-        8: "each grad does not double the runs; the three records are nested in one run",
+        3: "there is no run for each `grad`: the three tracers are nested, and the body runs once",
+        8: "a `grad` does not double the runs: the three tracers are nested, and the body runs once",
     },
 )
 
 # %% [markdown]
 # **Prediction** · 1 minute · difficulty 1 of 5
 #
-# A NumPy user writes `jax.grad(lambda x: x**2)(3)`. What comes out?
+# What is `jax.grad(lambda x: x**2)(3)`?
 
 # %% exercise="integer_gradient" kind="prediction"
 # A number, or the name of an exception as a string, such as "ValueError".
@@ -186,19 +241,19 @@ def gradient_by_three():
 check_answer(
     integer_gradient,
     gradient_by_three,
-    because="A derivative asks what happens a little way off, and an integer has no little way. Write 3.0.",
+    because="`grad` differentiates with respect to floating-point arguments only. Write 3.0.",
     mistakes={
-        6: "by 3.0 it is 6.0, but 3 is an integer and grad refuses to differentiate by integers",
-        "ValueError": "it does raise, but of another class",
+        6: "at 3.0 it is 6.0, but 3 is an integer, and `grad` raises for an integer argument",
+        "ValueError": "it raises, but an exception of another class",
     },
 )
 
 # %% [markdown]
-# The other thing `grad` refuses is a function that returns an array. A gradient belongs to *one number*, usually a loss; section 2.6 has the tools for the rest.
+# `grad` also raises an error for a function that returns an array. A gradient belongs to a *scalar*, usually a loss. For other functions see 2.6.
 #
-# ## 2.2 Why not finite differences?
+# ## 2.2 Finite differences: an independent test of a gradient
 #
-# `(f(x + h) - f(x)) / h` needs no library. Let us see how well it does for the sine at 1, in float32, for steps `h` from 1 down to a ten-millionth.
+# How accurate is the quotient `(f(x + h) - f(x)) / h`? Here is its error for the sine at 1, in float32, for steps `h` from 1e-7 to 1:
 
 # %% tags=["demonstration"]
 steps = np.logspace(-7, 0, 57, dtype=np.float32)
@@ -213,20 +268,24 @@ plt.xlabel("step h"), plt.ylabel("error of the derivative"), plt.legend()
 plt.show()
 
 # %% [markdown]
-# *Both errors fall as the step shrinks, until rounding takes over and they rise again: a V. The one-sided difference gets to an error of about 1e-4, the central one, with a step near 1e-2, to about 1e-5; further left both are noise, and for the smallest step the error is of the size of the derivative itself. The black line is `jax.grad`: error 3e-8, no step to choose.*
+# *Two V-shaped curves, on logarithmic axes: a smaller step reduces the error until rounding increases it. The one-sided difference reaches about 1e-4, the central one about 1e-5. The black line is `jax.grad`, with an error of 3e-8.*
 #
-# One-sided differences also need one call for every parameter: a million calls for a small network, where reverse mode costs a few. What they are good for is *checking*: they know nothing about derivative rules, so they make an honest second opinion. Make yours a good one.
+# Finite differences also need at least one call of `f` for each parameter, where `grad` costs a few calls in all. They are good for testing, because they share no code with `grad`.
 #
-# ### An exact second opinion
+# ### Cancel the error of a central difference
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# The central difference $D(h)$ is wrong by $c\,h^2$, plus terms in $h^4$ and beyond. You do not know $c$, but the same $c$ stands in $D(h)$ and in $D(h/2)$: combine the two so that it goes away. `derivative(f, eps)` takes a function and returns a *function* that does this with $h$ = `eps`. It must not use `jax.grad`: a second opinion has to be one, and the check tells the two apart by their errors.
+# The central difference $D(h) = (f(x + h) - f(x - h)) / 2h$ has an error of $c\,h^2$ plus higher powers. The same unknown $c$ is in $D(h)$ and $D(h/2)$, so a combination of the two cancels it.
+#
+# `derivative(f, eps)` returns a *function*. For a float array of any shape, that function returns this combination with $h$ = `eps`, for each element.
+#
+# The check compares shapes and values for several `f` and `eps`, and tests purity. Do not use `jax.grad`: its error is smaller, and the check notices.
 
 # %% exercise="derivative"
 def derivative(f, eps: float):
-    """Function that approximates the derivative of an elementwise `f`, without the error in `eps**2`.
+    """Function that approximates the derivative of an elementwise `f`, without an error in `eps**2`.
 
-    It takes a float array of any shape. It combines the central differences with the steps `eps` and `eps/2`.
+    It takes a float array of any shape, and combines the central differences with steps `eps` and `eps/2`.
     """
     ### BEGIN SOLUTION
     def central(x, h):
@@ -238,15 +297,15 @@ def derivative(f, eps: float):
 # %% [markdown] hints="derivative"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Halving the step divides the unwanted term by four. You want numbers $a$ and $b$ with $a\,D(h/2) + b\,D(h)$ equal to the derivative, and no $c$ left.
+# Half the step gives a quarter of the unwanted term. Find $a$ and $b$ such that $a\,D(h/2) + b\,D(h)$ is the derivative without a term in $c$.
 # </details>
 # <details><summary>Hint 2: the algebra</summary>
 #
-# The derivative itself must survive once, so $a + b = 1$; the error must not, so $a/4 + b = 0$.
+# The derivative must remain once, so $a + b = 1$. The error must cancel, so $a/4 + b = 0$.
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
-# Define `central(x, h)` inside, then a function of `x` alone that uses it twice; return that function, not its value.
+# Define `central(x, h)` inside, then a function of `x` alone that calls it twice. Return that function, not its value.
 # </details>
 
 # %% check="derivative" points=2
@@ -283,8 +342,8 @@ check_values(
     mistakes={
         "one central difference, nothing combined": lambda x: central_step(x, 0.5),
         "the mean of the two central differences": lambda x: (central_step(x, 0.5) + central_step(x, 0.25)) / 2,
-        "the two weights are the wrong way round": lambda x: (4 * central_step(x, 0.5) - central_step(x, 0.25)) / 3,
-        "points further away than eps": lambda x: five_points(x, h=0.5),
+        "the two weights are exchanged": lambda x: (4 * central_step(x, 0.5) - central_step(x, 0.25)) / 3,
+        "points further away than `eps`": lambda x: five_points(x, h=0.5),
         "the exact derivative": lambda x: 5 * x**4 - 4 * x,
     },
 )
@@ -293,7 +352,7 @@ check_values(
     five_points_twice,
     sweep(quotient, 0.5, "n", count=1) + sweep(quotient, 0.25, "n", count=1) + sweep(quintic, 0.25, "n", count=1),
     mistakes={
-        "the step is not eps": lambda f, eps, x: five_points_twice(f, 0.5, x),
+        "the step is not `eps`": lambda f, eps, x: five_points_twice(f, 0.5, x),
         "another function, or another step, is used than the one that is passed":
             lambda f, eps, x: five_points_twice(quintic, 0.5, x),
     },
@@ -318,13 +377,15 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2.3 The value, two gradients, and what else you wanted
+# ## 2.3 value_and_grad, argnums and has_aux
 #
-# Training wants more than a gradient: the loss, to watch it; gradients by several arguments; the predictions, since they were computed anyway. One call gives them all.
+# One call returns the loss, gradients with respect to several arguments, and the predictions.
 #
-# - `jax.value_and_grad(f)` returns `(value, gradient)`; the value costs nothing extra.
-# - `argnums=(0, 2)` differentiates by those arguments and returns a tuple. The default is `0`, the first and only the first.
-# - `has_aux=True` says that `f` returns `(loss, anything)`: the loss is differentiated, the rest passes through.
+# - `jax.value_and_grad(f)` returns `(value, gradient)`, at no extra cost.
+# - `argnums=(0, 2)` differentiates with respect to these arguments and returns a tuple. The default is `0`, the first argument only.
+# - `has_aux=True` says that `f` returns `(loss, aux)`. The loss is differentiated, and `aux` is returned as it is.
+#
+# > **In PyTorch** `loss.backward()` adds to the `.grad` of tensors, so you call `zero_grad()`. In JAX gradients are return values, and nothing accumulates.
 
 # %%
 def spring(stretch, speed, mass):
@@ -334,13 +395,18 @@ def spring(stretch, speed, mass):
 
 everything = jax.value_and_grad(spring, argnums=(0, 1), has_aux=True)
 (energy, parts), (slope, momentum) = everything(1.0, 3.0, 2.0)
-print(energy, parts, "minus the force:", slope, "momentum:", momentum)
+print(energy, parts)
+print("gradient with respect to stretch:", slope, "to speed:", momentum)
 
 # %% [markdown]
-# ### A loss, its gradients, its predictions
+# ### A loss, its gradients and its predictions
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# For a linear model $x w + b$ and its mean squared error against `y`, return `((loss, predictions), (gradient by w, gradient by b))`. Compute the predictions once: the check counts the matrix products, and two are enough.
+# The model is $x w + b$, and the loss is its mean squared error against `y`. `loss_and_grads(w, b, x, y)` returns `((loss, predictions), (grad_w, grad_b))`, with the gradients of the loss with respect to `w` and `b`.
+#
+# There may be a single example.
+#
+# The check compares shapes and values, tests purity, and counts matrix products. Two are allowed, so compute the predictions once.
 
 # %% exercise="loss_and_grads"
 def loss_and_grads(
@@ -349,7 +415,7 @@ def loss_and_grads(
     x: Float[Array, "batch features"],
     y: Float[Array, "batch"],
 ):
-    """`((loss, predictions), (gradient by w, gradient by b))` of the mean squared error of `x @ w + b`."""
+    """`((loss, predictions), (grad_w, grad_b))` of the mean squared error of `x @ w + b`."""
     ### BEGIN SOLUTION
     def loss_fn(w, b):
         predictions = x @ w + b
@@ -361,11 +427,11 @@ def loss_and_grads(
 # %% [markdown] hints="loss_and_grads"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Write an inner function of `w` and `b` alone; it sees `x` and `y` from outside. It returns the loss and, beside it, the predictions.
+# Write an inner function of `w` and `b` alone, which uses `x` and `y` from the outer one. It returns the loss and the predictions.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `value_and_grad` with both `argnums` and `has_aux`. With `has_aux` the value is itself a pair, and the result has just the nesting that is asked for.
+# `value_and_grad` with both `argnums` and `has_aux`. With `has_aux` the value is itself a pair, and the result has the required nesting.
 # </details>
 
 # %% check="loss_and_grads" points=3
@@ -412,9 +478,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2.4 Parameters are trees
+# ## 2.4 Pytrees of parameters: tree.map and tree.leaves
 #
-# Two arguments are bearable, two hundred are not. So JAX differentiates by *pytrees*: dicts, lists, tuples, nested as you like, with arrays at the leaves. Here is the model that will accompany us through the course, a multilayer perceptron, still small:
+# JAX differentiates with respect to *pytrees*: dicts, lists and tuples, nested in any way, with arrays at the leaves. The model of this course is a multilayer perceptron:
 
 # %%
 rng = np.random.default_rng(0)
@@ -442,11 +508,11 @@ grads = jax.grad(loss_fn)(params, x, y)
 jax.tree.map(jnp.shape, grads)
 
 # %% [markdown]
-# The gradient is a tree of the same form. `jax.tree.map(f, tree, *more_trees)` applies `f` leaf by leaf; `jax.tree.leaves(tree)` lists the leaves. With these two you will rarely write a loop over parameters again.
+# The gradient is a pytree with the structure of `params`. `jax.tree.map(f, tree, *more_trees)` applies `f` to the leaves, and `jax.tree.leaves(tree)` lists them.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# How many leaves has `{"a": (1.0, None), "b": [], "c": {"x": 2.0}}`?
+# How many leaves does `{"a": (1.0, None), "b": [], "c": {"x": 2.0}}` have?
 
 # %% exercise="leaf_count" kind="prediction"
 # An integer.
@@ -458,24 +524,28 @@ leaf_count = 2
 check_answer(
     leaf_count,
     lambda: len(jax.tree.leaves({"a": (1.0, None), "b": [], "c": {"x": 2.0}})),
-    because="`None` and `[]` are containers without children: part of the structure, not leaves.",
+    because="`None` and `[]` are nodes without children: they belong to the structure and are not leaves.",
     mistakes={
-        3: "`None` is not a leaf: JAX takes it for a container without children",
-        4: "`None` and `[]` are containers without children, not leaves",
+        3: "`None` is not a leaf, but a node without children",
+        4: "`None` and `[]` are not leaves, but nodes without children",
     },
 )
 
 # %% [markdown]
-# ### One step downhill
+# ### One step of gradient descent
 # **Exercise** · 3 minutes · difficulty 1 of 5
 #
-# Return $p - \eta\,g$ for every parameter $p$ and its gradient $g$, with learning rate $\eta$, whatever the tree looks like. A tree of bfloat16 stays bfloat16. Nobody's dict is changed: the old parameters may still be needed.
+# `sgd_step(params, grads, learning_rate)` returns a new pytree with the structure and dtypes of `params`: each parameter minus the learning rate times its gradient.
+#
+# `params` may be any pytree, with `None` in it or leaves of bfloat16. It must be unchanged afterwards.
+#
+# The check compares structures, dtypes and values, and tests purity.
 
 # %% exercise="sgd_step"
 def sgd_step(params, grads, learning_rate: float):
-    """The parameters after one step of gradient descent: a new tree of the same form and dtypes.
+    """The parameters after one step of gradient descent: a new pytree of the same structure and dtypes.
 
-    `grads` has the form and the dtypes of `params`.
+    `grads` has the structure and the dtypes of `params`.
     """
     ### BEGIN SOLUTION
     return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
@@ -484,11 +554,11 @@ def sgd_step(params, grads, learning_rate: float):
 # %% [markdown] hints="sgd_step"
 # <details><summary>Hint 1: the idea</summary>
 #
-# You need no knowledge of the tree. Say what happens to one parameter and one gradient, and let JAX walk.
+# You need not know the structure. Write what happens to one parameter and one gradient, and let JAX apply it to all.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.tree.map` takes a function of two arguments when it is given two trees. A Python number is weakly typed; keep it one.
+# `jax.tree.map` accepts two trees and a function of two arguments. A Python number is weakly typed, so keep the learning rate one.
 # </details>
 
 # %% check="sgd_step" points=2
@@ -527,9 +597,9 @@ check_values(
         *sweep(("n", ["", {"b": "m n"}]), ("n", ["", {"b": "m n"}]), 3.0, count=1, planted=True),
     ],
     mistakes={
-        "uphill: the gradient is added": lambda params, grads, rate: descend(params, grads, -rate),
+        "the gradient is added, not subtracted": lambda params, grads, rate: descend(params, grads, -rate),
         "the learning rate is left out": lambda params, grads, rate: descend(params, grads, 1.0),
-        "the step alone": lambda params, grads, rate: descend(descend(grads, grads, 1.0), grads, rate),
+        "the step alone, without the parameters": lambda params, grads, rate: descend(descend(grads, grads, 1.0), grads, rate),
     },
 )
 mixed = {"w": jnp.ones((2, 3), jnp.bfloat16), "b": jnp.ones(3), "scale": jnp.ones(2, jnp.float16)}
@@ -554,14 +624,18 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### The perceptron by hand
+# ### Backpropagation by hand
 # **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# Once in a life one should write what `jax.grad(loss_fn)(params, x, y)` does for us. Return the gradient of the loss above (the mean runs over *all* elements of the output) as a tree shaped like `params`. Where the input of a ReLU is exactly 0, its derivative is 0. The check compares numbers only, so `jax.grad` would pass; the ten minutes are for you, and 2.6 will make more sense after them.
+# `backprop(params, x, y)` returns the gradient of `loss_fn` with respect to `params`, a pytree with the structure of `params`. The mean in `loss_fn` is over *all* elements of the output.
+#
+# The derivative of the ReLU at exactly 0 is 0.
+#
+# The check compares shapes and values, and tests purity. `jax.grad` would pass, but reverse mode is easier to understand if you have done it by hand once.
 
 # %% exercise="backprop"
 def backprop(params, x: Float[Array, "batch inputs"], y: Float[Array, "batch outputs"]):
-    """Gradient of `mean((mlp(params, x) - y) ** 2)` by `params`, step by step."""
+    """Gradient of `mean((mlp(params, x) - y) ** 2)` with respect to `params`."""
     ### BEGIN SOLUTION
     hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
     output = hidden @ params["output"]["w"] + params["output"]["b"]
@@ -576,15 +650,15 @@ def backprop(params, x: Float[Array, "batch inputs"], y: Float[Array, "batch out
 # %% [markdown] hints="backprop"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Run forwards and keep `hidden`. Then go backwards with "how much does the loss change per unit of this": first for the output, then for the hidden layer. A ReLU lets that through where it let the value through.
+# Compute the forward pass and keep `hidden`. Going backwards, compute the gradient with respect to the output, and from it that with respect to `hidden`. A ReLU passes a gradient on where its input is positive.
 # </details>
 # <details><summary>Hint 2: the shapes</summary>
 #
-# A gradient has the shape of its parameter, and that leaves little choice: from `x` of `(batch, inputs)` and `d_hidden` of `(batch, hidden)` only one product has the shape `(inputs, hidden)`.
+# A gradient has the shape of its parameter. From `x` of `(batch, inputs)` and `d_hidden` of `(batch, hidden)`, only one product has the shape `(inputs, hidden)`.
 # </details>
 # <details><summary>Hint 3: the biases</summary>
 #
-# A bias was broadcast over the batch. The transpose of broadcasting is summing.
+# A bias is broadcast over the batch. The transpose of broadcasting is a sum.
 # </details>
 
 # %% check="backprop" points=3
@@ -649,9 +723,9 @@ check_values(
     [mlp_case(1, 5, 3, 4, 2), mlp_case(2, 4, 2, 5, 3), mlp_case(6, 20, 3, 2, 4), mlp_case(7, 5, 3, 4, 2, 30.0)],
     atol=1e-5,
     mistakes={
-        "the gate of the ReLU is missing": with_gate(lambda before, d_hidden: 1),
-        "the gate looks at the gradient": with_gate(lambda before, d_hidden: d_hidden > 0),
-        "the gate multiplies by the value": with_gate(lambda before, d_hidden: np.maximum(before, 0)),
+        "the derivative of the ReLU is missing": with_gate(lambda before, d_hidden: 1),
+        "the ReLU mask is computed from the gradient, not from the input": with_gate(lambda before, d_hidden: d_hidden > 0),
+        "multiplied by the value of the ReLU, not by its derivative": with_gate(lambda before, d_hidden: np.maximum(before, 0)),
     },
 )
 def with_zeros(params, x, y):
@@ -665,8 +739,8 @@ check_values(
     with_gate(lambda before, d_hidden: before > 0),
     [with_zeros(*mlp_case(4, 5, 3, 4, 2))],
     mistakes={
-        "the ReLU lets the gradient through where its input is 0": with_gate(lambda before, d_hidden: before >= 0),
-        "at an input of 0 the ReLU lets half of the gradient through":
+        "the ReLU passes the gradient on where its input is 0": with_gate(lambda before, d_hidden: before >= 0),
+        "the ReLU passes half of the gradient on where its input is 0":
             with_gate(lambda before, d_hidden: 0.5 * (before > 0) + 0.5 * (before >= 0)),
     },
     about="where the input of a ReLU is 0",
@@ -677,9 +751,9 @@ check_values(backprop, slopes, [mlp_case(3, 1, 4, 5, 3), mlp_case(5, 6, 2, 3, 1)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2.5 A tree of your own
+# ## 2.5 Register your own class as a pytree
 #
-# JAX does not look inside your classes. To it, an object of an unknown class is one opaque leaf, and `grad` and `jit` refuse it. Two functions make it a tree: one takes the object apart into *children* (more trees) and *auxiliary data* (everything that is not an array; it should be hashable and have a meaningful `==`), the other puts it together again.
+# To JAX an object of an unknown class is a leaf that is not an array, and `grad` and `jit` raise an error. Two functions make it a pytree. One splits it into *children* (arrays or more pytrees) and *auxiliary data* (everything else), the other rebuilds it. The auxiliary data must be hashable and have a meaningful `==`, because `jit` traces again for a new value.
 
 # %% tags=["demonstration"]
 @jax.tree_util.register_pytree_node_class
@@ -699,12 +773,16 @@ wider = jax.tree.map(lambda bound: 10 * bound, Interval(1.0, 2.0, "metres"))
 wider.low, wider.high, wider.unit
 
 # %% [markdown]
-# JAX rebuilds such objects all the time, with tracers at the leaves, or with `None`, or with strings. So unflattening should *store* what it is given and not convert or inspect it.
+# JAX often rebuilds such objects with tracers, `None` or strings at the leaves. So `tree_unflatten` must store its arguments without converting or inspecting them.
 #
-# ### A layer that JAX can see into
+# ### Make a layer a pytree
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# Make `Layer` a pytree with the two leaves `w` and `b`, in that order. The name of the activation is not a leaf, and it must survive the round trip.
+# Make `Layer` a pytree with two leaves, `w` and `b`, in that order.
+#
+# `activation` is not a leaf. It is kept when the object is rebuilt, and two layers with different activations have different structures.
+#
+# The check looks at the leaves, calls one jitted function with layers of three activations, and maps `w` and `b` to strings.
 
 # %% exercise="Layer"
 class Layer:
@@ -731,11 +809,11 @@ jax.tree_util.register_pytree_node_class(Layer)
 # %% [markdown] hints="Layer"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Ask of each attribute: would I take a gradient by it? If so it is a child, else auxiliary data. Then look at `Interval` again.
+# For each attribute, ask whether you would differentiate with respect to it. If so, it is a child, otherwise auxiliary data. Then look at `Interval` again.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# Either two methods and `jax.tree_util.register_pytree_node_class` (as a decorator, or called on the class afterwards), or two functions and `register_pytree_node`, or a dataclass and `register_dataclass` with `data_fields` and `meta_fields`.
+# Either two methods and `jax.tree_util.register_pytree_node_class` (as a decorator, or called with the class afterwards), or two functions and `register_pytree_node`, or a dataclass and `register_dataclass` with `data_fields` and `meta_fields`.
 # </details>
 
 # %% check="Layer" points=3
@@ -780,7 +858,7 @@ check_values(
     sweep("n m", "m", "k n", count=2, planted=True),
     about="as an argument of a compiled function, with tanh, sigmoid and ReLU",
     mistakes={
-        "the activation is lost on the way": partial(always_the, 2),
+        "the activation is lost when the object is rebuilt": partial(always_the, 2),
         "layers that differ in their activation alone count as equal": partial(always_the, 0),
     },
 )
@@ -801,14 +879,16 @@ check_values(through(step_with_tanh, Layer), tanh_layer, sweep("3 2", "2", "4 3"
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2.6 Forwards and backwards
+# This is a good place for a break.
 #
-# Underneath `grad` lie two more honest tools. Let $J$ be the Jacobian of $f$ at $x$, one row for each output, one column for each input.
+# ## 2.6 Forward and reverse mode: jvp and vjp
 #
-# - `jax.jvp(f, (x,), (v,))` pushes a direction *forwards*: it returns $f(x)$ and $Jv$.
-# - `jax.vjp(f, x)` pulls back: it returns $f(x)$ and a function that maps $u$ to $(u^\top J,)$. Mind the comma: a tuple, one entry for each argument of $f$.
+# Let $J$ be the Jacobian of $f$ at $x$, with one row for each output and one column for each input.
 #
-# Neither ever builds $J$. Each costs a small multiple of one call of $f$, whatever the sizes, and `grad` is `vjp` with $u = 1$. Only if you want $J$ itself do you ask for it, a column at a time (`jax.jacfwd`: good for few inputs) or a row at a time (`jax.jacrev`: good for few outputs).
+# - `jax.jvp(f, (x,), (v,))` is forward mode. It returns $f(x)$ and the product $Jv$ with the *tangent* $v$.
+# - `jax.vjp(f, x)` is reverse mode. It returns $f(x)$ and a function that maps a *cotangent* $u$ to $(u^\top J,)$, a tuple with one entry for each argument of $f$.
+#
+# Neither builds $J$, and each costs a small multiple of one call of $f$. `grad` is `vjp` with $u = 1$. For $J$ itself, use `jax.jacfwd` (a column at a time, for few inputs) or `jax.jacrev` (a row at a time, for few outputs).
 
 # %% tags=["demonstration"]
 def polar(point):
@@ -819,18 +899,22 @@ def polar(point):
 point = jnp.array([2.0, 0.0])
 _, pushed = jax.jvp(polar, (point,), (jnp.array([0.0, 1.0]),))
 _, pull = jax.vjp(polar, point)
-print("a column", pushed, "a row", pull(jnp.array([1.0, 0.0, 0.0])))
+print("a column:", pushed, "a row:", pull(jnp.array([1.0, 0.0, 0.0])))
 print(jax.jacfwd(polar)(point))
 
 # %% [markdown]
-# ### Both ways at once
+# ### A Gauss-Newton product without the Jacobian
 # **Exercise** · 5 minutes · difficulty 3 of 5
 #
-# Return $J^\top J v$, the product at the heart of Gauss-Newton and Levenberg-Marquardt, without forming $J$. `x` and `f(x)` may have any shape; $J$ is the Jacobian of the flattened arrays, and the result has the shape of `x`. The check looks at the arrays in the program: none may have as many numbers as $J$.
+# `gauss_newton(f, x, v)` returns $J^\top J v$, with the shape of `x`.
+#
+# `x` and `f(x)` may have any shape. $J$ is the Jacobian of the flattened arrays.
+#
+# The check compares shapes and values, tests purity, and looks at the arrays in the traced program. None may be much larger than `x` or `f(x)`.
 
 # %% exercise="gauss_newton"
 def gauss_newton(f, x: Float[Array, "*shape"], v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`J.T @ J @ v`, where `J` is the Jacobian of `f` at `x`, of the flattened arrays."""
+    """`J.T @ J @ v`, where `J` is the Jacobian of `f` at `x` for the flattened arrays."""
     ### BEGIN SOLUTION
     _, pushed = jax.jvp(f, (x,), (v,))
     _, pull = jax.vjp(f, x)
@@ -841,11 +925,11 @@ def gauss_newton(f, x: Float[Array, "*shape"], v: Float[Array, "*shape"]) -> Flo
 # %% [markdown] hints="gauss_newton"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Read $J^\top J v$ from the right: first push `v` forwards, then pull the result back.
+# Read $J^\top J v$ from the right: first $Jv$ in forward mode, then the product with $J^\top$ in reverse mode.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# One `jax.jvp`, one `jax.vjp`; you need the second half of what each returns. Unpack the tuple.
+# One `jax.jvp` and one `jax.vjp`. You need the second part of what each returns. Unpack the tuple.
 # </details>
 
 # %% check="gauss_newton" points=3
@@ -918,9 +1002,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2.7 Derivatives of derivatives
+# ## 2.7 Hessians and Hessian-vector products
 #
-# `jax.hessian(f)` is nothing but `jacfwd(jacrev(f))`: forwards over backwards. Its shape is the input's shape twice.
+# `jax.hessian(f)` is `jacfwd(jacrev(f))`: forward mode over reverse mode.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -936,22 +1020,26 @@ hessian_shape = (2, 3, 2, 3)
 check_answer(
     hessian_shape,
     lambda: jax.eval_shape(jax.hessian(lambda x: jnp.sum(x**3)), jnp.ones((2, 3))).shape,
-    because="One derivative appends the input's shape, and so does the second; nothing is flattened.",
+    because="Each derivative appends the shape of the input. Nothing is flattened.",
     mistakes={
-        (6, 6): "JAX does not flatten: both copies of the input's shape stay as they are",
-        (2, 3): "that is the gradient's shape; the Hessian has it twice",
-        (3, 3): "every element of the input has a row and a column, not every column of it",
-        (2, 2): "every element of the input has a row and a column, not every row of it",
+        (6, 6): "JAX does not flatten: the shape of the input is appended twice",
+        (2, 3): "that is the shape of the gradient; the second derivative appends it again",
+        (3, 3): "there is an entry for each pair of elements of the input, not of its columns",
+        (2, 2): "there is an entry for each pair of elements of the input, not of its rows",
     },
 )
 
 # %% [markdown]
-# For the 235,000 parameters of the network in lesson 08 that is 55 billion numbers. Yet conjugate gradients, Newton methods and influence functions never want the matrix: they want $Hv$. And $Hv$ is how the *gradient* changes along $v$.
+# The Hessian of the network in lesson 08, with 235,000 parameters, has 55 billion elements. Most methods need only the product $Hv$: the change of the *gradient* along $v$.
 #
-# ### A Hessian times a vector
+# ### A Hessian-vector product
 # **Exercise** · 4 minutes · difficulty 3 of 5
 #
-# Return $Hv$ for a scalar function `f` of an array of any shape. No Hessian on the way: the check looks at the arrays in the program.
+# `hvp(f, x, v)` returns $Hv$, with the shape of `x`, for a scalar function `f`.
+#
+# `x` may have any shape.
+#
+# The check compares shapes and values, tests purity, and looks at the arrays in the traced program. None may be much larger than `x`.
 
 # %% exercise="hvp"
 def hvp(f, x: Float[Array, "*shape"], v: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -963,11 +1051,11 @@ def hvp(f, x: Float[Array, "*shape"], v: Float[Array, "*shape"]) -> Float[Array,
 # %% [markdown] hints="hvp"
 # <details><summary>Hint 1: the idea</summary>
 #
-# `jax.grad(f)` is a function like any other. Its Jacobian is the Hessian of `f`.
+# `jax.grad(f)` is a function. Its Jacobian is the Hessian of `f`.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# Which of the two tools of 2.6 multiplies a Jacobian by a vector from the right? (The other one works too: a Hessian is symmetric.)
+# Which of the two functions of 2.6 multiplies a Jacobian by a vector on the right? (The other works too, because a Hessian is symmetric.)
 # </details>
 
 # %% check="hvp" points=2
@@ -1025,9 +1113,11 @@ check_values(hvp, curvature_along, sweep(squared_length_squared, "", "", count=2
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2.8 Turning the gradient off
+# ## 2.8 stop_gradient: treat a value as a constant
 #
-# `jax.lax.stop_gradient(x)` is `x`, with derivative zero. PyTorch calls it `detach`, but here it acts on values inside a function, not on tensors that carry history.
+# `jax.lax.stop_gradient(x)` returns `x`, and its derivative is zero.
+#
+# > **In PyTorch** this is `x.detach()`. In JAX it acts inside the function that you differentiate, because arrays carry no history.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -1050,18 +1140,18 @@ def derivatives_of_half_stopped():
 check_answer(
     half_stopped,
     derivatives_of_half_stopped,
-    because="The first derivative is the stopped factor, 3.0; and being stopped, it has itself derivative zero.",
+    because="The first derivative is the factor under `stop_gradient`, 3.0. Its own derivative is zero.",
     mistakes={
-        (6.0, 2.0): "that is x**2 without the stop: one of the two factors counts as a constant",
-        (3.0, 1.0): "the first derivative is the stopped factor, so it stays stopped in the second",
-        (0.0, 0.0): "only one of the two factors is stopped",
+        (6.0, 2.0): "that is x**2 without `stop_gradient`: one of the two factors is a constant",
+        (3.0, 1.0): "the first derivative is the factor under `stop_gradient`, a constant in the second too",
+        (0.0, 0.0): "only one of the two factors is under `stop_gradient`",
     },
 )
 
 # %% [markdown]
-# ### Bug hunt: the agent that learns nothing
+# ### Bug hunt: an agent that does not learn
 #
-# A value function $V(s) = \phi(s)\cdot w$ is trained by temporal differences: $V$ of a state shall move towards reward plus discounted $V$ of the next one, and that target counts as a constant. The chain below has two states; only leaving the second pays, 1.0. With discount 0.9 the values are 0.9 and 1.
+# Temporal-difference learning trains a value function $V(s) = \phi(s)\cdot w$. The target for $V(s)$ is the reward plus the discounted $V$ of the next state, and counts as a constant. In this chain of two states, leaving the second gives the reward 1. With discount 0.9 the values should be 0.9 and 1.
 
 # %% tags=["demonstration"]
 def td_loss_broken(w, features, next_features, rewards, discount):
@@ -1076,12 +1166,14 @@ for _ in range(200):
 print("learned:", w)
 
 # %% [markdown]
-# Two zeros after 200 steps: the loss is correct to the last digit, and learning never starts.
+# After 200 steps both values are still zero, although the loss has the right value.
 #
-# ### Mend the loss
+# ### Correct the loss
 # **Exercise** · 5 minutes · difficulty 3 of 5
 #
-# Write `td_loss` with the same value, such that its gradient moves the values towards the targets and never the targets towards the values.
+# `td_loss` returns the same scalar as `td_loss_broken`. Its gradient treats the targets as constants, so that only the values move.
+#
+# The check compares the loss and its gradient for several batches and discounts, and tests purity.
 
 # %% exercise="td_loss"
 def td_loss(
@@ -1091,7 +1183,7 @@ def td_loss(
     rewards: Float[Array, "batch"],
     discount: float,
 ) -> Float[Array, ""]:
-    """Mean squared temporal difference; the targets count as constants."""
+    """Mean squared temporal difference, with the targets as constants."""
     ### BEGIN SOLUTION
     targets = rewards + discount * next_features @ w
     return jnp.mean((jax.lax.stop_gradient(targets) - features @ w) ** 2)
@@ -1100,11 +1192,11 @@ def td_loss(
 # %% [markdown] hints="td_loss"
 # <details><summary>Hint 1: the idea</summary>
 #
-# `w` stands in two places. In which one may the gradient see it? Compare with what the broken loss does.
+# `w` is used in two places. Through which one should the gradient flow? Compare with the broken loss.
 # </details>
-# <details><summary>Hint 2: what a wrong mend looks like</summary>
+# <details><summary>Hint 2: wrong corrections</summary>
 #
-# Without any stop the gradient runs through both places: that minimises the loss, but it also drags the targets. A stop around `w` or around the whole difference leaves no gradient at all.
+# Without `stop_gradient` the gradient flows through both places, and also changes the targets. With `stop_gradient` around `w` or around the whole difference, it is zero.
 # </details>
 
 # %% check="td_loss" points=3
@@ -1138,8 +1230,8 @@ check_values(
     sweep("n", "batch n", "batch n", "batch", 0.9, count=2, seed=1, planted=True),
     about="its gradient",
     mistakes={
-        "the targets are dragged along": lambda *arguments: td_direction(*arguments, drag=1.0),
-        "the targets move and the values do not": through_targets_only,
+        "the gradient flows through the targets too": lambda *arguments: td_direction(*arguments, drag=1.0),
+        "the gradient flows through the targets and not through the values": through_targets_only,
     },
 )
 check_pure(td_loss, np.zeros(3), np.ones((5, 3)), np.ones((5, 3)), np.ones(5), 0.9)
@@ -1154,9 +1246,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2.9 Not a number
+# ## 2.9 NaN gradients and where
 #
-# At a kink a function has no derivative, but JAX returns something all the same, and what it returns depends on how the function was written.
+# At a kink a function has no derivative. JAX returns a number all the same:
 
 # %% tags=["demonstration"]
 print(jax.grad(jnp.abs)(0.0), jax.grad(jax.nn.relu)(0.0))
@@ -1164,7 +1256,7 @@ print(jax.grad(jnp.abs)(0.0), jax.grad(jax.nn.relu)(0.0))
 # %% [markdown]
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# And `jax.grad(lambda x: jnp.maximum(x, 0.0))(0.0)`, the same ReLU spelled out?
+# What is `jax.grad(lambda x: jnp.maximum(x, 0.0))(0.0)`, for the same ReLU written with `maximum`?
 
 # %% exercise="kink" kind="prediction"
 # A number.
@@ -1176,19 +1268,19 @@ kink = 0.5
 check_answer(
     kink,
     lambda: float(jax.grad(lambda x: jnp.maximum(x, 0.0))(0.0)),
-    because="At a tie `maximum` gives each of its arguments half; `jax.nn.relu` has a rule of its own and gives 0.",
+    because="At a tie `maximum` passes half of the gradient to each argument. `jax.nn.relu` has its own rule, which gives 0.",
     mistakes={
-        0.0: "that is what jax.nn.relu defines; `maximum` shares a tie between its arguments",
-        1.0: "at a tie `maximum` shares the gradient between its arguments",
+        0.0: "that is the rule of `jax.nn.relu`; `maximum` divides the gradient between equal arguments",
+        1.0: "`maximum` divides the gradient between equal arguments",
     },
 )
 
 # %% [markdown]
-# A kink is harmless. This is not:
+# A kink is harmless. The next case is not.
 #
-# ### Bug hunt: the poisoned branch
+# ### Bug hunt: a NaN gradient behind where
 #
-# The length of each row; the gradient of $\sqrt{s}$ is infinite at 0, so the author guards rows of zeros with a `where`.
+# `row_norms_broken` computes the length of each row. The derivative of $\sqrt{s}$ is infinite at 0, so it handles rows of zeros by `where`.
 
 # %% tags=["demonstration"]
 def row_norms_broken(x):
@@ -1201,12 +1293,18 @@ print(row_norms_broken(rows))
 print(jax.grad(lambda x: jnp.sum(row_norms_broken(x)))(rows))
 
 # %% [markdown]
-# The values are right, the gradient is NaN, and after one step of training every parameter is. `where` computes *both* branches and picks. Going backwards, the branch not picked receives the cotangent 0, and multiplies it by its own derivative: $0 \cdot \infty$ is NaN. The guard came too late.
+# The values are right, but the gradient has NaN. `where` computes *both* branches and selects. In the backward pass the other branch multiplies the cotangent 0 by its derivative, and $0 \cdot \infty$ is NaN.
 #
-# ### Guard what goes in
+# The `unit_rows` and `distances` that lesson 01 asks for usually have the same problem, at rows of zeros and at equal points.
+#
+# ### Guard the argument of sqrt
 # **Exercise** · 5 minutes · difficulty 3 of 5
 #
-# Write `row_norms` with exact values, for rows as short as 1e-15 too, and with gradient zero at rows of zeros.
+# `row_norms(x)` returns an array of shape `(batch,)`: the Euclidean length of each row.
+#
+# The lengths are exact for short rows too, down to 1e-15. The gradient at a row of zeros is zero.
+#
+# The check compares shapes, values and gradients, and tests purity.
 
 # %% exercise="row_norms"
 def row_norms(x: Float[Array, "batch features"]) -> Float[Array, "batch"]:
@@ -1220,15 +1318,15 @@ def row_norms(x: Float[Array, "batch features"]) -> Float[Array, "batch"]:
 # %% [markdown] hints="row_norms"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The square root must never see a zero, not even in the branch that is thrown away.
+# The square root must never get a zero, not even in the branch that is not selected.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# One `where` before the square root, to put any harmless number in the place of zero; one after it, to take the result back out.
+# Use one `where` before the square root, to replace zero by any positive number, and one after it, to select the result.
 # </details>
 # <details><summary>Hint 3: what does not help</summary>
 #
-# `nan_to_num` on the value mends the value, which was never broken. A small number added under the root changes the length of short rows.
+# `nan_to_num` on the value does not change the gradient's NaN. A small number added under the root changes the length of short rows.
 # </details>
 
 # %% check="row_norms" points=3
@@ -1257,7 +1355,7 @@ check_values(
     about="the lengths",
     mistakes={
         "a small number was added under the root": lambda x: np.sqrt(lengths(x) ** 2 + 1e-6),
-        "short rows are taken for zero: compare with 0 itself":
+        "short rows are treated as zero: compare with 0 itself":
             lambda x: np.where(lengths(x) > 1e-3, lengths(x), 0.0),
         "a row of zeros has length 1": lambda x: np.where(lengths(x) > 0, lengths(x), 1.0),
     },
@@ -1269,7 +1367,7 @@ check_values(
     atol=1e-20,
     about="the lengths of short rows",
     mistakes={
-        "short rows are taken for zero: compare with 0 itself": lambda x: 0 * lengths(x),
+        "short rows are treated as zero: compare with 0 itself": lambda x: 0 * lengths(x),
         "a number as small as 1e-12 under the root is too large for these rows":
             lambda x: np.sqrt(lengths(x) ** 2 + 1e-12),
     },
@@ -1296,9 +1394,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2.10 A derivative of your choice
+# ## 2.10 custom_vjp: your own gradient rule
 #
-# Sometimes the true derivative is useless, and you want another. `jax.custom_vjp` splits a function in three: the function; a *forward* that returns the value and whatever the way back needs (the residuals); a *backward* that gets the residuals and the cotangent, and returns a tuple with one cotangent for each argument. Here the identity, with gradients held in bounds:
+# With `jax.custom_vjp` you write a function, a *forward rule* that returns its value and the *residuals* (whatever the backward pass needs), and a *backward rule*, which takes the residuals and the cotangent and returns a tuple with one cotangent for each argument. JAX does not cast these cotangents, so keep the dtype of the argument. Here is the identity with a clipped gradient:
 
 # %% tags=["demonstration"]
 @jax.custom_vjp
@@ -1318,31 +1416,39 @@ bounded.defvjp(bounded_forward, bounded_backward)
 print(jax.grad(lambda x: x**2)(10.0), jax.grad(lambda x: bounded(x, 1.0) ** 2)(10.0))
 
 # %% [markdown]
-# Networks with weights of one bit are trained in this way. The sign function has derivative zero wherever it has one, so nothing flows. The *straight-through estimator* pretends, on the way back only, that it was the ramp which it resembles.
+# A function with a `custom_vjp` has no forward mode: `jax.jvp` raises a `TypeError`, and so does your `hvp` if the forward rule calls the decorated function. `jax.custom_jvp` defines one rule for both modes.
+#
+# > **In PyTorch** this is a `torch.autograd.Function`. Instead of `ctx.save_for_backward` you return the residuals.
+#
+# Networks with one-bit weights need such a rule, because the derivative of the sign function is zero. The *straight-through estimator* uses the gradient of a similar ramp instead:
 
 # %% tags=["demonstration"]
 grid = jnp.linspace(-2, 2, 401)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
-left.plot(grid, jnp.sign(grid), label="forwards: the sign")
-left.plot(grid, jnp.clip(grid, -1, 1), "--", label="the ramp it pretends to be")
+left.plot(grid, jnp.sign(grid), label="forward: the sign")
+left.plot(grid, jnp.clip(grid, -1, 1), "--", label="ramp")
 right.plot(grid, jax.vmap(jax.grad(jnp.sign))(grid), label="true gradient: 0")
 right.plot(grid, jax.vmap(jax.grad(lambda x: jnp.clip(x, -1, 1)))(grid), "--", label="straight-through")
 left.set_xlabel("x"), right.set_xlabel("x"), left.legend(loc="lower right"), right.legend(loc="center")
 plt.show()
 
 # %% [markdown]
-# *Left: the sign jumps from -1 to 1 at zero; the ramp climbs from -1 to 1 between x = -1 and x = 1. Right: the gradient of the sign is zero everywhere; the straight-through gradient is 1 between -1 and 1 and 0 outside.* (`jax.vmap` applies a function of one number to all of them; it has lesson 06 to itself.)
+# *Left: the sign function jumps from -1 to 1 at zero, and the ramp rises from -1 to 1 between x = -1 and x = 1. Right: the gradient of the sign is zero. The straight-through gradient is 1 between -1 and 1, and 0 outside.*
 #
-# ### One bit, straight through
+# ### A straight-through estimator
 # **Exercise** · 7 minutes · difficulty 4 of 5
 #
-# `binarise(x)` is 1.0 where $x \ge 0$ and -1.0 elsewhere, elementwise: a bit has no third value. Backwards it hands the cotangent on where $|x| \le 1$, and zero elsewhere. The decorator and the two rules are yours to add.
+# `binarise(x)` returns an array with the shape and dtype of `x`: 1 where $x \ge 0$ and -1 elsewhere. In the backward pass it returns the cotangent where $|x| \le 1$ and zero elsewhere, in the dtype of `x`.
+#
+# At $x = 0$ the value is 1. At $x = \pm 1$ the whole cotangent is passed on.
+#
+# The check compares values, cotangents and dtypes, and tests that the backward pass is pure.
 
 # %% exercise="binarise"
 def binarise(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """1.0 where `x >= 0`, else -1.0; backwards, the cotangent where `|x| <= 1`, else zero."""
+    """1 where `x >= 0`, else -1; in the backward pass the cotangent where `|x| <= 1`, else zero."""
     ### BEGIN SOLUTION
-    return jnp.where(x >= 0, 1.0, -1.0)
+    return jnp.where(x >= 0, 1, -1).astype(x.dtype)
 
 
 def binarise_forward(x):
@@ -1350,7 +1456,7 @@ def binarise_forward(x):
 
 
 def binarise_backward(inside, cotangent):
-    return (jnp.where(inside, cotangent, 0.0),)
+    return (jnp.where(inside, cotangent, 0),)
 
 
 binarise = jax.custom_vjp(binarise)
@@ -1360,15 +1466,15 @@ binarise.defvjp(binarise_forward, binarise_backward)
 # %% [markdown] hints="binarise"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The way back has to know which elements were inside. That is what residuals are for.
+# The backward rule must know which elements were inside. Pass that on as residuals.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# Forward takes `x` and returns `(value, residuals)`. Backward takes `(residuals, cotangent)` and returns a tuple of one element. Join them with `binarise.defvjp(forward, backward)`.
+# The forward rule takes `x` and returns `(value, residuals)`. The backward rule takes `(residuals, cotangent)` and returns a tuple of one element. Join them with `binarise.defvjp(forward, backward)`. For the dtype, use `.astype(x.dtype)`.
 # </details>
 # <details><summary>Hint 3: without custom_vjp</summary>
 #
-# It can be done with `stop_gradient` alone: a function that has the gradient of the ramp, plus a stopped correction that makes its value the sign. (Not `jnp.clip`: at -1 and 1 it hands on half. `jax.nn.hard_tanh` hands on the whole there.)
+# You can also add a correction under `stop_gradient` to a function that has the gradient of the ramp. (`jnp.clip` passes half of the cotangent at -1 and 1, `jax.nn.hard_tanh` all of it.)
 # </details>
 
 # %% check="binarise" points=3
@@ -1376,12 +1482,17 @@ def one_bit(x):
     return np.where(x >= 0, 1.0, -1.0)
 
 
-def handed_on(x, cotangent):
+def passed_on(x, cotangent):
     return cotangent * (np.abs(x) <= 1)
 
 
 def pulled_back(f, x, cotangent):
     return jax.vjp(f, x)[1](cotangent)[0]
+
+
+def value_and_cotangent(f, x):
+    value, pull_back = jax.vjp(f, x)
+    return value, pull_back(value)[0]
 
 
 edges = np.array([-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5])
@@ -1390,37 +1501,38 @@ check_values(
     binarise,
     one_bit,
     [(edges,), (near_edges,), *sweep("n m", planted=True)],
-    about="forwards",
+    about="the values",
     mistakes={"a third value, 0, at zero": np.sign},
 )
 check_values(
     through(pulled_back, binarise),
-    handed_on,
+    passed_on,
     [
         (edges, np.arange(7.0) - 3.5),
         (near_edges, np.arange(7.0) - 3.5),
         *sweep("20", "20", count=1),
         *sweep("n m", "n m", planted=True),
     ],
-    about="backwards",
+    about="the cotangents",
     mistakes={
-        "handed on everywhere, outside too": lambda x, cotangent: cotangent,
-        "nothing is handed on anywhere": lambda x, cotangent: 0 * cotangent,
+        "the cotangent is passed on everywhere, outside too": lambda x, cotangent: cotangent,
+        "the cotangent is zero everywhere": lambda x, cotangent: 0 * cotangent,
         "the cotangent is ignored": lambda x, cotangent: 1.0 * (np.abs(x) <= 1),
-        "at -1 and 1 nothing is handed on": lambda x, cotangent: cotangent * (np.abs(x) < 1),
-        "at -1 and 1 half is handed on": lambda x, cotangent: cotangent * ((np.abs(x) < 1) + 0.5 * (np.abs(x) == 1)),
+        "the cotangent is not passed on at -1 and 1": lambda x, cotangent: cotangent * (np.abs(x) < 1),
+        "half of the cotangent is passed on at -1 and 1": lambda x, cotangent: cotangent * ((np.abs(x) < 1) + 0.5 * (np.abs(x) == 1)),
         "the slope of tanh": lambda x, cotangent: cotangent * (1 - np.tanh(x) ** 2),
     },
 )
 check_pure(through(pulled_back, binarise), np.linspace(-2, 2, 20), np.ones(20))
+check_dtype(through(value_and_cotangent, binarise), jnp.ones(4, jnp.bfloat16), returns=("bfloat16", "bfloat16"))
 ### BEGIN HIDDEN TESTS
-check_values(through(pulled_back, binarise), handed_on, sweep("3 4", uniform("3 4", -100.0, 100.0), count=2, seed=14))
+check_values(through(pulled_back, binarise), passed_on, sweep("3 4", uniform("3 4", -100.0, 100.0), count=2, seed=14))
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 2.11 Twenty-three launches
+# ## 2.11 Fit a logistic regression: the Challenger launches
 #
-# On the evening of 27 January 1986, engineers argued that the space shuttle Challenger should not be launched: the forecast was 31 °F, and rubber rings had been damaged on cold days before. These are the 23 earlier launches with a record: temperature, and whether a ring was damaged.
+# On 27 January 1986, engineers argued against the launch of the space shuttle Challenger on the next day, and were overruled. The forecast was 31 °F, and rubber rings had been damaged on cold days. Here are the temperatures of 23 earlier launches, and whether a ring was damaged.
 
 # %% tags=["demonstration"]
 temperature = np.array(
@@ -1431,18 +1543,22 @@ centre, spread = temperature.mean(), temperature.std()
 launches = jnp.asarray((temperature - centre) / spread)[:, None]
 
 # %% [markdown]
-# Logistic regression says that the probability of damage is $\sigma(z)$ with $z = x w + b$ and $\sigma(z) = 1/(1 + e^{-z})$. Its loss is the mean of $-\log \sigma(z)$ where there was damage and of $-\log(1 - \sigma(z))$ where there was none.
+# In logistic regression the probability of damage is $\sigma(z)$, with $z = x w + b$ and $\sigma(z) = 1/(1 + e^{-z})$. The loss is the mean of $-\log \sigma(z)$ for launches with damage and $-\log(1 - \sigma(z))$ for the others.
 #
-# ### Fit it
+# ### Gradient descent for logistic regression
 # **Exercise** · 9 minutes · difficulty 4 of 5
 #
-# Start with all parameters zero and take `steps` steps of gradient descent, at least one. Return `(params, losses)`: the tree `{"w": ..., "b": ...}` and the loss *before* each step. Write the loss so that logits of a thousand do it no harm; lesson 01 showed how.
+# `fit_logistic(x, y, learning_rate, steps)` returns `(params, losses)` after `steps` steps of gradient descent from zero. `params` is `{"w": ..., "b": ...}`, with shapes `(features,)` and `()`. `losses` is an array of shape `(steps,)`: the loss *before* each step.
+#
+# `steps` is at least 1. Logits of a thousand must not overflow (lesson 01).
+#
+# The check compares shapes and values, and tests purity.
 
 # %% exercise="fit_logistic"
 def fit_logistic(
     x: Float[Array, "batch features"], y: Int[Array, "batch"], learning_rate: float, steps: int
 ) -> tuple[dict[str, Array], Float[Array, "steps"]]:
-    """Logistic regression by gradient descent from zero: the parameters, and the loss before each step."""
+    """Logistic regression by gradient descent from zero: parameters, and the loss before each step."""
     ### BEGIN SOLUTION
     def loss_fn(params):
         logits = x @ params["w"] + params["b"]
@@ -1460,7 +1576,7 @@ def fit_logistic(
 # %% [markdown] hints="fit_logistic"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Everything is here already: a loss of one tree, `value_and_grad`, one step for every leaf, a Python loop around it.
+# Write a loss of one pytree, use `value_and_grad`, update every leaf, and put a Python loop around it.
 # </details>
 # <details><summary>Hint 2: the loss</summary>
 #
@@ -1468,7 +1584,7 @@ def fit_logistic(
 # </details>
 # <details><summary>Hint 3: the losses</summary>
 #
-# Collect them in a list and stack it at the end. Keep them JAX arrays: `float(loss)` would work today and break in lesson 03.
+# Collect them in a list and use `jnp.stack` at the end. Keep them JAX arrays, because `float(loss)` fails when the function is traced.
 # </details>
 
 # %% check="fit_logistic" points=4
@@ -1504,7 +1620,7 @@ check_values(
         "sum where the mean is meant": lambda *data: descent(*data, total=True),
         "the loss after each step": lambda *data: descent(*data, after=True),
         "the bias is never trained": lambda *data: descent(*data, bias=False),
-        "uphill: the gradient is added": lambda *data: descent(*data, factor=-1.0),
+        "the gradient is added, not subtracted": lambda *data: descent(*data, factor=-1.0),
     },
     about="the fit",
 )
@@ -1527,7 +1643,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Try `fit_logistic(launches, damaged, 1.0, 300)`. To compare, here is Newton's method with the tools of 2.7: it solves for the step with the curvature, and is after five steps, to six digits, where gradient descent is after two hundred.
+# Try `fit_logistic(launches, damaged, 1.0, 300)`. The next cell uses Newton's method with the Hessian of 2.7. After five steps it agrees to six digits with what gradient descent reaches after two hundred.
 
 # %% tags=["demonstration"]
 def launch_loss(wb):
@@ -1559,22 +1675,23 @@ right.set_xlabel("temperature in °F"), right.set_ylabel("probability of damage"
 plt.show()
 
 # %% [markdown]
-# *Left: the loss over `w` and `b` is a bowl; grey arrows point down its steepest slope, and Newton's path (red) goes from zero to the bottom, its first step covering two thirds of the way. Right: the fitted probability of damage falls from almost 1 at 31 °F (red line) to less than 0.05 at 81 °F; ticks are the 23 launches.*
+# *Left: the loss over `w` and `b`, with arrows down the slope. Newton's path (red) goes from zero to the minimum, two thirds of it in the first step. Right: the fitted probability of damage falls from almost 1 at 31 °F (red line) to less than 0.05 at 81 °F. Ticks are launches.*
 #
-# The curvature gave the standard error for nothing: the Hessian of the summed loss, inverted, is the covariance of the estimate. And 31 °F lies 22 degrees below the coldest of the 23 launches, a bold extrapolation. Still, the model says 0.9996. The shuttle was launched at 11:38 the next morning.
+# The Hessian also gives standard errors. For large samples, its inverse (for the summed loss) approximates the covariance of the estimate. The model predicts 0.9996 at 31 °F, but 23 launches are few, and 31 °F is 22 degrees below the coldest of them.
 #
 # ## What to remember
 #
-# 1. `grad` takes a function and returns a function; it differentiates the operations that really ran, by floats, of one scalar.
-# 2. `value_and_grad(f, argnums, has_aux=True)` gives loss, gradients and extras in one pass; trees go in, trees of the same form come out, and `jax.tree.map` does the step.
-# 3. `jvp` pushes a vector forwards, `vjp` pulls one back, neither builds a matrix; forwards over backwards is a Hessian-vector product.
-# 4. A right value proves nothing about the gradient: `stop_gradient` in the wrong place and `where` after the danger both pass unseen. Check with finite differences.
-# 5. `custom_vjp` is for when you know better than the chain rule.
+# 1. `grad` takes a scalar function of floating-point arguments and returns a function.
+# 2. `value_and_grad(f, argnums, has_aux=True)` returns loss, aux and gradients. A gradient has the structure of its argument, and `jax.tree.map` updates every leaf.
+# 3. `jvp` computes $Jv$ and `vjp` computes $u^\top J$, without the matrix. Forward over reverse mode is a Hessian-vector product.
+# 4. A right value does not prove a right gradient. Look at `stop_gradient` and `where`, and test with finite differences.
+# 5. `custom_vjp` replaces the gradient of a function by your own rule.
 #
 # ## Further reading
 #
-# The JAX documentation: *Automatic differentiation*, *The Autodiff Cookbook*, *Custom derivative rules* and *Pytrees*. Baydin, Pearlmutter, Radul and Siskind, *Automatic differentiation in machine learning: a survey* (2018). Griewank and Walther, *Evaluating Derivatives* (2008). Pearlmutter, *Fast exact multiplication by the Hessian* (1994). Bengio, Léonard and Courville on the straight-through estimator (2013). Dalal, Fowlkes and Hoadley, *Risk analysis of the space shuttle: pre-Challenger prediction of failure* (1989).
+# - The JAX documentation: [Transformations: grad and vmap](https://docs.jax.dev/en/latest/101/transformations.html), [Pytrees](https://docs.jax.dev/en/latest/101/pytrees.html), [The Autodiff Cookbook](https://docs.jax.dev/en/latest/301/cookbook.html), [Custom JVPs or VJPs](https://docs.jax.dev/en/latest/301/custom-jvp-vjp.html).
+# - Baydin, Pearlmutter, Radul and Siskind, [Automatic differentiation in machine learning: a survey](https://arxiv.org/abs/1502.05767) (2018). Pearlmutter, [Fast exact multiplication by the Hessian](https://doi.org/10.1162/neco.1994.6.1.147) (1994). Bengio, Léonard and Courville on [the straight-through estimator](https://arxiv.org/abs/1308.3432) (2013). Dalal, Fowlkes and Hoadley, [Risk analysis of the space shuttle](https://www.jstor.org/stable/2290069) (1989).
 #
-# ## Next
+# ## Previous and next
 #
-# You have seen the impostor that `grad` sends through your Python. It carried a value, so `while` and `print` worked. In lesson 03, `jit` sends one that has a shape and a dtype but no value at all; what it writes down is compiled, and your Python is never run again.
+# [Lesson 01](../01_arrays/01_arrays.ipynb) was about arrays. In [lesson 03](../03_jit/03_jit.ipynb), `jit` traces your function with tracers that have a shape and a dtype but no value. The program is compiled and cached, and your Python runs again only for arguments of a new shape or dtype.

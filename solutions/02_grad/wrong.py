@@ -2,7 +2,7 @@
 def derivative(f, eps):
     return lambda x: (f(x + eps) - f(x - eps)) / (2 * eps)
 
-# %% wrong="derivative" says="the wrong way round"
+# %% wrong="derivative" says="the two weights are exchanged"
 def derivative(f, eps):
     def central(x, h):
         return (f(x + h) - f(x - h)) / (2 * h)
@@ -16,7 +16,7 @@ def derivative(f, eps):
 
     return lambda x: 4 * central(x, eps / 2) - central(x, eps)
 
-# %% wrong="derivative" says="further away than eps"
+# %% wrong="derivative" says="further away than `eps`"
 def derivative(f, eps):
     def central(x, h):
         return (f(x + h) - f(x - h)) / (2 * h)
@@ -45,7 +45,7 @@ def derivative(f, eps):
 
     return jax.vmap(lambda x: (4 * central(x, eps / 2) - central(x, eps)) / 3)
 
-# %% wrong="derivative" says="the step is not eps"
+# %% wrong="derivative" says="the step is not `eps`"
 def derivative(f, eps, h=0.5):
     def central(x, h):
         return (f(x + h) - f(x - h)) / (2 * h)
@@ -109,7 +109,7 @@ def loss_and_grads(w, b, x, y):
 
     return jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(w, b)
 
-# %% wrong="sgd_step" says="uphill"
+# %% wrong="sgd_step" says="the gradient is added, not subtracted"
 def sgd_step(params, grads, learning_rate):
     return jax.tree.map(lambda p, g: p + learning_rate * g, params, grads)
 
@@ -175,7 +175,7 @@ def backprop(params, x, y):
         "output": {"w": hidden.T @ d_output, "b": d_output},
     }
 
-# %% wrong="backprop" says="the gate of the ReLU is missing"
+# %% wrong="backprop" says="the derivative of the ReLU is missing"
 def backprop(params, x, y):
     hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
     output = hidden @ params["output"]["w"] + params["output"]["b"]
@@ -186,7 +186,7 @@ def backprop(params, x, y):
         "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
     }
 
-# %% wrong="backprop" says="the gate looks at the gradient"
+# %% wrong="backprop" says="the ReLU mask is computed from the gradient"
 def backprop(params, x, y):
     hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
     output = hidden @ params["output"]["w"] + params["output"]["b"]
@@ -197,7 +197,7 @@ def backprop(params, x, y):
         "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
     }
 
-# %% wrong="backprop" says="lets the gradient through where its input is 0"
+# %% wrong="backprop" says="the ReLU passes the gradient on where its input is 0"
 def backprop(params, x, y):
     before = x @ params["hidden"]["w"] + params["hidden"]["b"]
     hidden = jnp.maximum(before, 0)
@@ -467,12 +467,12 @@ def td_loss(w, features, next_features, rewards, discount):
     targets = rewards + discount * next_features @ w
     return jnp.mean((targets - features @ w) ** 2)
 
-# %% wrong="td_loss" says="the targets are dragged along"
+# %% wrong="td_loss" says="the gradient flows through the targets too"
 def td_loss(w, features, next_features, rewards, discount):
     targets = rewards + discount * next_features @ w
     return jnp.mean((targets - features @ w) ** 2)
 
-# %% wrong="td_loss" says="the targets move and the values do not"
+# %% wrong="td_loss" says="the gradient flows through the targets and not through the values"
 def td_loss(w, features, next_features, rewards, discount):
     values = jax.lax.stop_gradient(features @ w)
     targets = rewards + discount * next_features @ w
@@ -524,7 +524,7 @@ def row_norms(x):
     positive = squares > 0
     return jnp.zeros(len(x)).at[positive].set(jnp.sqrt(squares[positive]))
 
-# %% wrong="row_norms" says="short rows are taken for zero"
+# %% wrong="row_norms" says="short rows are treated as zero"
 def row_norms(x):
     squares = jnp.sum(x**2, axis=1)
     safe = squares > 1e-6
@@ -572,7 +572,7 @@ row_norms.defvjp(row_norms_forward, row_norms_backward)
 
 # %% wrong="binarise" says="keeps a tracer"
 class Context:
-    """As in PyTorch: the way forward leaves something for the way back."""
+    """As in PyTorch: the forward rule leaves something for the backward rule."""
 
 
 context = Context()
@@ -600,11 +600,11 @@ def binarise(x):
     bits = jnp.where(x >= 0, 1, -1)
     return bits + jax.lax.stop_gradient((ramp - ramp).astype(jnp.int32))
 
-# %% wrong="binarise" says="nothing is handed on anywhere"
+# %% wrong="binarise" says="the cotangent is zero everywhere"
 def binarise(x):
     return jnp.where(x >= 0, 1.0, -1.0)
 
-# %% wrong="binarise" says="handed on everywhere"
+# %% wrong="binarise" says="the cotangent is passed on everywhere"
 def binarise(x):
     return x + jax.lax.stop_gradient(jnp.where(x >= 0, 1.0, -1.0) - x)
 
@@ -672,7 +672,7 @@ def binarise_backward(inside, cotangent):
 
 binarise.defvjp(binarise_forward, binarise_backward)
 
-# %% wrong="binarise" says="at -1 and 1 half is handed on"
+# %% wrong="binarise" says="half of the cotangent is passed on at -1 and 1"
 def binarise(x):
     ramp = jnp.clip(x, -1, 1)
     return ramp + jax.lax.stop_gradient(jnp.where(x >= 0, 1.0, -1.0) - ramp)
@@ -680,7 +680,7 @@ def binarise(x):
 # %% wrong="binarise" says="right for the visible"
 @jax.custom_vjp
 def binarise(x):
-    return jnp.where(x >= 0, 1.0, -1.0)
+    return jnp.where(x >= 0, 1.0, -1.0).astype(x.dtype)
 
 
 def binarise_forward(x):
@@ -693,7 +693,7 @@ def binarise_backward(inside, cotangent):
 
 binarise.defvjp(binarise_forward, binarise_backward)
 
-# %% wrong="binarise" says="at -1 and 1 nothing is handed on"
+# %% wrong="binarise" says="the cotangent is not passed on at -1 and 1"
 @jax.custom_vjp
 def binarise(x):
     return jnp.where(x >= 0, 1.0, -1.0)
@@ -701,6 +701,22 @@ def binarise(x):
 
 def binarise_forward(x):
     return binarise(x), jnp.abs(x) < 1
+
+
+def binarise_backward(inside, cotangent):
+    return (jnp.where(inside, cotangent, 0.0),)
+
+
+binarise.defvjp(binarise_forward, binarise_backward)
+
+# %% wrong="binarise" says="float32 where bfloat16 is meant"
+@jax.custom_vjp
+def binarise(x):
+    return jnp.where(x >= 0, 1.0, -1.0)
+
+
+def binarise_forward(x):
+    return binarise(x), jnp.abs(x) <= 1
 
 
 def binarise_backward(inside, cotangent):
