@@ -334,10 +334,10 @@ check_values(
         "the mean is subtracted first. That is LayerNorm, and this layer is RMSNorm": (
             lambda x, scale: line_by_line(x - x.mean(axis=1, keepdims=True), scale)
         ),
-        "the square root of the sum, where the mean is divided out": lambda x, scale: line_by_line(
+        "the root of the sum of squares, not of their mean": lambda x, scale: line_by_line(
             x, scale, columns=1
         ),
-        "3 is the number of columns of that one trace": lambda x, scale: line_by_line(
+        "3 is the number of columns in this one jaxpr": lambda x, scale: line_by_line(
             x, scale, columns=3
         ),
     },
@@ -597,7 +597,7 @@ check_values(
     mistakes={
         "divided by the number of examples, not of units": by_the_batch,
         "the fraction of zeros among all activations": zeros_of_all,
-        "the fraction of examples that excite no unit": silent_examples,
+        "the fraction of examples for which all units are zero": silent_examples,
         "the number of dead units, not the fraction": number_of_dead,
         "the hidden layer before its ReLU": before_the_relu,
     },
@@ -783,13 +783,13 @@ check_values(
         old_and_new(0.5, seed=3, old=np.nan),
     ],
     mistakes={
-        "only the first leaf is looked at": by_first_leaf,
+        "only the first leaf is tested": by_first_leaf,
         "each leaf decides for itself": per_leaf,
         "each element decides for itself": per_element,
-        "zeros take the place of NaN": zeros_for_nan,
-        "an infinity gets through": only_nan,
-        "`params` is looked at, not `proposed`": by_params,
-        "the difference to `params` is looked at: where `params` has a NaN, it stays": by_the_step,
+        "NaN is replaced by zeros": zeros_for_nan,
+        "an infinity is not detected": only_nan,
+        "`params` is tested, not `proposed`": by_params,
+        "the difference to `params` is tested: a NaN in `params` is kept": by_the_step,
     },
 )
 check_pure(keep_if_finite, *old_and_new(np.nan))
@@ -802,7 +802,7 @@ check_values(
         old_and_new(-np.inf, seed=7, layer="output"),
         old_and_new(-np.inf, seed=8, name="w"),
     ],
-    mistakes={"minus infinity gets through": lambda params, proposed: proposed},
+    mistakes={"minus infinity is not detected": lambda params, proposed: proposed},
 )
 check_values(
     keep_if_finite,
@@ -925,7 +925,7 @@ check_values(
     mistakes={
         "-1 belongs to no class, and other negative labels count from the end": only_minus_one,
         "the strength is left out": no_shrinking,
-        "the strength joins too late": shrunk_afterwards,
+        "the strength is applied after the division": shrunk_afterwards,
         "a negative label counts from the end": from_the_end,
     },
 )
@@ -1144,7 +1144,7 @@ check_values(
     [traced_once(*pair) for pair in pairs],
     pairs,
     mistakes={
-        "NumPy's float64 arrays arrive as float32, and need no program of their own": (
+        "JAX converts NumPy's float64 arrays to float32, so they need no trace of their own": (
             lambda one, other: False
         ),
         "the order of the keys in a dict is compared": lambda one, other: len(one) == 2,
@@ -1194,7 +1194,7 @@ check_values(
     through(as_array, same_program),
     [traced_once(*pair) for pair in more],
     more,
-    mistakes={"an array can be weak too": numbers_alone_are_weak},
+    mistakes={"an array can be weakly typed too": numbers_alone_are_weak},
 )
 ### END HIDDEN TESTS
 
@@ -1776,7 +1776,7 @@ check_values(
         "only the dispatch is timed": lambda compiling, fast, slow: quotient(compiling, 0.5, 1.0),
         "the compilation is not counted": lambda compiling, fast, slow: 1.0,
         "the `clock` that was passed is not read": lambda *costs: 0.0,
-        "the exact quotient is no whole number": lambda *costs: quotient(*costs),
+        "the quotient is not rounded up to a whole number": lambda *costs: quotient(*costs),
         "rounded to the nearest, not up": lambda *costs: np.round(quotient(*costs)),
         "the first call of plain is counted": lambda compiling, fast, slow: np.ceil(
             quotient(compiling, fast, slow + 8.0)
@@ -1784,7 +1784,7 @@ check_values(
         "the whole first call is taken for compilation": lambda compiling, fast, slow: np.ceil(
             quotient(compiling + fast, fast, slow)
         ),
-        "an exact tie counts as not yet paid": lambda compiling, fast, slow: 1 + np.floor(
+        "equal total times do not count as break-even": lambda compiling, fast, slow: 1 + np.floor(
             quotient(compiling, fast, slow)
         ),
     },
@@ -1795,10 +1795,12 @@ check_values(
     first_to_pay,
     [(50.0, 3.0, 2.0), (0.0, 1.0, 3.0)],
     mistakes={
-        "no call at all is fewer than one": lambda compiling, fast, slow: (
+        "the result is less than 1": lambda compiling, fast, slow: (
             np.ceil(quotient(compiling, fast, slow)) if fast < slow else np.inf
         ),
-        "what is slower at each call never pays": lambda *costs: max(1, np.ceil(quotient(*costs))),
+        "if later calls are slower, jit may never pay off": lambda *costs: (
+            max(1, np.ceil(quotient(*costs)))
+        ),
     },
     about="never, and at once",
 )
@@ -1808,7 +1810,7 @@ check_values(
     first_to_pay,
     [(10.0, 2.0, 2.0), (1.0, 1.0, 3.0), (5000.0, 1.0, 2.0), (0.0, 2.0, 2.0)],
     mistakes={
-        "where nothing is gained at each call, the first call can still be no slower": (
+        "if later calls are equally fast, the first call may still be no slower": (
             lambda compiling, fast, slow: (
                 max(1, np.ceil(quotient(compiling, fast, slow))) if fast < slow else np.inf
             )
