@@ -157,7 +157,7 @@ def cheapest(functions, *args):
 # %% right="cheapest"
 def cheapest(functions, *args):
     programs = [jax.jit(f).lower(*args).compile() for f in functions]
-    costs = [program.cost_analysis()["flops"] for program in programs]
+    costs = [program.cost_analysis().get("flops", 0.0) for program in programs]
     return jnp.argmin(jnp.asarray(costs))
 
 # %% right="break_even"

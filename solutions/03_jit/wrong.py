@@ -8,7 +8,7 @@ def normalised_rows(x, scale):
 def normalised_rows(x, scale):
     return x / jnp.sqrt(jnp.mean(x**2, axis=0, keepdims=True) + 1e-5) * scale
 
-# %% wrong="normalised_rows" says="the square root of the sum"
+# %% wrong="normalised_rows" says="the root of the sum of squares"
 def normalised_rows(x, scale):
     return x / jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True) + 1e-5) * scale
 
@@ -16,7 +16,7 @@ def normalised_rows(x, scale):
 def normalised_rows(x, scale):
     return x / np.sqrt(jnp.mean(x**2, axis=1, keepdims=True) + 1e-5) * scale
 
-# %% wrong="normalised_rows" says="3 is the number of columns of that one trace"
+# %% wrong="normalised_rows" says="3 is the number of columns in this one jaxpr"
 def normalised_rows(x, scale):
     return x / jnp.sqrt(jnp.sum(x**2, axis=1, keepdims=True) / 3.0 + 1e-5) * scale
 
@@ -101,7 +101,7 @@ def mlp_with_stats(params, x):
     output = hidden @ params["output"]["w"] + params["output"]["b"]
     return output, {"hidden": hidden, "dead": jnp.mean(hidden == 0)}
 
-# %% wrong="mlp_with_stats" says="the fraction of examples that excite no unit"
+# %% wrong="mlp_with_stats" says="the fraction of examples for which all units are zero"
 def mlp_with_stats(params, x):
     hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
     output = hidden @ params["output"]["w"] + params["output"]["b"]
@@ -159,16 +159,16 @@ def keep_if_finite(params, proposed):
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(proposed)]).all()
     return jax.tree.map(lambda old, new: finite * new + (1 - finite) * old, params, proposed)
 
-# %% wrong="keep_if_finite" says="zeros take the place of NaN"
+# %% wrong="keep_if_finite" says="NaN is replaced by zeros"
 def keep_if_finite(params, proposed):
     return jax.tree.map(jnp.nan_to_num, proposed)
 
-# %% wrong="keep_if_finite" says="an infinity gets through"
+# %% wrong="keep_if_finite" says="an infinity is not detected"
 def keep_if_finite(params, proposed):
     broken = jnp.stack([jnp.isnan(leaf).any() for leaf in jax.tree.leaves(proposed)]).any()
     return jax.tree.map(lambda old, new: jnp.where(broken, old, new), params, proposed)
 
-# %% wrong="keep_if_finite" says="minus infinity gets through"
+# %% wrong="keep_if_finite" says="minus infinity is not detected"
 def keep_if_finite(params, proposed):
     finite = jnp.stack([jnp.all(leaf < jnp.inf) for leaf in jax.tree.leaves(proposed)]).all()
     return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
@@ -178,17 +178,17 @@ def keep_if_finite(params, proposed):
     finite = jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(proposed)))
     return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
 
-# %% wrong="keep_if_finite" says="only the first leaf is looked at"
+# %% wrong="keep_if_finite" says="only the first leaf is tested"
 def keep_if_finite(params, proposed):
     finite = jnp.isfinite(jax.tree.leaves(proposed)[0]).all()
     return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
 
-# %% wrong="keep_if_finite" says="`params` is looked at, not `proposed`"
+# %% wrong="keep_if_finite" says="`params` is tested, not `proposed`"
 def keep_if_finite(params, proposed):
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
     return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
 
-# %% wrong="keep_if_finite" says="where `params` has a NaN, it stays"
+# %% wrong="keep_if_finite" says="a NaN in `params` is kept"
 def keep_if_finite(params, proposed):
     steps = jax.tree.leaves(jax.tree.map(jnp.subtract, proposed, params))
     finite = jnp.stack([jnp.isfinite(step).all() for step in steps]).all()
@@ -225,7 +225,7 @@ def class_means(x, labels, strength, classes):
     member = (labels == jnp.arange(classes)[:, None]).astype(x.dtype)
     return member @ x / jnp.maximum(member.sum(axis=1, keepdims=True), 1)
 
-# %% wrong="class_means" says="the strength joins too late"
+# %% wrong="class_means" says="the strength is applied after the division"
 @partial(jax.jit, static_argnames="classes")
 def class_means(x, labels, strength, classes):
     member = (labels == jnp.arange(classes)[:, None]).astype(x.dtype)
@@ -289,7 +289,7 @@ def same_program(one, other):
 
     return [label(leaf) for leaf in one] == [label(leaf) for leaf in other]
 
-# %% wrong="same_program" says="an array can be weak too"
+# %% wrong="same_program" says="an array can be weakly typed too"
 def same_program(one, other):
     def label(leaf):
         weak = isinstance(leaf, (int, float))
@@ -298,7 +298,7 @@ def same_program(one, other):
     labels = [[label(leaf) for leaf in jax.tree.leaves(args)] for args in (one, other)]
     return jax.tree.structure(one) == jax.tree.structure(other) and labels[0] == labels[1]
 
-# %% wrong="same_program" says="arrive as float32, and need no program of their own"
+# %% wrong="same_program" says="so they need no trace of their own"
 def same_program(one, other):
     def label(leaf):
         return np.shape(leaf), np.result_type(leaf), getattr(leaf, "weak_type", True)
@@ -473,7 +473,7 @@ def momentum_step(params, velocity, x, y, learning_rate):
     velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
     return jax.tree.map(lambda p, v: p - learning_rate * v, params, velocity), velocity
 
-# %% wrong="cheapest" says="the dearest instead of the cheapest"
+# %% wrong="cheapest" says="the most expensive instead of the cheapest"
 def cheapest(functions, *args):
     costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in functions]
     return costs.index(sorted(costs)[-1])
@@ -488,7 +488,7 @@ def cheapest(functions, *args):
     sizes = [len(jax.make_jaxpr(f)(*args).eqns) for f in functions]
     return sizes.index(min(sizes))
 
-# %% wrong="cheapest" says="they were run, not planned"
+# %% wrong="cheapest" says="the functions were run, not only compiled"
 def cheapest(functions, *args):
     times = []
     for f in functions:
@@ -510,10 +510,16 @@ def cheapest(functions, *args):
     costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in functions]
     return costs.index(min(costs))
 
+# %% wrong="cheapest" says="raised KeyError"
+def cheapest(functions, *args):
+    costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in functions]
+    return costs.index(min(costs))
+
 # %% wrong="cheapest" says="only the first two are compared"
 def cheapest(functions, *args):
     one, other = functions[:2]
-    costs = [jax.jit(f).lower(*args).compile().cost_analysis()["flops"] for f in (one, other)]
+    compiled = [jax.jit(f).lower(*args).compile() for f in (one, other)]
+    costs = [program.cost_analysis().get("flops", 0.0) for program in compiled]
     return 0 if costs[0] < costs[1] else 1
 
 # %% wrong="cheapest" says="as it was before it was compiled"
@@ -557,7 +563,7 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
         return 1.0
     return math.ceil((first - fast) / (slow - fast)) if fast < slow else math.inf
 
-# %% wrong="break_even" says="the exact quotient is no whole number"
+# %% wrong="break_even" says="the quotient is not rounded up"
 def break_even(plain, compiled, x, clock=time.perf_counter):
     def seconds(f):
         start = clock()
@@ -599,7 +605,7 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
     (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
     return max(1, math.ceil((first - fast) / (slow - fast))) if fast <= slow else math.inf
 
-# %% wrong="break_even" says="what is slower at each call never pays"
+# %% wrong="break_even" says="if later calls are slower"
 def break_even(plain, compiled, x, clock=time.perf_counter):
     def seconds(f):
         start = clock()
@@ -609,7 +615,7 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
     (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
     return max(1, math.ceil((first - fast) / (slow - fast)))
 
-# %% wrong="break_even" says="an exact tie counts as not yet paid"
+# %% wrong="break_even" says="equal total times do not count as break-even"
 def break_even(plain, compiled, x, clock=time.perf_counter):
     def seconds(f):
         start = clock()
@@ -619,7 +625,7 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
     (_, slow), (first, fast) = [[seconds(f), seconds(f)] for f in (plain, compiled)]
     return math.floor((first - fast) / (slow - fast)) + 1 if fast < slow else math.inf
 
-# %% wrong="break_even" says="no call at all is fewer than one"
+# %% wrong="break_even" says="the result is less than 1"
 def break_even(plain, compiled, x, clock=time.perf_counter):
     def seconds(f):
         start = clock()
@@ -653,7 +659,7 @@ def break_even(plain, compiled, x, clock=time.perf_counter):
         return 1.0
     return round((first - fast) / (slow - fast)) if fast < slow else math.inf
 
-# %% wrong="break_even" says="where nothing is gained at each call"
+# %% wrong="break_even" says="if later calls are equally fast"
 def break_even(plain, compiled, x, clock=time.perf_counter):
     def seconds(f):
         start = clock()

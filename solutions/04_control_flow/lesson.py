@@ -1,9 +1,17 @@
 # %% [markdown]
-# # 4 · Control flow
+# # 4 · Control flow: cond, while_loop and scan
 #
-# Lesson 03 left two complaints: a branch on a value raises, and a loop in Python is written out turn by turn. Here both move into the program. After this lesson you can tell a choice between two finished results from a branch that runs alone, write a loop that stops when it is done, carry a state through any number of steps without a longer program, run a recurrence in parallel, and say which of these loops can be differentiated and what that costs in memory.
+# In lesson 03 a Python `if` on a traced value raised an error, and a Python loop was unrolled. `jax.lax` has branches and loops that become part of the program. After this lesson you can
 #
-# About 90 minutes. You need lessons 01 to 03.
+# - choose between `where`, `cond` and `switch`;
+# - write loops that stop early, and loops with a carry and stacked outputs;
+# - fix the errors that a carry of the wrong type raises;
+# - run a linear recurrence in parallel;
+# - differentiate through loops, and limit the memory that this takes.
+#
+# Training loops, recurrent networks and solvers then compile to one program, whose size does not grow with the number of steps.
+#
+# About 130 minutes, with reading and waiting. There is a good place for a break after 4.5. You need lessons 01 to 03.
 
 # %%
 import time
@@ -28,11 +36,13 @@ from graders import (
 )
 
 # %% [markdown]
-# ## 4.0 From last time
+# ## 4.0 Recall
+#
+# Three questions about lessons 01 to 03, one point each. Answer before you run anything.
 #
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# What is `jnp.array([10, 20, 30])[7]`?
+# What is `jnp.array([10, 20, 30]).at[7].set(99)[7]`?
 
 # %% exercise="far_index" kind="recall"
 # A number, or the name of an exception as a string.
@@ -43,15 +53,18 @@ far_index = 30
 # %% check="far_index" points=1
 check_answer(
     far_index,
-    lambda: int(jnp.array([10, 20, 30])[7]),
-    because="A program cannot raise: an index that is too large reads the last element.",
-    mistakes={"IndexError": "NumPy raises; a compiled program has no way to"},
+    lambda: int(jnp.array([10, 20, 30]).at[7].set(99)[7]),
+    because="The write outside the array is dropped, and the read is clamped to the last element.",
+    mistakes={
+        99: "there is no element 7, so the write is dropped",
+        "IndexError": "NumPy raises; a compiled program cannot",
+    },
 )
 
 # %% [markdown]
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# `f = lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0)`. What is `jax.grad(f)(0.0)`?
+# `f = lambda x: jnp.where(x > 0, jnp.sqrt(jnp.maximum(x, 0.0)), 0.0)`. What is `jax.grad(f)(0.0)`?
 
 # %% exercise="root_slope" kind="recall"
 # A string, such as "1.0" or "inf".
@@ -62,18 +75,21 @@ root_slope = "nan"
 # %% check="root_slope" points=1
 check_answer(
     root_slope,
-    lambda: str(jax.grad(lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0))(0.0)),
-    because="Both sides are differentiated: a cotangent of zero meets an infinite slope, 0 · inf.",
+    lambda: str(
+        jax.grad(lambda x: jnp.where(x > 0, jnp.sqrt(jnp.maximum(x, 0.0)), 0.0))(0.0)
+    ),
+    because="`where` differentiates both sides. `maximum` passes 0 to the root, whose derivative "
+    "there is infinite, and a cotangent of 0 times infinity is NaN.",
     mistakes={
-        "0.0": "the side that is not chosen is differentiated too, and its slope is infinite",
-        "inf": "that slope is multiplied by a cotangent of zero",
+        "0.0": "the side that is not chosen is differentiated too, and `sqrt` still gets 0",
+        "inf": "the infinite derivative is multiplied by a cotangent of zero",
     },
 )
 
 # %% [markdown]
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# A function does `for _ in range(5): x = jnp.sin(x)` and returns `x`. How many `sin` equations does its jaxpr have?
+# `f(x, n)` does `for _ in range(n): x = jnp.sin(x)` and returns `x`. `g = jax.jit(f, static_argnums=1)` is called with `n=2`, `n=3` and `n=2`, for the same `x`. How many times does Python call `jnp.sin`?
 
 # %% exercise="sines" kind="recall"
 # An integer.
@@ -82,27 +98,41 @@ sines = 5
 ### END SOLUTION
 
 # %% check="sines" points=1
-def five_sines(x):
-    for _ in range(5):
-        x = jnp.sin(x)
-    return x
+def count_sines():
+    calls = []
+
+    def f(x, n):
+        for _ in range(n):
+            calls.append(n)
+            x = jnp.sin(x)
+        return x
+
+    g = jax.jit(f, static_argnums=1)
+    for n in (2, 3, 2):
+        g(1.0, n)
+    return len(calls)
 
 
 check_answer(
     sines,
-    lambda: len(jax.make_jaxpr(five_sines)(1.0).eqns),
-    because="Python's loop runs while the function is traced, and each turn is written down.",
-    mistakes={1: "a Python loop leaves no loop behind: each turn is written down"},
+    count_sines,
+    because="Each static value is traced once, and its loop is unrolled: 2 and 3 calls. The third "
+    "call finds its program in the cache.",
+    mistakes={
+        7: "the third call has the static value of the first, and is not traced again",
+        2: "the loop is unrolled while tracing: `jnp.sin` is called in each iteration",
+        3: "the loop is unrolled while tracing, for each of the two static values",
+    },
 )
 
 # %% [markdown]
-# ## 4.1 A branch inside the program
+# ## 4.1 Branches: where, cond and switch
 #
-# `lax.cond(condition, if_true, if_false, *args)` takes a scalar boolean, which may be a tracer, and two functions.
+# `lax.cond(condition, if_true, if_false, *args)` takes a Boolean scalar, which may be traced, and two functions of `args`.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# Each of the two functions begins with a Python `print`. A function under `jit` that calls `lax.cond` on a traced condition is called once. How many lines are printed?
+# Each of the two functions begins with a Python `print`. A jitted function calls `lax.cond` on a traced condition. You call it once. How many lines are printed?
 
 # %% exercise="sides_traced" kind="prediction"
 # An integer.
@@ -129,8 +159,8 @@ def count_sides():
 check_answer(
     sides_traced,
     count_sides,
-    because="The program must hold both branches, so both are traced; one of them runs.",
-    mistakes={1: "one of them *runs*; but the program is written before the condition is known"},
+    because="The program contains both branches, so both are traced. Only one of them runs.",
+    mistakes={1: "one of them runs, but both are traced, before the condition is known"},
 )
 
 # %% tags=["demonstration"]
@@ -150,27 +180,29 @@ root = jax.jit(lambda x: lax.cond(x > 0, positive, negative, x))
 print(root(4.0))
 
 # %% [markdown]
-# Both are traced, one runs. That is the difference from `jnp.where` (and to `lax.select`, on which it is built), which gets two finished arrays: both sides have been computed, every time.
+# Both branches are traced and one runs. `jnp.where` and `lax.select` are different: they receive two arrays that have both been computed already.
 #
 # | | condition | runs | use it for |
 # |---|---|---|---|
-# | `jnp.where`, `lax.select` | an array, one for each element | both sides | elements; cheap sides |
-# | `lax.cond` | one scalar | one branch | an expensive branch |
-# | `lax.switch` | one integer, clamped into range | one branch | a table of functions |
-# | Python's `if` | known while tracing | what was traced | shapes, static arguments |
+# | `jnp.where`, `lax.select` | an array, elementwise | both sides | elements, cheap sides |
+# | `lax.cond` | a Boolean scalar | one branch | an expensive branch |
+# | `lax.switch` | an integer, clamped into range | one branch | a list of functions |
+# | Python's `if` | known at trace time | the traced branch | shapes, static arguments |
 #
-# Derivatives follow: `where` differentiates both sides, `cond` the branch that ran.
+# The gradients differ in the same way. `where` differentiates both sides, `cond` only the branch that ran:
 
 # %% tags=["demonstration"]
 print("where:", jax.grad(lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0))(0.0))
 print("cond: ", jax.grad(lambda x: lax.cond(x > 0, jnp.sqrt, jnp.zeros_like, x))(0.0))
 
 # %% [markdown]
-# (Under `vmap`, with a condition for each example, a `cond` becomes a select, and both sides run after all: lesson 06.) Both branches must return the same structure, shapes and dtypes, since a program has one result type.
+# (Under `vmap`, with one condition for each example, `cond` becomes a `select` and both branches run. See lesson 06.) Both branches must return the same structure, shapes and dtypes.
+#
+# > **In PyTorch** a Python `if` on a tensor works in eager mode, since every operation runs at once. `torch.where` computes both sides, as here.
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
-# Now that branches are possible, someone writes a factorial: `def factorial(n): return lax.cond(n <= 1, lambda: 1, lambda: n * factorial(n - 1))`. What is `factorial(5)`?
+# A factorial with `cond`: `def factorial(n): return lax.cond(n <= 1, lambda: 1, lambda: n * factorial(n - 1))`. What is `factorial(5)`?
 
 # %% exercise="recursion" kind="prediction"
 # A number, or the name of an exception as a string, such as "ValueError".
@@ -192,10 +224,10 @@ def ask_the_recursion():
 check_answer(
     recursion,
     ask_the_recursion,
-    because="To write the second branch down, it must be traced, and so must the one inside it.",
+    because="JAX traces the second branch at every level, also at `n = 1`, so tracing never ends.",
     mistakes={
-        120: "both branches are traced before either runs: where would the tracing end?",
-        "TracerBoolConversionError": "`cond` takes a tracer as its condition, without an `if`",
+        120: "both branches are traced before either runs, at every level",
+        "TracerBoolConversionError": "`cond` accepts a tracer as its condition",
     },
 )
 
@@ -210,16 +242,20 @@ except RecursionError as error:
     print(f"RecursionError: {error}")
 
 # %% [markdown]
-# Even at `n = 1` the second branch is traced, and it asks for `factorial(0)`, and that for `factorial(-1)`: no number ends the tracing. A recursion over data becomes a loop; recursion over *structure* (a tree, a shape) is fine, since Python's own `if` ends it.
+# Even at `n = 1` the second branch is traced. It calls `factorial(0)`, which calls `factorial(-1)`, and so on. Write such a recursion as a loop. Recursion over a *structure*, such as a tree or a shape, is fine, because a Python `if` ends it at trace time.
 #
-# ### The smoothest hat
-# **Exercise** · 6 minutes · difficulty 3 of 5
+# ### A smooth bump function
+# **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# `hat(x)` is $e^{-1/(1-x^2)}$ where $|x| < 1$, and 0 elsewhere, element by element; it has derivatives of all orders, everywhere. The first draft, `math.exp(-1 / (1 - x * x)) if abs(x) < 1 else 0.0`, raises for an array. Values and gradients are right for all finite `x`, at $\pm 1$ and far outside too.
+# **Return** from `hat(x)` $e^{-1/(1-x^2)}$ where $|x| < 1$, and 0 elsewhere, element by element. (`math.exp(-1 / (1 - x * x)) if abs(x) < 1 else 0.0` raises for an array.)
+#
+# **Edge cases**: `x` has any shape. Values and gradients are finite and right for all finite `x`, at $\pm 1$ and far outside too.
+#
+# **The check** compares values and gradients.
 
 # %% exercise="hat"
 def hat(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """exp(-1 / (1 - x^2)) where |x| < 1, else 0; elementwise, with finite gradients."""
+    """exp(-1 / (1 - x^2)) where |x| < 1, else 0: elementwise, with finite gradients."""
     ### BEGIN SOLUTION
     inside = jnp.abs(x) < 1
     safe = jnp.where(inside, x, 0.0)
@@ -229,11 +265,11 @@ def hat(x: Float[Array, "..."]) -> Float[Array, "..."]:
 # %% [markdown] hints="hat"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Each element makes its own choice, so the tool is `jnp.where`. Then look at what the side that is not chosen does at 1 and at 1.001.
+# The condition is elementwise, so use `jnp.where`. Then look at the value and the derivative of the side that is not chosen, at 1 and at 1.001.
 # </details>
 # <details><summary>Hint 2: the gradient</summary>
 #
-# As in lesson 02: make the *input* harmless where the formula does not apply, before you use the formula.
+# As in lesson 02: where the formula does not apply, replace the *input* by a harmless number before you use the formula.
 # </details>
 
 # %% check="hat" points=3
@@ -254,12 +290,12 @@ check_values(
     hat,
     hat_by_element,
     [(points,), (near,), *sweep("n", count=1, planted=True)],
-    atol=1e-9,  # the hat is low near its brim
+    atol=1e-9,  # the values near 1 are tiny
     mistakes={
-        "the sign of the exponent": lambda x: hat_by_element(
+        "the exponent has the wrong sign": lambda x: hat_by_element(
             x, inner=lambda v: np.exp(1 / (1 - v * v))
         ),
-        "the height is 1 at zero: a factor e too much": lambda x: np.e * hat_by_element(x),
+        "too large by a factor of e: the value at zero is 1": lambda x: np.e * hat_by_element(x),
     },
 )
 check_gradients(hat, points, expected=hat_slope)
@@ -273,10 +309,16 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### Now and then
+# ### Run an expensive function every few steps
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# Some things are too dear for each step: a preconditioner, an evaluation. `now_and_then(step, every, expensive, x, cached)` is `expensive(x)` at steps 0, `every`, 2 · `every`, ...; at the others it is `cached`, and `expensive` does not run. Its result is a tree like `cached`; `step` and `every` are traced integers.
+# Evaluations and preconditioners are too expensive for every step.
+#
+# **Return** from `now_and_then(step, every, expensive, x, cached)` `expensive(x)` at the steps 0, `every`, 2 · `every` and so on, and `cached` at all others.
+#
+# **Edge cases**: `step` and `every` are traced integers, and `every` is any positive number. `expensive(x)` and `cached` are pytrees of the same structure.
+#
+# **The check** compares the results of a jitted function, and counts how often `expensive` runs.
 
 # %% exercise="now_and_then"
 def now_and_then(step: Int[Array, ""], every: Int[Array, ""], expensive, x, cached):
@@ -288,11 +330,11 @@ def now_and_then(step: Int[Array, ""], every: Int[Array, ""], expensive, x, cach
 # %% [markdown] hints="now_and_then"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Of the four rows in the table, which one does not run what is not chosen, and takes a condition that is a tracer?
+# Which row of the table in 4.1 takes a traced scalar condition and runs one branch only?
 # </details>
 # <details><summary>Hint 2: the skeleton</summary>
 #
-# `lax.cond(condition, if_true, if_false, x)`: both functions get `x`. One of them may ignore it.
+# `lax.cond(condition, if_true, if_false, x)` passes `x` to both functions. One of them may ignore it.
 # </details>
 
 # %% check="now_and_then" points=2
@@ -369,11 +411,11 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4.2 Until it is good enough
+# ## 4.2 while_loop: stop when it converges
 #
-# `lax.while_loop(go_on, body, start)` is Python's `while`, with the state made explicit: `go_on(state)` gives a scalar boolean, `body(state)` the next state. The state is any tree, and there is no other way out of the loop: what you want to know afterwards, a count for instance, is carried along.
+# `lax.while_loop(go_on, body, start)` is Python's `while` with an explicit carry. `go_on(carry)` returns a Boolean scalar, `body(carry)` the next carry, a pytree. The loop returns the last carry and nothing else, so put everything that you need afterwards into it, such as a step count.
 #
-# It answers a question by working until it is answered. Here Newton's method looks for a solution of $z^3 = 1$, from each of 90,000 points of the complex plane at once; each point counts its own steps, and the loop ends when the last point has arrived, or after 40 turns.
+# Here Newton's method solves $z^3 = 1$ from 90,000 starting points in the complex plane. Each point counts its own steps. The loop ends when all points have converged, or after 40 steps.
 
 # %% tags=["demonstration"]
 @jax.jit
@@ -393,7 +435,7 @@ def steps_to_a_root(z):
 side = jnp.linspace(-1.5, 1.5, 300)
 z, steps, turns = steps_to_a_root(side + 1j * side[:, None])
 late = int(jnp.sum(jnp.abs(z**3 - 1) > 1e-3))
-print("turns of the loop:", turns, "| points still searching:", late)
+print("iterations of the loop:", turns, "| points that have not converged:", late)
 plt.figure(figsize=(6, 5))
 plt.imshow(steps, extent=(-1.5, 1.5, -1.5, 1.5), origin="lower", cmap="magma", vmax=20)
 plt.xlabel("real part of the start"), plt.ylabel("imaginary part")
@@ -401,14 +443,18 @@ plt.colorbar(label="steps to a root")
 plt.show()
 
 # %% [markdown]
-# *Three dark basins, where a handful of steps is enough, one around each cube root of 1. Between them run bright chains of ever smaller bulbs, where Newton's method wanders for 20 steps and more before it decides.*
+# *Three dark basins, one around each cube root of 1, where a few steps are enough. Between them are bright chains of ever smaller bulbs, where Newton's method needs 20 steps and more.*
 #
-# One loop has one exit for the whole array: the quick points wait for the slow ones, and the `where` keeps them still meanwhile.
+# The loop has one condition for the whole array. It runs until the last point has converged, and the `where` keeps the others unchanged.
 #
-# ### Newton stops early
-# **Exercise** · 7 minutes · difficulty 3 of 5
+# ### Newton's method with early stopping
+# **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# `newton(f, x, tolerance, most)` repeats $x \leftarrow x - f(x)/f'(x)$, for a scalar, until $|f(x)|$ is at most `tolerance` or `most` steps are done (none, where the start is good enough). It returns `(x, steps)`, with `steps` an integer. It runs under `jit`, with `tolerance` and `most` traced.
+# **Return** from `newton(f, x, tolerance, most)` the pair `(x, steps)` after repeating $x \leftarrow x - f(x)/f'(x)$ until $|f(x)|$ is at most `tolerance`, or `most` steps are done. `steps` is an integer.
+#
+# **Edge cases**: `x` is a scalar. If $|f(x)| \le$ `tolerance` at the start, no step is taken. `tolerance` and `most` may be traced, and `most` may be 0.
+#
+# **The check** compares `x` and `steps` of a jitted function.
 
 # %% exercise="newton"
 def newton(f, x: Float[Array, ""], tolerance: Float[Array, ""], most: Int[Array, ""]):
@@ -428,11 +474,11 @@ def newton(f, x: Float[Array, ""], tolerance: Float[Array, ""], most: Int[Array,
 # %% [markdown] hints="newton"
 # <details><summary>Hint 1: the idea</summary>
 #
-# What must the next turn know? That is the state: two numbers. And turn the question round: not when to stop, but when to go on.
+# The carry holds what the next iteration needs: two numbers. The condition says when to go on, not when to stop.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.grad(f)` inside the body. Two traced booleans are joined by `&`; `and` would ask for a truth value.
+# Use `jax.grad(f)` inside the body. Join two traced Booleans by `&`, since `and` needs a truth value.
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
@@ -505,11 +551,13 @@ check_values(
         "all steps are taken, however early the root is found": partial(
             newton_by_hand, patient=True
         ),
-        "it stops where it should go on": lambda f, x, tolerance, most: (x, np.array(0)),
-        "it waits for a small step, not for a small f(x)": by_movement,
-        "the sign of f(x) is not taken off": signed,
+        "the condition is negated: it stops where it should go on": (
+            lambda f, x, tolerance, most: (x, np.array(0))
+        ),
+        "it stops at a small step, not at a small f(x)": by_movement,
+        "f(x) is compared with the tolerance, not its absolute value": signed,
         "the square of f(x) is compared with the tolerance": squared,
-        "f is looked at where the step began, not where it ended": one_late,
+        "f is evaluated where the step began, not where it ended": one_late,
     },
     about="some searches",
 )
@@ -533,7 +581,7 @@ check_values(
         (square_minus_two, np.float32(2.0), np.float32(2.0), np.int32(9)),
     ],
     mistakes={
-        "it steps before it looks": at_least_once,
+        "it takes a step before it tests the condition": at_least_once,
         "it goes on where |f(x)| equals the tolerance": until_below,
     },
     about="starts that are good enough, the second exactly",
@@ -551,9 +599,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4.3 Scan: a loop with a memory and a diary
+# ## 4.3 scan: carry and stacked outputs
 #
-# The loop of machine learning is `lax.scan(body, start, xs)`. `body(carry, x)` returns the next carry and one entry `y` for the diary; `xs` is cut along its first axis, the `y`s are stacked along theirs. In Python:
+# `lax.scan(body, start, xs)` is the loop that you need most. `body(carry, x)` returns the next carry and one output `y`. `scan` passes the rows of `xs` one after another, and stacks the outputs along a new first axis. In Python:
 #
 # ```
 # carry, ys = start, []
@@ -563,7 +611,7 @@ check_values(
 # return carry, jnp.stack(ys)
 # ```
 #
-# The carry, `xs` and `ys` may be trees; `xs=None` with `length=n` loops without input; `reverse=True` goes backwards.
+# The carry, `xs` and `ys` may be pytrees. `xs=None` with `length=n` loops without input, and `reverse=True` runs from the last row to the first.
 #
 # **Prediction** · 2 minutes · difficulty 2 of 5
 #
@@ -579,10 +627,10 @@ diary = (0.0, 1.0, 3.0, 6.0)
 check_answer(
     diary,
     lambda: lax.scan(lambda c, x: (c + x, c), 0.0, jnp.array([1.0, 2.0, 3.0, 4.0]))[1],
-    because="The body puts down `c`, the carry that came in, before `x` joined it.",
+    because="The output of each step is `c`, the carry before `x` is added.",
     mistakes={
-        (1.0, 3.0, 6.0, 10.0): "these are the carries that go out; the body puts down `c` itself",
-        (1.0, 2.0, 3.0, 4.0): "these are the inputs",
+        (1.0, 3.0, 6.0, 10.0): "these are the new carries; the output is the old carry `c`",
+        (1.0, 2.0, 3.0, 4.0): "these are the inputs `x`; the output is `c`",
     },
 )
 
@@ -590,10 +638,16 @@ check_answer(
 print(lax.scan(lambda c, x: (c + x, c), 0.0, jnp.array([1.0, 2.0, 3.0, 4.0])))
 
 # %% [markdown]
-# ### Statistics of a stream
-# **Exercise** · 7 minutes · difficulty 3 of 5
+# ### Running mean and variance
+# **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# Row $t$ of `mean` and of `variance` in `mean, variance = running_stats(x)` describes rows $0 \ldots t$ of `x`: the mean, and the mean squared distance from it. One pass, by `scan`, and no difference of two large sums (it drowns in float32). Welford's rule: with $\delta = x_n - \mu_{n-1}$, $\mu_n = \mu_{n-1} + \delta/n$ and $S_n = S_{n-1} + \delta\,(x_n - \mu_n)$; the variance is $S_n/n$.
+# Welford's rule updates a mean $\mu$ and a sum of squares $S$: with $\delta = x_n - \mu_{n-1}$, $\mu_n = \mu_{n-1} + \delta/n$ and $S_n = S_{n-1} + \delta\,(x_n - \mu_n)$. The variance is $S_n/n$.
+#
+# **Return** from `running_stats(x)` the pair `(mean, variance)`, both of the shape of `x`. Row $t$ describes the rows $0 \ldots t$ of `x`: their mean, and their mean squared distance from it.
+#
+# **Edge cases**: there may be one row. The mean may be large compared with the standard deviation, so a difference of two large sums is not accurate enough.
+#
+# **The check** compares both arrays, and that the program has a `scan` and one size for every length.
 
 # %% exercise="running_stats"
 def running_stats(
@@ -615,11 +669,11 @@ def running_stats(
 # %% [markdown] hints="running_stats"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Carry three things: how many rows there were, their mean, and S. The diary has two entries a row.
+# Carry three things: the number of rows so far, their mean, and S. Each step has two outputs.
 # </details>
 # <details><summary>Hint 2: the skeleton</summary>
 #
-# `def body(carry, row): n, mean, total = carry; ...; return (n, mean, total), (mean, total / n)`. At the start all three are zero, two of them with the shape of a row.
+# `def body(carry, row): n, mean, total = carry; ...; return (n, mean, total), (mean, total / n)`. All three start at zero, two of them with the shape of a row.
 # </details>
 
 # %% check="running_stats" points=3
@@ -645,7 +699,7 @@ check_values(
     mistakes={
         "divided by n - 1": partial(so_far, less=1),
         "the standard deviation": partial(so_far, power=0.5),
-        "each row's distance is from the new mean alone": about_running_mean,
+        "S grows by the square of the distance from the new mean": about_running_mean,
         "S grows by the square of delta": partial(about_running_mean, old=True),
     },
 )
@@ -661,9 +715,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4.4 A carry keeps its type
+# ## 4.4 The carry keeps its structure, shape and dtype
 #
-# A carry that goes out as something other than what came in would need another program for each turn. So structure, shape and dtype are fixed at the start:
+# If the carry changed its type from one step to the next, each step would need a different program. The carry that `body` returns must therefore have the type of the carry that it receives:
 
 # %% tags=["demonstration"]
 def type_error(body, start):
@@ -678,17 +732,17 @@ print(type_error(lambda c, x: (jnp.append(c, x), None), jnp.zeros(0)))
 print(type_error(lambda c, x: ([c[0] + x], None), (0.0,)))
 
 # %% [markdown]
-# With one exception: a Python number is weakly typed (lesson 01), and at the start it takes the dtype that the body returns for it.
+# There is one exception. A Python number is weakly typed (lesson 01), and as the initial carry it takes the dtype that the body returns for it:
 
 # %% tags=["demonstration"]
 print(lax.scan(lambda c, x: (c + x, None), 0, jnp.ones(3))[0].dtype)
 
 # %% [markdown]
-# The integer 0 has become a float, without a word. A count that begins as `0` can end as a float in this way, if one line in the body lets a float in. (The loop adapts once. If the change then spreads to another part of the carry, it raises after all.)
+# The integer 0 has become a float, without an error. If one line of the body returns a float, a count that starts as `0` ends as a float. (JAX adjusts the initial carry once. If that changes another part of the carry, a `TypeError` is raised.)
 #
 # ### Bug hunt: the longest run of heads
 #
-# A tosser of coins wants the longest run of heads, and the length of the run that each toss belongs to (0 for tails).
+# This function should return the longest run of heads in a sequence of coin tosses, and at each toss the length of the current run (0 for tails).
 
 # %% tags=["demonstration", "raises-exception"]
 def longest_run_broken(heads):
@@ -705,9 +759,16 @@ def longest_run_broken(heads):
 longest_run_broken(jnp.array([True, True, False, True]))
 
 # %% [markdown]
-# **Exercise** · 5 minutes · difficulty 2 of 5
+# ### Fix the longest run
+# **Exercise** · 6 minutes · difficulty 2 of 5
 #
-# Mend it. There are three faults, and JAX has named one. `longest` and `lengths` are integers; with no tosses the longest run is 0. In `lengths` a run counts up: heads, heads, tails, heads gives 1, 2, 0, 1.
+# There are three bugs. The error names one.
+#
+# **Return** from `longest_run(heads)` the pair `(longest, lengths)`, both integers. `lengths` has one entry for each toss: heads, heads, tails, heads gives 1, 2, 0, 1.
+#
+# **Edge cases**: with no heads, or no tosses at all, the longest run is 0. Runs may be longer than 127.
+#
+# **The check** compares values and dtypes.
 
 # %% exercise="longest_run"
 def longest_run(heads: Bool[Array, "tosses"]) -> tuple[Int[Array, ""], Int[Array, "tosses"]]:
@@ -723,13 +784,13 @@ def longest_run(heads: Bool[Array, "tosses"]) -> tuple[Int[Array, ""], Int[Array
     ### END SOLUTION
 
 # %% [markdown] hints="longest_run"
-# <details><summary>Hint 1: the three</summary>
+# <details><summary>Hint 1: the three bugs</summary>
 #
-# One is about brackets, one about a dot, one about the order of two lines: what if the last toss ends the longest run?
+# One is the type of the brackets, one is a decimal point, one is the order of two lines: what if the longest run is at the end?
 # </details>
-# <details><summary>Hint 2: finding them</summary>
+# <details><summary>Hint 2: how to find them</summary>
 #
-# Mend what raises, as long as anything does. Then look at the dtypes of the result, and at `[True]`.
+# First fix what raises. Then look at the dtypes of the result, and at the result for `[True]`.
 # </details>
 
 # %% check="longest_run" points=2
@@ -754,9 +815,9 @@ check_values(
         (np.random.default_rng(5).random(60) < 0.8,),
     ],
     mistakes={
-        "a run that ends with the last toss is missed": partial(toss_by_toss, late=True),
+        "a run at the end is missed": partial(toss_by_toss, late=True),
         "tails do not end a run": partial(toss_by_toss, reset=False),
-        "the run at the end, not the longest": lambda heads: (
+        "that is the last run, not the longest": lambda heads: (
             np.array(toss_by_toss(heads)[1][-1]),
             toss_by_toss(heads)[1],
         ),
@@ -772,15 +833,15 @@ check_values(
     longest_run,
     toss_by_toss,
     [(np.zeros(3, bool),), (np.ones(5, bool),), (np.zeros(0, bool),), (np.arange(700) > 9,)],
-    mistakes={"the counts are int8, which ends at 127": counted_in_int8},
+    mistakes={"the counts are int8, whose largest value is 127": counted_in_int8},
     about="no heads, only heads, no tosses, a long run",
 )
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4.5 One page for a thousand turns
+# ## 4.5 Program size: unrolled loops and scan
 #
-# The same function, its loop once in Python and once in the program: how long is the jaxpr, and how long does compiling take?
+# The next cells compare a Python loop with a `scan`: the length of the jaxpr, and the time to compile it.
 
 # %% tags=["demonstration"]
 def in_python(x, turns):
@@ -807,22 +868,22 @@ for name, f in {"loop in Python": in_python, "scan": in_the_program}.items():
     sizes, seconds = zip(*[size_and_seconds(f, turns) for turns in counts])
     axes[0].loglog(counts, sizes, "o-", label=name)
     axes[1].semilogx(counts, seconds, "o-", label=name)
-axes[0].set(xlabel="turns", ylabel="lines of the jaxpr")
-axes[1].set(xlabel="turns", ylabel="seconds to compile", ylim=(0, None))
+axes[0].set(xlabel="iterations", ylabel="lines of the jaxpr")
+axes[1].set(xlabel="iterations", ylabel="seconds to compile", ylim=(0, None))
 axes[0].legend(), plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# *Left, on logarithmic axes: the lines of the loop in Python rise in proportion to the turns. Right, with a linear axis for the seconds: for many turns its compilation takes several times as long as for few. The scan is flat in both panels: the same lines, and about the same time to compile, for 4 turns and for 256.*
+# *Left, on logarithmic axes: the jaxpr of the Python loop grows in proportion to the number of iterations. Right: its compile time grows to several times the first value. For the scan both are flat.*
 #
-# A less visible way to unroll is `for row in x` over a tracer, or Python's own `sum`. Neither raises; each row costs two equations to cut it out, and then the body:
+# `for row in x` over a tracer, and Python's `sum`, unroll too, without an error:
 
 # %% tags=["demonstration"]
 program = jax.make_jaxpr(lambda x: sum(row for row in x))(jnp.ones(100))
 print(len(program.eqns), "equations;", len(jax.make_jaxpr(jnp.sum)(jnp.ones(100)).eqns), "with jnp")
 
 # %% [markdown]
-# `lax.fori_loop(start, stop, body, state)` is for loops that need a counter and no diary. It is a scan where both bounds are known while tracing, and otherwise a `while`; that will matter in 4.8. `lax.map(f, xs)` is a scan without a carry: it applies `f` to one row after another, or to `batch_size` rows at a time where memory allows.
+# `lax.fori_loop(start, stop, body, carry)` is a loop with a counter and no stacked outputs. If both bounds are known at trace time it becomes a `scan`, otherwise a `while_loop` (this matters in 4.8). `lax.map(f, xs)` is a scan without a carry. It applies `f` to one row after another, or to `batch_size` rows at a time:
 
 # %% tags=["demonstration"]
 cloud = jnp.asarray(np.random.default_rng(0).normal(size=(1000, 3)), jnp.float32)
@@ -832,12 +893,18 @@ nearest = jax.jit(
 print("mean squared distance to the nearest neighbour:", nearest(cloud).mean())
 
 # %% [markdown]
-# The full table of differences would have 1000 · 1000 · 3 numbers; this program never holds more than a twentieth of it.
+# All differences at once would be 1000 · 1000 · 3 numbers. This program holds a twentieth of them at a time.
 #
-# ### A machine of your own
-# **Exercise** · 8 minutes · difficulty 4 of 5
+# ### Write an interpreter with scan and switch
+# **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# A calculator has a display and a memory, which starts at 0. Each instruction is a code and a number: 0 adds the number to the display, 1 multiplies the display by it, 2 copies the display to memory, 3 adds the memory to the display (2 and 3 ignore the number). A code outside 0 ... 3 changes nothing. `calculate(codes, numbers, x)` starts with `x` on the display, and returns `(display, history)`, with the display after each instruction in `history`. It is one scan, and so an interpreter that needs no compiling for a new program. `lax.switch` can choose the operation.
+# A calculator has a display and a memory, which starts at 0. An instruction is a code and a number. Code 0 adds the number to the display, 1 multiplies the display by it, 2 copies the display to the memory, 3 adds the memory to the display. (2 and 3 ignore the number.)
+#
+# **Return** from `calculate(codes, numbers, x)` the pair `(display, history)`. The display starts as `x`, and `history` has the display after each instruction.
+#
+# **Edge cases**: a code outside 0 to 3 changes nothing. Numbers may be NaN or infinite.
+#
+# **The check** compares both results, and that the program has a `scan` and one size for every length.
 
 # %% exercise="calculate"
 def calculate(
@@ -866,11 +933,11 @@ def calculate(
 # %% [markdown] hints="calculate"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The carry is (display, memory); what is scanned is the pair (codes, numbers). Every operation takes display, memory and number, and returns a new display and memory.
+# The carry is (display, memory), and `xs` is the pair (codes, numbers). Write one function for each code, which takes display, memory and number, and returns the new display and memory.
 # </details>
 # <details><summary>Hint 2: unknown codes</summary>
 #
-# `lax.switch(index, functions, *args)` clamps its index, without a word. A fifth function that changes nothing helps, and a `jnp.where` that sends there whatever is unknown.
+# `lax.switch(index, functions, *args)` clamps its index. Add a fifth function that changes nothing, and use `jnp.where` to send unknown codes to it.
 # </details>
 
 # %% check="calculate" points=3
@@ -942,14 +1009,24 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4.6 Networks that remember, training that is one call
+# This is a good place for a break.
 #
-# A recurrent network *is* a scan: the carry is what it remembers.
+# ## 4.6 Recurrent networks and training loops as scans
+#
+# A recurrent network is a scan whose carry is the hidden state.
 #
 # ### A recurrent network
-# **Exercise** · 7 minutes · difficulty 3 of 5
+# **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# With $h_{-1} = 0$: $h_t = \tanh(x_t W_{in} + h_{t-1} W_{hid} + b_{hid})$ and $o_t = h_t W_{out} + b_{out}$. The weights are `params["input"]["w"]`, `params["hidden"]["w"]`, `params["hidden"]["b"]`, `params["output"]["w"]`, `params["output"]["b"]`. `rnn(params, x)` returns `(h, outputs)`: the last state and all outputs. The program has one size for every length, and the gradient flows through all steps.
+# With $h_{-1} = 0$: $h_t = \tanh(x_t W_{in} + h_{t-1} W_{hid} + b_{hid})$ and $o_t = h_t W_{out} + b_{out}$. The weights are `params["input"]["w"]`, `params["hidden"]["w"]`, `params["hidden"]["b"]`, `params["output"]["w"]` and `params["output"]["b"]`.
+#
+# **Return** from `rnn(params, x)` the pair `(h, outputs)`: the last hidden state, and the outputs at all times.
+#
+# **Edge cases**: any sizes, and any number of time steps from 1.
+#
+# **The check** compares values and gradients, and that the program has a `scan` and one size for every length.
+#
+# > **In PyTorch** `nn.RNN` keeps its weights as (outputs, inputs) and has two bias vectors. Here weights are (inputs, outputs), with one bias.
 
 # %% exercise="rnn"
 def rnn(
@@ -968,11 +1045,11 @@ def rnn(
 # %% [markdown] hints="rnn"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Carry: the hidden state. Diary: the output. The parameters change at no step; the body may take them from outside.
+# The carry is the hidden state, and the output of each step is $o_t$. The parameters do not change, so the body may use them as closed-over values.
 # </details>
-# <details><summary>Hint 2: the start</summary>
+# <details><summary>Hint 2: the initial carry</summary>
 #
-# Which parameter has the shape of the hidden state? `jnp.zeros_like` of it will do.
+# Which parameter has the shape of the hidden state? Use `jnp.zeros_like` of it.
 # </details>
 
 # %% check="rnn" points=3
@@ -1011,7 +1088,7 @@ check_values(
     recurrent,
     [*sequence, *sweep(weights(3, 3, 4), "40 3", count=1, scale=0.4, seed=1)],
     mistakes={
-        "the output is made of the old state": partial(recurrent, late=True),
+        "the output is computed from the old state": partial(recurrent, late=True),
         "the hidden bias is left out": partial(recurrent, biased=False),
         "the output bias is left out": partial(recurrent, shifted=False),
         "W_in is transposed, as PyTorch keeps its weights": partial(
@@ -1021,7 +1098,7 @@ check_values(
         "W_hid is transposed, as PyTorch keeps its weights": partial(
             other_weights, w_in=lambda p: p["input"]["w"], w_hid=lambda p: p["hidden"]["w"].T
         ),
-        "W_in and W_hid are exchanged; `body` gets the carry first": partial(
+        "W_in and W_hid are swapped; `body` gets the carry first": partial(
             other_weights, w_in=lambda p: p["hidden"]["w"], w_hid=lambda p: p["input"]["w"]
         ),
     },
@@ -1033,7 +1110,7 @@ check_values(rnn, recurrent, sweep(weights(2, 5, 1), "4 2", count=1, seed=3) + s
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Training is a scan as well: the parameters are the carry, the batches come in, the losses go into the diary. Here are the model of the course and its loss again; the check trains it.
+# A training loop is a scan too: the parameters are the carry, the batches are `xs`, and the losses are the stacked outputs. Here are the model and loss of lesson 03 again. The check trains the model.
 
 # %%
 def mlp(params, x):
@@ -1045,10 +1122,14 @@ def loss_fn(params, x, y):
     return jnp.mean((mlp(params, x) - y) ** 2)
 
 # %% [markdown]
-# ### A whole epoch in one call
-# **Exercise** · 6 minutes · difficulty 3 of 5
+# ### Train for one epoch in one scan
+# **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# `train_epoch(loss_fn, params, batches, learning_rate)` does one step of gradient descent for each batch: `batches` is a pair `(x, y)` whose first axis counts the batches. It returns `(params, losses)`, each loss before its step. One scan; `params` may be any tree.
+# **Return** from `train_epoch(loss_fn, params, batches, learning_rate)` the pair `(params, losses)` after one step of gradient descent for each batch. `losses` has the loss of each batch *before* its step.
+#
+# **Edge cases**: `batches` is a pair `(x, y)` whose first axis counts the batches. `params` is any pytree. A loss may be NaN.
+#
+# **The check** compares values, and that the program has a `scan` and one size for every number of batches.
 
 # %% exercise="train_epoch"
 def train_epoch(loss_fn, params, batches, learning_rate: float):
@@ -1064,11 +1145,11 @@ def train_epoch(loss_fn, params, batches, learning_rate: float):
 # %% [markdown] hints="train_epoch"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The step of lesson 03 takes parameters and data, and returns parameters and a loss. Look again at what `scan` wants of a body.
+# The step of lesson 03 takes parameters and data, and returns parameters and a loss. That is nearly the signature of a scan body.
 # </details>
-# <details><summary>Hint 2: the pair</summary>
+# <details><summary>Hint 2: two arrays as xs</summary>
 #
-# `xs` may be a tree: scan cuts `x` and `y` together, and the body gets the pair `(x, y)` of one batch.
+# `xs` may be a pytree. With `xs=batches` the body gets the pair `(x, y)` of one batch.
 # </details>
 
 # %% check="train_epoch" points=3
@@ -1151,9 +1232,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4.7 When the steps need not wait
+# ## 4.7 associative_scan: recurrences in parallel
 #
-# A scan is sequential: step 1000 waits for 999 others, on hardware that could do thousands of things at once. If the steps can be *combined*, it need not wait. `lax.associative_scan(combine, xs)` gives all running results of an associative operation (one for which brackets do not matter): a sum of 8 numbers is a sum of 4 pairs, and so on, in about $2 \log_2 n$ rounds instead of $n$. `combine(first, second)` gets earlier and later operands, many pairs at once, stacked along the first axis.
+# A scan is sequential: step 1000 waits for 999 others. If the steps can be combined by an *associative* operation, one for which brackets do not matter, they can run in parallel. `lax.associative_scan(combine, xs)` computes all running results in about $2 \log_2 n$ rounds: a sum of 8 numbers is a sum of 4 pair sums, and so on. `combine(first, second)` gets many pairs at once, stacked along the first axis, with the earlier operands in `first`.
 
 # %% tags=["demonstration"]
 x = jnp.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0])
@@ -1162,12 +1243,16 @@ print("running maximum:", running(jnp.maximum, x))
 print("running sum:    ", running(jnp.add, x))
 
 # %% [markdown]
-# More is associative than sums. One step of $h \leftarrow a\,h + b$ is a function of $h$, given by the pair $(a, b)$; two such functions, one after the other, are again one of that kind. Composition of functions is associative, and this is how linear recurrent networks (S5, Mamba, the LRU) train on long sequences.
+# A linear recurrence is associative as well. One step of $h \leftarrow a\,h + b$ is a function of $h$, given by the pair $(a, b)$. Two such functions, one after the other, are again a function of this form, and composition is associative. Linear recurrent networks (S5, Mamba, the LRU) train on long sequences in this way.
 #
-# ### A recurrence without waiting
-# **Exercise** · 8 minutes · difficulty 4 of 5
+# ### A linear recurrence in parallel
+# **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# `linear_recurrence(a, b)` returns all $h_t = a_t h_{t-1} + b_t$ with $h_{-1} = 0$, along the first axis, element by element on the others. No `scan`, no `while_loop`, and no Python loop over the steps. Any number, zero too, may be in `a`.
+# **Return** from `linear_recurrence(a, b)` all $h_t = a_t h_{t-1} + b_t$ with $h_{-1} = 0$, in an array of the shape of `b`. Time is the first axis, and the recurrence is elementwise on the others.
+#
+# **Edge cases**: any number of steps from 1. `a` may hold zeros, and `b` NaN.
+#
+# **The check** compares values. The program may not contain `scan` or `while`, and has at most 400 equations for 256 steps, so it has no Python loop over the steps.
 
 # %% exercise="linear_recurrence"
 @jax.jit
@@ -1187,11 +1272,11 @@ def linear_recurrence(
 # %% [markdown] hints="linear_recurrence"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Insert $h \leftarrow a_1 h + b_1$ into $h \leftarrow a_2 h + b_2$ and sort by $h$. Which new $a$ and which new $b$ come out?
+# Substitute $a_1 h + b_1$ for $h$ in $a_2 h + b_2$, and collect the terms in $h$. What are the new $a$ and the new $b$?
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `combine(first, second)` gets two pairs, each a tuple of arrays, and returns a pair; `lax.associative_scan(combine, (a, b))`. `first` is the earlier one, and here the order matters.
+# `lax.associative_scan(combine, (a, b))`. `combine(first, second)` gets two pairs of arrays and returns a pair. `first` is the earlier one, and here the order matters.
 # </details>
 
 # %% check="linear_recurrence" points=3
@@ -1222,7 +1307,7 @@ check_values(
         (np.float32([0.5, 0.0, 2.0, 0.0]), np.float32([1.0, 2.0, 3.0, 4.0])),
     ],
     mistakes={
-        "the earlier and the later step are exchanged": exchanged,
+        "the earlier and the later step are swapped": exchanged,
         "b is summed without a": lambda a, b: np.cumsum(b, axis=0),
         "time is taken to be the last axis": lambda a, b: np.moveaxis(
             one_by_one(np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0)), 0, -1
@@ -1246,7 +1331,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4.8 Backwards through a loop
+# ## 4.8 Gradients through loops
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
@@ -1269,10 +1354,11 @@ def grad_of_while():
 check_answer(
     backwards,
     grad_of_while,
-    because="Going back needs every state on the way, and their number is not known beforehand.",
+    because="Reverse mode stores values of every iteration, and `while_loop` does not know their "
+    "number when the program is compiled.",
     mistakes={
-        32.0: "so says forward mode; backwards, how many states should the program keep?",
-        "TracerBoolConversionError": "the condition may be a tracer: that is what the loop is for",
+        32.0: "forward mode gives that; reverse mode needs the carry of every iteration",
+        "TracerBoolConversionError": "the condition of a `while_loop` may be a tracer",
     },
 )
 
@@ -1285,16 +1371,20 @@ except ValueError as error:
     print(f"reverse mode: ValueError: {error}")
 
 # %% [markdown]
-# Forward mode needs no memory of the way, so `jvp` works. Reverse mode goes back along the way, and must keep what each turn has seen in arrays whose size is known while compiling. A `scan` has a fixed length: reverse mode works; `fori_loop` is as good where its bounds are Python numbers (a scan, then), and as bad as `while` where they are traced.
+# Forward mode needs no stored values, so `jvp` works. Reverse mode stores residuals of every iteration in arrays, whose sizes must be known at compile time. A `scan` has a fixed length and can be differentiated. `fori_loop` with Python bounds is a scan and can be differentiated too. With traced bounds it is a while loop and cannot.
 #
-# ### A loop that can go back
-# **Exercise** · 8 minutes · difficulty 5 of 5
+# ### A bounded while loop with gradients
+# **Exercise** · 10 minutes · difficulty 5 of 5
 #
-# `bounded_while(go_on, body, state, most)` gives what `lax.while_loop(go_on, body, state)` gives, if that needs at most `most` turns, and the state after `most` turns otherwise. It is built on `scan`, and reverse mode works. Beware: past the end `body` may be undefined (a root of a negative number, for instance), and nothing of that may reach the gradient.
+# **Return** from `bounded_while(go_on, body, state, most)` the result of `lax.while_loop(go_on, body, state)` if that takes at most `most` iterations, and otherwise the carry after `most` iterations.
+#
+# **Edge cases**: `most` is a Python integer, and may be 0. After the condition has become false, `body` may be undefined (a root of a negative number), and must not affect values or gradients.
+#
+# **The check** compares values and reverse-mode gradients, and that the program has a `scan`.
 
 # %% exercise="bounded_while"
 def bounded_while(go_on, body, state, most: int):
-    """`lax.while_loop(go_on, body, state)` with at most `most` turns; differentiable."""
+    """`lax.while_loop(go_on, body, state)` with at most `most` iterations, differentiable."""
     ### BEGIN SOLUTION
     def turn(state, _):
         return lax.cond(go_on(state), body, lambda state: state, state), None
@@ -1305,11 +1395,11 @@ def bounded_while(go_on, body, state, most: int):
 # %% [markdown] hints="bounded_while"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Always run `most` turns. Once the condition is false, a turn leaves the state as it is, and the condition stays false.
+# Scan over `most` iterations. Once the condition is false, return the carry unchanged. The condition then stays false.
 # </details>
 # <details><summary>Hint 2: the gradient</summary>
 #
-# Two tools can leave the state as it is. Look at the table in 4.1 and at the two gradients below it.
+# `where` and `cond` can both return the old carry. Look at the table in 4.1 and at the two gradients below it.
 # </details>
 
 # %% check="bounded_while" points=3
@@ -1361,9 +1451,9 @@ check_values(
     heron_by_hand,
     [(np.float32(x),) for x in (2.0, 1.0, 1e6, 0.02, 55.0)],
     mistakes={
-        "one turn too many": one_too_many,
-        "a turn is made before the condition is looked at": looked_too_late,
-        "all turns are taken": lambda x: heron_by_hand(x, extra=8 - heron_by_hand(x)["turns"]),
+        "one iteration too many": one_too_many,
+        "the body runs before the condition is tested": looked_too_late,
+        "all iterations run": lambda x: heron_by_hand(x, extra=8 - heron_by_hand(x)["turns"]),
     },
     about="square roots",
 )
@@ -1380,14 +1470,14 @@ check_values(
     through(some_turns, bounded_while),
     threefold,
     [(np.float32(5.0), 6), (np.float32(5.0), 2), (np.float32(5.0), 0), (np.float32(1e-7), 40)],
-    about="enough turns, too few, and none",
+    about="enough iterations, too few, and none",
 )
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 4.9 Paying in time instead of memory
+# ## 4.9 jax.checkpoint: less memory for reverse mode
 #
-# Going back through a scan has its price: whatever the body computed and the derivative needs is kept, for every turn. `jax.checkpoint(body)` (also known as remat; its primitive is `remat2`) keeps only what goes *into* the body, and computes the inside again on the way back.
+# Reverse mode through a scan stores the *residuals* of every iteration: the values of the forward pass that the derivative needs. `jax.checkpoint(body)`, also called remat (its primitive is `remat2`), stores only the *inputs* of the body, and recomputes the rest in the backward pass. The next cell lists what is stored:
 
 # %% tags=["demonstration"]
 def layer(h, p):
@@ -1402,16 +1492,22 @@ def kept(body, params, x):
 rng = np.random.default_rng(0)
 stack = {"w": jnp.asarray(rng.normal(size=(40, 8, 8)), jnp.float32), "b": jnp.zeros((40, 8))}
 batch = jnp.ones((64, 8))
-print("kept:           ", kept(layer, stack, batch))
+print("stored:         ", kept(layer, stack, batch))
 print("with checkpoint:", kept(jax.checkpoint(layer), stack, batch))
 
 # %% [markdown]
-# 40 layers, 64 examples, 8 units. With the checkpoint one `(40, 64, 8)` is left, the input of each layer (beside the parameters, which are there anyhow). The gradient is the same; the forward pass runs twice. Around the *whole* scan a checkpoint does not lower the peak: on the way back the forward scan runs again, and keeps everything.
+# 40 layers, 64 examples, 8 units. With the checkpoint only one array of shape `(40, 64, 8)` is left besides the parameters, the input of each layer. The gradient is the same, and the forward pass runs twice. A checkpoint around the *whole* scan does not lower the peak, because the backward pass then recomputes and stores everything at once.
 #
-# ### A deep stack on little memory
-# **Exercise** · 6 minutes · difficulty 3 of 5
+# Within a scan, `prevent_cse=False` is safe and can be faster. A *policy* chooses a middle way: `policy=jax.checkpoint_policies.dots_saveable` stores the results of matrix products too. For this layer with 512 examples, 256 units and 20 layers, JAX 0.10 on a CPU needs 45 MB without a checkpoint, 23 MB with this policy, and 13 MB with the inputs only. Lesson 13 measures this.
 #
-# `deep(params, x)` applies one layer after the other: $h \leftarrow h + \tanh(h W_\ell + b_\ell)$, with $h = x$ at first and all layers stacked in `params["w"]` and `params["b"]`. It is one scan over the layers, and by `jax.checkpoint` only the input $h$ of each layer is kept for the way back.
+# ### A deep network with checkpointed layers
+# **Exercise** · 7 minutes · difficulty 3 of 5
+#
+# **Return** from `deep(params, x)` the result of all layers, of the shape of `x`. One layer is $h \leftarrow h + \tanh(h W_\ell + b_\ell)$, starting with $h = x$. `params["w"]` and `params["b"]` stack the layers along their first axis.
+#
+# **Edge cases**: any number of layers from 1.
+#
+# **The check** compares values, and that the program has a `scan` and one size for every number of layers. The gradient may store only the input $h$ of each layer, by `jax.checkpoint`.
 
 # %% exercise="deep"
 def deep(params, x: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
@@ -1427,11 +1523,11 @@ def deep(params, x: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
 # %% [markdown] hints="deep"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The parameters are what is scanned: a tree is cut along the first axis of each leaf. The state is the carry, and there is no diary.
+# Scan over `params`: the body gets the parameters of one layer. The carry is $h$, and the output of each step is `None`.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.checkpoint(body)`, or `@jax.checkpoint` above the body. Which function is it that should not remember its inside?
+# `jax.checkpoint(body)`, or `@jax.checkpoint` above the body. Apply it to one layer, not to the whole scan.
 # </details>
 
 # %% check="deep" points=3
@@ -1484,9 +1580,11 @@ check_values(
     [np.array(True)],
     layered[:1],
     mistakes={
-        "the way back keeps more of each layer than its input": lambda params, x: np.array(False)
+        "the backward pass stores more of each layer than its input": (
+            lambda params, x: np.array(False)
+        )
     },
-    about="what is kept",
+    about="what is stored",
 )
 ### BEGIN HIDDEN TESTS
 check_values(deep, layer_by_layer, sweep({"w": "1 2 2", "b": "1 2"}, "3 2", count=1, seed=5))
@@ -1495,16 +1593,17 @@ check_values(deep, layer_by_layer, sweep({"w": "1 2 2", "b": "1 2"}, "3 2", coun
 # %% [markdown]
 # ## What to remember
 #
-# 1. `where` and `select` compute both sides and choose by element; `cond` and `switch` trace all branches and run one; a recursion over data never ends its trace.
-# 2. `while_loop` stops by itself and has no reverse mode; `scan` has a fixed length, a carry, a diary, and can be differentiated; `fori_loop` is one or the other, by its bounds.
-# 3. A carry keeps structure, shape and dtype; a Python 0 is weak and may turn into a float.
-# 4. A loop in Python is written out: its program grows. A scan is one page, for any length.
-# 5. Steps that combine associatively need not wait for each other; a body under `checkpoint` trades memory for a second run.
+# 1. `where` computes both sides and chooses by element. `cond` and `switch` trace all branches and run one. A recursion over values never ends its trace.
+# 2. `while_loop` stops by itself and has no reverse mode. `scan` has a fixed length, a carry and stacked outputs, and can be differentiated. `fori_loop` becomes one or the other.
+# 3. The carry keeps its structure, shape and dtype. A Python 0 is weakly typed and may become a float.
+# 4. A Python loop is unrolled, and its program grows. The size of a `scan` does not depend on its length.
+# 5. `associative_scan` runs steps in parallel. `jax.checkpoint` trades memory for a second forward pass.
 #
 # ## Further reading
 #
-# The JAX documentation: *Control flow and logical operators with JIT*, *Control autodiff's saved values with `jax.checkpoint`*, *The scan operator*. Blelloch, *Prefix sums and their applications* (1990). Chen and others, *Training deep nets with sublinear memory cost* (2016). Martin and Cundy, *Parallelizing linear recurrent neural nets over sequence length* (2018).
+# - The JAX documentation: [Control flow and logical operators with JIT](https://docs.jax.dev/en/latest/control-flow.html), [Gradient checkpointing with `jax.checkpoint`](https://docs.jax.dev/en/latest/gradient-checkpointing.html), [`jax.lax.scan`](https://docs.jax.dev/en/latest/_autosummary/jax.lax.scan.html).
+# - Chen, Xu, Zhang and Guestrin, [Training deep nets with sublinear memory cost](https://arxiv.org/abs/1604.06174) (2016). Martin and Cundy, [Parallelizing linear recurrent neural nets over sequence length](https://arxiv.org/abs/1709.04057) (2018). Blelloch, *Prefix sums and their applications* (1990).
 #
-# ## Next
+# ## Previous and next
 #
-# Coin tosses, shuffled batches, dropout: loops want random numbers, and a program that always does the same cannot make any up. Lesson 05 carries the randomness along.
+# Lesson 03 compiled functions. Dropout, shuffled batches and samplers need random numbers, which a pure function cannot produce by itself. Lesson 05 passes the randomness as an argument.

@@ -8,12 +8,12 @@ def hat(x):
         jnp.abs(x) < 1, lambda x: jnp.exp(-1 / (1 - x**2)), lambda x: jnp.zeros_like(x), x
     )
 
-# %% wrong="hat" says="the sign of the exponent"
+# %% wrong="hat" says="the exponent has the wrong sign"
 def hat(x):
     inside = jnp.abs(x) < 1
     return jnp.where(inside, jnp.exp(1 / (1 - jnp.where(inside, x, 0.0) ** 2)), 0.0)
 
-# %% wrong="hat" says="a factor e too much"
+# %% wrong="hat" says="too large by a factor of e"
 def hat(x):
     inside = jnp.abs(x) < 1
     return jnp.where(inside, jnp.exp(1 - 1 / (1 - jnp.where(inside, x, 0.0) ** 2)), 0.0)
@@ -76,7 +76,7 @@ def newton(f, x, tolerance, most):
 
     return jax.lax.while_loop(done, lambda s: (s[0] - f(s[0]) / jax.grad(f)(s[0]), s[1] + 1), (x, 0))
 
-# %% wrong="newton" says="it waits for a small step"
+# %% wrong="newton" says="it stops at a small step"
 def newton(f, x, tolerance, most):
     def go_on(state):
         x, before, steps = state
@@ -89,7 +89,7 @@ def newton(f, x, tolerance, most):
     x, _, steps = jax.lax.while_loop(go_on, body, (x, jnp.full_like(x, jnp.inf), 0))
     return x, steps
 
-# %% wrong="newton" says="the sign of f(x) is not taken off"
+# %% wrong="newton" says="not its absolute value"
 def newton(f, x, tolerance, most):
     def go_on(state):
         return (f(state[0]) > tolerance) & (state[1] < most)
@@ -116,7 +116,7 @@ def newton(f, x, tolerance, most):
     x, _, steps = jax.lax.while_loop(go_on, body, (x, f(x), 0))
     return x, steps
 
-# %% wrong="newton" says="it steps before it looks"
+# %% wrong="newton" says="it takes a step before it tests the condition"
 def newton(f, x, tolerance, most):
     def body(state):
         x, steps = state
@@ -174,7 +174,7 @@ def running_stats(x):
 
     return lax.scan(body, (0, 0 * x[0], 0 * x[0]), x)[1]
 
-# %% wrong="running_stats" says="each row's distance is from the new mean alone"
+# %% wrong="running_stats" says="the square of the distance from the new mean"
 def running_stats(x):
     def body(carry, row):
         n, mean, total = carry
@@ -231,7 +231,7 @@ def longest_run(heads):
     (_, longest), lengths = lax.scan(body, (0, 0), heads)
     return longest, lengths
 
-# %% wrong="longest_run" says="a run that ends with the last toss is missed"
+# %% wrong="longest_run" says="a run at the end is missed"
 def longest_run(heads):
     def body(carry, head):
         current, longest = carry
@@ -247,7 +247,7 @@ def longest_run(heads):
     lengths = jnp.cumsum(heads)
     return jnp.max(lengths), lengths
 
-# %% wrong="longest_run" says="the run at the end, not the longest"
+# %% wrong="longest_run" says="that is the last run, not the longest"
 def longest_run(heads):
     def body(current, head):
         current = jnp.where(head, current + 1, 0)
@@ -393,7 +393,7 @@ def calculate(codes, numbers, x):
     (display, _), history = lax.scan(body, (x, jnp.zeros_like(x)), (codes, numbers))
     return display, history
 
-# %% wrong="rnn" says="the output is made of the old state"
+# %% wrong="rnn" says="the output is computed from the old state"
 def rnn(params, x):
     def body(h, x):
         output = h @ params["output"]["w"] + params["output"]["b"]
@@ -437,7 +437,7 @@ def rnn(params, x):
 
     return lax.scan(body, jnp.zeros_like(params["hidden"]["b"]), x)
 
-# %% wrong="rnn" says="W_in and W_hid are exchanged"
+# %% wrong="rnn" says="W_in and W_hid are swapped"
 def rnn(params, x):
     def body(x, h):
         recalled = h @ params["hidden"]["w"] + params["hidden"]["b"]
@@ -567,7 +567,7 @@ def linear_recurrence(a, b):
 
     return lax.scan(body, jnp.zeros_like(b[0]), (a, b))[1]
 
-# %% wrong="linear_recurrence" says="the earlier and the later step are exchanged"
+# %% wrong="linear_recurrence" says="the earlier and the later step are swapped"
 @jax.jit
 def linear_recurrence(a, b):
     return lax.associative_scan(lambda f, s: (f[0] * s[0], f[0] * s[1] + f[1]), (a, b))[1]
@@ -607,7 +607,7 @@ def linear_recurrence(a, b):
         a, b = a * a_before, a * b_before + b
     return b
 
-# %% wrong="bounded_while" says="one turn too many"
+# %% wrong="bounded_while" says="one iteration too many"
 def bounded_while(go_on, body, state, most):
     def turn(carry, _):
         state, going = carry
@@ -616,14 +616,14 @@ def bounded_while(go_on, body, state, most):
 
     return lax.scan(turn, (state, go_on(state)), length=most)[0][0]
 
-# %% wrong="bounded_while" says="a turn is made before the condition is looked at"
+# %% wrong="bounded_while" says="the body runs before the condition is tested"
 def bounded_while(go_on, body, state, most):
     def turn(state, _):
         return lax.cond(go_on(state), body, lambda state: state, state), None
 
     return lax.scan(turn, body(state), length=most - 1)[0]
 
-# %% wrong="bounded_while" says="all turns are taken"
+# %% wrong="bounded_while" says="all iterations run"
 def bounded_while(go_on, body, state, most):
     return lax.scan(lambda state, _: (body(state), None), state, length=most)[0]
 
@@ -698,7 +698,7 @@ def deep(params, x):
         x = layer(x, w, b)
     return x
 
-# %% wrong="deep" says="the way back keeps more of each layer than its input"
+# %% wrong="deep" says="the backward pass stores more of each layer than its input"
 @jax.checkpoint
 def deep(params, x):
     def layer(h, p):

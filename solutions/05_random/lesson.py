@@ -1,9 +1,17 @@
 # %% [markdown]
-# # 5 · Random numbers
+# # 5 · Random numbers: keys, split and fold_in
 #
-# In JAX nothing rolls dice behind your back: every random number is a function of a *key*, and you say which key goes where. That buys experiments that can be repeated, on any machine and under any transformation, and costs some bookkeeping. After this lesson you can hand keys through models, loops and ensembles, build samplers and test them, find the bug in which two random numbers are secretly one, and bring old code over.
+# In JAX a random number is a function of a *key*, and you pass the key as an argument. This makes experiments reproducible, on any machine and under any transformation, and costs some bookkeeping. After this lesson you can
 #
-# About 90 minutes. You need lessons 01 to 04.
+# - give every layer, step, epoch and ensemble member its own key;
+# - find and fix the reuse of a key;
+# - write a sampler, and test its whole distribution;
+# - use keys in `jit`, in `scan` and in dropout;
+# - read old code with legacy keys.
+#
+# A reused key raises no error, and makes two results depend on each other that should not.
+#
+# About 120 minutes, with reading and waiting. There is a good place for a break after 5.4. You need lessons 01 to 04.
 
 # %%
 import zlib
@@ -34,41 +42,49 @@ from graders import (
 key = jax.random.key(0)
 
 # %% [markdown]
-# ## 5.0 From last time
+# ## 5.0 Recall
 #
 # Three questions about earlier lessons, one point each. Answer before you run anything.
 #
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# What is `jax.lax.scan(lambda total, x: (total + x, total), 0, jnp.array([1, 2, 3, 4]))[1]`?
+# `step = lambda total, x: (total + x, total + x)`. What is `jax.lax.scan(step, 0, jnp.array([1, 2, 3, 4]), reverse=True)[1]`?
 
 # %% exercise="running_totals" kind="recall"
 # A tuple of integers.
 ### BEGIN SOLUTION
-running_totals = (0, 1, 3, 6)
+running_totals = (10, 9, 7, 4)
 ### END SOLUTION
 
 # %% check="running_totals" points=1
+def totals_from_the_end():
+    def step(total, x):
+        return total + x, total + x
+
+    return jax.lax.scan(step, 0, jnp.array([1, 2, 3, 4]), reverse=True)[1]
+
+
 check_answer(
     running_totals,
-    lambda: jax.lax.scan(lambda total, x: (total + x, total), 0, jnp.array([1, 2, 3, 4]))[1],
-    because="The body returns the carry as it was before the step.",
+    totals_from_the_end,
+    because="The scan runs from the last row to the first, and stores each output at the place of "
+    "its row.",
     mistakes={
-        (1, 3, 6, 10): "the second entry of the body's pair is the total *before* x is added",
-        10: "that is the final carry; [1] takes what was stacked",
-        (10, 0): "[1] takes what was stacked: one number for each step",
+        (4, 7, 9, 10): "that is the order of computation; each output is stored at its row's place",
+        (1, 3, 6, 10): "`reverse=True` starts with the last row",
+        10: "that is the final carry; [1] is the stacked outputs",
     },
 )
 
 # %% [markdown]
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# `scale = 2.0`, `f = jax.jit(lambda x: scale * x)`. You call `f(1.0)`, then set `scale = 5.0`, then call `f(1.0)` again. What does the second call return?
+# `scale = 2.0`, `f = jax.jit(lambda x: scale * x)`. You call `f(1.0)`, then set `scale = 5.0`, then call `f(jnp.ones(3))`. What is the first element of the result?
 
 # %% exercise="stale_scale" kind="recall"
 # A number.
 ### BEGIN SOLUTION
-stale_scale = 2.0
+stale_scale = 5.0
 ### END SOLUTION
 
 # %% check="stale_scale" points=1
@@ -77,20 +93,21 @@ def called_twice():
     f = jax.jit(lambda x: cell["scale"] * x)
     f(1.0)
     cell["scale"] = 5.0
-    return f(1.0)
+    return f(jnp.ones(3))[0]
 
 
 check_answer(
     stale_scale,
     called_twice,
-    because="What is not an argument is a constant of the program that the first call made.",
-    mistakes={5.0: "Python does not run again: the program of the first call holds 2.0"},
+    because="A new shape is traced again, and the trace reads the global as it is now. `f(1.0)` "
+    "would still return 2.0.",
+    mistakes={2.0: "the program of `f(1.0)` holds 2.0, but a new shape is traced again"},
 )
 
 # %% [markdown]
-# **Recall** · 1 minute · difficulty 1 of 5
+# **Recall** · 1 minute · difficulty 2 of 5
 #
-# What is `jax.tree.leaves({"w": 1, "b": 2, "a": 3})`?
+# `structure = jax.tree.structure({"w": 0, "b": 0, "a": 0})` and `params = jax.tree.unflatten(structure, [1, 2, 3])`. What are `params["w"]`, `params["b"]` and `params["a"]`?
 
 # %% exercise="leaf_order" kind="recall"
 # A tuple of integers.
@@ -99,21 +116,27 @@ leaf_order = (3, 2, 1)
 ### END SOLUTION
 
 # %% check="leaf_order" points=1
+def filled_in():
+    structure = jax.tree.structure({"w": 0, "b": 0, "a": 0})
+    params = jax.tree.unflatten(structure, [1, 2, 3])
+    return params["w"], params["b"], params["a"]
+
+
 check_answer(
     leaf_order,
-    lambda: tuple(jax.tree.leaves({"w": 1, "b": 2, "a": 3})),
-    because="A dict is flattened by its sorted keys. In 5.8 this will matter.",
-    mistakes={(1, 2, 3): "not in the order of writing: a dict is flattened by its sorted keys"},
+    filled_in,
+    because="The leaves of a dict are ordered by its sorted keys: a, b, w. This matters in 5.8.",
+    mistakes={(1, 2, 3): "the order is that of the sorted keys, not of insertion"},
 )
 
 # %% [markdown]
-# ## 5.1 A generator that remembers nothing
+# ## 5.1 Keys: random numbers without hidden state
 #
-# NumPy's generator has a state: each draw changes it, and so the second draw differs from the first. A pure function cannot do that; in lesson 03 a die that tried was loaded. `jax.random.normal(key, shape)` takes everything it needs as arguments.
+# NumPy's generator has a state, which each draw changes. A pure function has no state. `jax.random.normal(key, shape)` takes everything that it needs as arguments.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
-# `a = jax.random.normal(key, (3,))`, then `b = jax.random.normal(key, (5,))`. Among these eight numbers, how many different ones are there?
+# With the default generator, `a = jax.random.normal(key, (3,))` and then `b = jax.random.normal(key, (5,))`. Among these eight numbers, how many different ones are there?
 
 # %% exercise="different_numbers" kind="prediction"
 # An integer.
@@ -131,11 +154,11 @@ def count_different():
 check_answer(
     different_numbers,
     count_different,
-    because="Number i depends on the key and on i, so the three are the first of the five.",
+    because="Number i depends on the key and on i only, so `a` is the beginning of `b`.",
     mistakes={
-        8: "nothing is remembered between the two calls: the same key gives the same numbers",
-        1: "one key gives a whole array of different numbers, and the same ones again",
-        3: "the five have three numbers in common with the three, and two more",
+        8: "there is no state between the two calls: the same key gives the same numbers",
+        1: "one key gives an array of different numbers",
+        3: "`b` has the three numbers of `a`, and two more",
     },
 )
 
@@ -146,13 +169,17 @@ print(jax.jit(lambda key: jax.random.normal(key, (5,)))(key))
 print(repr(key), key.shape, key.dtype)
 
 # %% [markdown]
-# A key is a label of 64 bits (two `uint32` words) in an array with a dtype of its own. A draw scrambles the label together with the position of each number, by a hash function called Threefry. There is no sequence in which one number comes after another, only a huge table: give the row and the column, and read. So the random bits are the same under `jit`, inside a `scan`, under `vmap` (lesson 06), on a CPU and on a TPU, on one device or eight. (What is computed from the bits, such as a logarithm, may differ in its last digit between kinds of hardware. And that `a` begins `b` is how the default generator counts today: no promise, never rely on it.)
+# A key is an array with its own dtype. In memory it is two `uint32` words. A draw hashes these words together with the index of each number. There is no sequence and no state, so the default generator gives the same random bits under `jit`, inside a `scan`, under `vmap` (lesson 06), on a CPU and on a TPU, on one device or eight. (Values computed from the bits, such as logarithms, may differ in the last digit between kinds of hardware.)
 #
-# Reading the table twice at one place gives the same numbers. From this follows the one rule of the lesson: **use each key once.** To *use* a key is to draw with it or to split it.
+# The printed dtype `key<fry>` names that generator, Threefry. TPU code sometimes uses `jax.random.key(0, impl="rbg")`, which is faster there, and whose draws under `vmap` differ from single ones. Do not rely on `a` being the beginning of `b` either, which is a detail of the default generator.
 #
-# ## 5.2 A tree of keys
+# The same key and shape always give the same numbers. Hence the one rule of this lesson: **use each key once.** To *use* a key is to draw with it or to split it.
 #
-# New labels come from old ones. `jax.random.split(key, n)` makes an array of `n` keys; `jax.random.fold_in(key, i)` makes one, from a key and an integer. Both are pure: `key` itself stays what it is. After a split it must not be used again; after a `fold_in` it may be folded with other integers. (You need not read the next cell, which draws.)
+# > **In NumPy and PyTorch** `np.random.seed(0)` and `torch.manual_seed(0)` set a global state, and the order of calls decides who gets which numbers. In JAX only the key decides.
+#
+# ## 5.2 New keys: split and fold_in
+#
+# `jax.random.split(key, n)` returns an array of `n` keys. `jax.random.fold_in(key, i)` returns one key for the integer `i`, which must be from 0 to $2^{32} - 1$. Both are pure, so `key` does not change. After a split do not use it again. After a `fold_in` you may fold in other integers. The next cells draw a tree of keys. You need not read them.
 
 # %% tags=["demonstration"]
 def words(key):
@@ -179,13 +206,11 @@ plt.xlim(0, 4), plt.ylim(-2.6, 0.3), plt.axis("off")
 plt.show()
 
 # %% [markdown]
-# *A tree of keys, each written as its two words. The root, `jax.random.key(0)`, is split into two keys and each of these into two more. The four leaves (blue) are used: one each for init, dropout, shuffle and noise. The three keys above them have been split, and are used up.*
-#
-# Children look nothing like their parents, nor their siblings. But they are determined by them, and two ways of making children need not be two families.
+# *A tree of keys, each written as its two words. The root, `jax.random.key(0)`, is split into two keys, and each of these into two more. The four leaves (blue) are used for init, dropout, shuffle and noise. The three keys above them are used up by splitting.*
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
-# Is `jax.random.fold_in(key, 1)` the same key as `jax.random.split(key, 3)[1]`?
+# With the default generator, is `jax.random.fold_in(key, 1)` the same key as `jax.random.split(key, 3)[1]`?
 
 # %% exercise="fold_is_split" kind="prediction"
 # A boolean.
@@ -202,19 +227,23 @@ def fold_against_split():
 check_answer(
     fold_is_split,
     fold_against_split,
-    because="Today's default generator hashes the key with the number 1 in both: the same child.",
-    mistakes={False: "both hash the key with the number 1, and get the same child"},
+    because="Both hash the key with the number 1, in today's default generator.",
+    mistakes={False: "both hash the key with the number 1, so they return the same key"},
 )
 
 # %% [markdown]
-# Another detail of today's generator, and the reason for a habit: with one key *either* split *or* fold in (distinct integers), and never draw with it besides.
+# New keys look unrelated, but they are determined by their parent, and two ways of deriving them can give the same key. This too is a detail of today's default generator. With one key, therefore, *either* split *or* fold in distinct integers, and do not draw with it.
 #
-# Now the first use of a key in any program. The network of this course had two layers; from here on it is a list of them, of any length.
+# From here on the network of this course is a list of layers of any length.
 #
-# ### Initial weights
-# **Exercise** · 6 minutes · difficulty 2 of 5
+# ### Initialise an MLP
+# **Exercise** · 7 minutes · difficulty 2 of 5
 #
-# `init_mlp(key, sizes)` makes one dict `{"w", "b"}` for each pair of neighbouring sizes. Each `w`, of shape (inputs, outputs), has independent normal entries with mean 0 and *variance* 2 / inputs (He initialisation), independent of those of the other layers; each `b` is zero. The function is pure: `jax.jit` can trace it for any key, with static `sizes`.
+# **Return** from `init_mlp(key, sizes)` a list with one dict `{"w", "b"}` for each pair of neighbouring sizes. `w` has the shape (inputs, outputs) and independent normal entries with mean 0 and *variance* 2 / inputs (He initialisation). `b` is zero, of shape (outputs,). The function is pure: `jax.jit` can trace it for any key, with static `sizes`.
+#
+# **Edge cases**: any number of layers, also of equal sizes. Layers are independent of each other.
+#
+# **The check** looks at shapes, at the distribution of `w` down to its last digits, at the biases, for reused keys, and at purity.
 
 # %% exercise="init_mlp"
 def init_mlp(key: Key[Array, ""], sizes: tuple[int, ...]) -> list[dict[str, Array]]:
@@ -231,11 +260,11 @@ def init_mlp(key: Key[Array, ""], sizes: tuple[int, ...]) -> list[dict[str, Arra
 # %% [markdown] hints="init_mlp"
 # <details><summary>Hint 1: the idea</summary>
 #
-# `len(sizes) - 1` layers need as many keys. Get them all in one split, before the loop.
+# There are `len(sizes) - 1` layers, and each needs a key. Make them all in one split, before the loop.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# An array of keys can be iterated over and zipped. `zip(sizes, sizes[1:])` gives the pairs. A normal number times $s$ has variance $s^2$.
+# You can iterate over an array of keys, and use it in `zip`. `zip(sizes, sizes[1:])` gives the pairs. A standard normal number times $s$ has variance $s^2$.
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
@@ -307,15 +336,15 @@ check_distribution(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 5.3 Any distribution from one
+# ## 5.3 Write and test a sampler
 #
-# `jax.random` has more than thirty distributions, and one day you need another. The universal recipe: if $U$ is uniform on $[0, 1)$ and $F$ a cumulative distribution function, then $F^{-1}(U)$ has the distribution $F$.
+# `jax.random` has more than thirty distributions. For any other, use the inverse of its cumulative distribution function $F$: if $U$ is uniform on $[0, 1)$, then $F^{-1}(U)$ has the distribution $F$.
 #
-# But how do you *test* a sampler? Its numbers cannot be compared with a table, and a right mean proves little. The Dvoretzky–Kiefer–Wolfowitz inequality gives a sharp answer: draw $n$ numbers, and let $F_n(x)$ be the fraction of them that is at most $x$. Then, whatever the distribution,
+# How do you *test* a sampler? A right mean proves little. The Dvoretzky–Kiefer–Wolfowitz inequality bounds the whole distribution: draw $n$ numbers, and let $F_n(x)$ be the fraction that is at most $x$. Then, for any distribution,
 #
 # $$P\left(\max_x |F_n(x) - F(x)| > \varepsilon\right) \le 2 e^{-2 n \varepsilon^2}.$$
 #
-# Choose a probability of a false alarm, solve for $\varepsilon$, and you have a band in which the whole curve must lie. The checks below do this, with $10^{-7}$. Here is a band for somebody's attempt at the arcsine distribution, $F(x) = \frac{2}{\pi} \arcsin \sqrt{x}$, and for a second attempt with the same mean:
+# Choose a probability of a false alarm and solve for $\varepsilon$. The whole curve $F_n$ must lie in a band of $\pm \varepsilon$ around $F$. The checks below do this, with $10^{-7}$. The next cells test two samplers for the arcsine distribution, $F(x) = \frac{2}{\pi} \arcsin \sqrt{x}$, which have the same mean:
 
 # %% tags=["demonstration"]
 n = 2000
@@ -338,16 +367,22 @@ right.set(xlabel="x", ylabel="fraction at most x"), right.legend()
 plt.show()
 
 # %% [markdown]
-# *Left: two histograms of 2,000 draws. The blue one has the shape of a bathtub and follows the density; the orange one is flat. Right: the same draws as cumulative fractions. The blue curve stays in the grey band around F, which is 0.06 to either side; the orange one leaves it twice, by 0.04 or so. Both have mean 1/2.*
+# *Left: two histograms of 2,000 draws. The blue one is high at both ends and follows the density. The orange one is flat. Right: the same draws as cumulative fractions. The blue curve stays in the grey band, which is F ± 0.06. The orange curve leaves it twice, by about 0.04. Both have mean 1/2.*
 #
-# ### Waiting times
-# **Exercise** · 7 minutes · difficulty 3 of 5
+# ### Sample waiting times
+# **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# Events that happen `rate` times a second on average, at moments independent of each other, have gaps with $F(t) = 1 - e^{-\text{rate} \cdot t}$. Write the sampler; `jax.random.uniform` is all that you need. It may be asked for a billion numbers, and every one of them is finite and none is negative, for rates from 0.001 to 1000: mind which values `uniform` can return.
+# If events happen `rate` times a second on average, independently of each other, the times between them have $F(t) = 1 - e^{-\text{rate} \cdot t}$.
+#
+# **Return** from `waiting_times(key, shape, rate)` an array of independent waiting times.
+#
+# **Edge cases**: every number is finite and not negative, for a billion draws and for rates from 0.001 to 1000. `jax.random.uniform` can return 0.
+#
+# **The check** looks at shapes, at the distribution down to its last digits and in its tail, and for reused keys.
 
 # %% exercise="waiting_times"
 def waiting_times(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> Array:
-    """Independent exponential numbers with mean 1 / `rate`, all finite."""
+    """Independent exponential numbers with mean 1 / `rate`, all finite and not negative."""
     ### BEGIN SOLUTION
     u = jax.random.uniform(key, shape)
     return -jnp.log1p(-u) / rate
@@ -360,7 +395,7 @@ def waiting_times(key: Key[Array, ""], shape: tuple[int, ...], rate: float) -> A
 # </details>
 # <details><summary>Hint 2: the ends of the interval</summary>
 #
-# `uniform` returns numbers from 0 to 1 with 0 in and 1 out. In float32 it hits 0 once in about eight million. Which end may go into your logarithm?
+# `uniform` returns numbers in $[0, 1)$, and in float32 about one in eight million is 0. Which of $u$ and $1 - u$ may you pass to the logarithm?
 # </details>
 
 # %% check="waiting_times" points=3
@@ -398,7 +433,7 @@ check_values(
     mistakes={
         "infinite where `uniform` returned 0": lambda *args: np.array([False, True, True, False]),
         "the longest waiting times are cut off": lambda *args: np.array([True, True, False, True]),
-        "where `uniform` returned 0, a waiting time that has no end": (
+        "where `uniform` returned 0, a waiting time that is far too long": (
             lambda key, shape, rate: np.array([rate >= 1, True, True, False])
         ),
         "all waiting times are cut off at one length, whatever the rate": (
@@ -426,13 +461,16 @@ check_distribution(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### Drawing without putting back
+# ### Draw without replacement
+# **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# A distribution over a few choices is given by *logits*: $p_i \propto e^{\text{logit}_i}$. There is a surprising way to draw from it. Add to each logit an independent number from the Gumbel distribution (`jax.random.gumbel`) and take the place of the largest sum: it is $i$ with probability exactly $p_i$. This is how `jax.random.categorical` works. Better: the places of the $k$ largest sums, in falling order, are $k$ *different* choices, drawn one after another, each with probability proportional to $p$ among those that are left.
+# *Logits* give the probabilities of a few choices: $p_i \propto e^{\text{logit}_i}$. Add to each logit an independent Gumbel number (`jax.random.gumbel`). The index of the largest sum is $i$ with probability exactly $p_i$. (`jax.random.categorical` works in this way.) The indices of the $k$ largest sums, in falling order, are $k$ *different* choices, drawn one after another without replacement.
 #
-# **Exercise** · 7 minutes · difficulty 3 of 5
+# **Return** from `draw_distinct(key, logits, n, k)` an integer array of shape (n, k): `n` independent draws of `k` different indices each, in the order of drawing. Each is drawn with probability proportional to $p$ among those that are left.
 #
-# `draw_distinct(key, logits, n, k)` makes `n` such draws, each of `k` different choices in the order in which they were drawn. Logits and their differences can be as large as 1000: a choice whose logit is 200 below another's is still drawn before one whose logit is 300 below. The checks ask for 20,000 draws: a Python loop over them would take minutes.
+# **Edge cases**: logits and their differences may be as large as 1000. A choice whose logit is 200 below another's is drawn before one whose logit is 300 below.
+#
+# **The check** looks at shapes, at the distribution of the ordered draws, at draws whose order is certain, and for reused keys. It asks for 20,000 draws, for which a Python loop is too slow.
 
 # %% exercise="draw_distinct"
 def draw_distinct(
@@ -447,11 +485,11 @@ def draw_distinct(
 # %% [markdown] hints="draw_distinct"
 # <details><summary>Hint 1: the idea</summary>
 #
-# One table of noise with a row for each draw, then each row is ranked.
+# Draw an array of noise with one row for each draw, add the logits, and rank each row.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.lax.top_k(x, k)` gives the `k` largest values of each row, largest first, and their places.
+# `jax.lax.top_k(x, k)` returns the `k` largest values of each row, largest first, and their indices.
 # </details>
 
 # %% check="draw_distinct" points=3
@@ -498,14 +536,14 @@ check_distribution(
     2,
     cdf=steps(one_after_another(p, 2)),
     mistakes={
-        "each choice is put back: it can come twice": steps(np.outer(p, p).ravel()),
+        "drawn with replacement: an index can come twice": steps(np.outer(p, p).ravel()),
         "the noise is added to the probabilities, not to the logits": steps(
             one_after_another(np.exp(p), 2)
         ),
         "the smallest sums are taken": steps(
             one_after_another(p, 2, lambda order, k: order[::-1][:k])
         ),
-        "the last of the k stands first": steps(
+        "the k choices are in reverse order": steps(
             one_after_another(p, 2, lambda order, k: order[:k][::-1])
         ),
         "the choices of a draw are sorted, not in the order of drawing": steps(
@@ -544,11 +582,11 @@ check_distribution(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 5.4 When two random numbers are one
+# ## 5.4 Find reused keys
 #
 # ### Bug hunt: the noise that darkens
 #
-# A denoising autoencoder is trained on spoilt inputs: Gaussian noise is added, and some of the pixels are set to zero. The author noticed that the spoilt images are darker than they should be.
+# This function spoils images for a denoising autoencoder. It adds Gaussian noise and sets some pixels to zero. The pixels that remain are darker than they should be.
 
 # %% tags=["demonstration"]
 def corrupt_broken(key, x, sigma, drop):
@@ -574,9 +612,11 @@ panes[0].set_ylabel("the noise")
 plt.show()
 
 # %% [markdown]
-# *Left, drawn with one key: the noise is a rising curve over the uniform number that decides whether the pixel is kept, and exactly the pixels with the largest noise are set to zero. Right, drawn with two keys: a cloud, in which kept and dropped pixels have the same spread of noise.*
+# *Left, with one key: the noise is an increasing function of the uniform number, and exactly the pixels with the largest noise are set to zero. Right, with two keys: a cloud, in which kept and dropped pixels have the same spread of noise.*
 #
-# `normal` and `bernoulli` both start from the same uniform numbers: two functions of one random number. A pixel is kept where that number is small, and there the noise is small too. No error, no warning; each of the two distributions, tested alone, is perfect. JAX has a checker that follows keys instead of numbers:
+# `normal` and `bernoulli` start from the same uniform numbers. A pixel is kept where that number is small, and there the noise is small too. Nothing raises, and each of the two distributions is right if you test it alone.
+#
+# JAX has an experimental checker that follows keys, `jax.debug_key_reuse`.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -604,9 +644,7 @@ check_answer(
     after_split,
     parent_after_split,
     because="Splitting uses a key up, as drawing does.",
-    mistakes={
-        "none": "without the checker nothing happens; with it, a key that was split is used up"
-    },
+    mistakes={"none": "that is so without the checker; it raises for a key that has been split"},
 )
 
 # %% tags=["demonstration", "raises-exception"]
@@ -614,7 +652,7 @@ with jax.debug_key_reuse(True):
     corrupt_broken(jax.random.key(0), grey, 1.0, 0.25)
 
 # %% [markdown]
-# Switch it on in your tests. It costs time, and it knows only what it can follow.
+# Switch it on in your tests, where its cost does not matter.
 #
 # **Prediction** · 3 minutes · difficulty 4 of 5
 #
@@ -659,23 +697,27 @@ def is_caught(f):
 check_answer(
     caught,
     lambda: tuple(map(is_caught, (closed_over, made_twice, parent_of_fold))),
-    because="It follows each key from where it was made: two equal keys are strangers to it, and "
-    "fold_in uses nothing up, or no loop could fold in its counter.",
+    because="It follows each key from where it was created and does not compare bits, so it does "
+    "not see that two keys are equal. fold_in does not use a key up.",
     mistakes={
-        (True, True, False): "it does not compare bits: the two equal keys are two keys to it",
-        (True, False, True): "fold_in uses nothing up: loops fold in number after number",
-        (True, True, True): "it follows keys, not bits, and fold_in uses nothing up",
-        (False, False, False): "it does look into scan: a body that is repeated repeats its draws",
+        (True, True, False): "it does not compare bits: two equal keys count as two keys",
+        (True, False, True): "fold_in does not use a key up: a loop folds in one number after another",
+        (True, True, True): "it does not compare bits, and fold_in does not use a key up",
+        (False, False, False): "it does check the body of a scan, which repeats its draws",
     },
 )
 
 # %% [markdown]
-# (Nor does it follow legacy keys, section 5.9, nor object to a key that is split and then folded.) So a test has a second leg: do any two arrays in a result coincide? `check_keys` below runs on both.
+# (It does not follow legacy keys (5.9), and does not object to a key that is split and then folded.) A second test is therefore useful: are any two arrays of the result equal? `check_keys` below does both.
 #
-# ### Noise and mask
-# **Exercise** · 4 minutes · difficulty 2 of 5
+# ### Independent noise and mask
+# **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# Correct it: `corrupt` adds normal noise of standard deviation `sigma`, then sets each pixel to zero with probability `drop`. Each number in `x` is a pixel, whatever the shape of `x`, and has a noise and a chance of its own, independent of each other and of those of all other pixels. Both come from `key`.
+# **Return** from `corrupt(key, x, sigma, drop)` an array of the shape of `x`: normal noise of standard deviation `sigma` is added, then each pixel is set to zero with probability `drop`.
+#
+# **Edge cases**: `x` has any shape, and each of its numbers is a pixel. Noise and zeros are independent of each other, and from pixel to pixel. `sigma` and `drop` may be 0.
+#
+# **The check** looks at the distribution, at images and rows, and for reused keys.
 
 # %% exercise="corrupt"
 def corrupt(
@@ -692,11 +734,11 @@ def corrupt(
 # %% [markdown] hints="corrupt"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Two draws need two keys, and the one that came in is then no longer for drawing.
+# Two draws need two keys. After the split do not draw with `key` itself.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `noise_key, mask_key = jax.random.split(key)`; the default is two.
+# `noise_key, mask_key = jax.random.split(key)` makes two keys, the default.
 # </details>
 
 # %% check="corrupt" points=3
@@ -777,14 +819,22 @@ check_keys(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 5.5 Dropout with a threaded key
+# This is a good place for a break.
 #
-# Dropout sets each hidden activation to zero with probability 1 - `keep` while training, and divides the others by `keep`, so that each keeps its expectation. PyTorch finds its random numbers in a global, and its mode in `model.train()`. Here both are arguments. The mode is a Python boolean, static: training and evaluation are two programs.
+# ## 5.5 Dropout: pass the key through the layers
+#
+# While training, dropout sets each hidden activation to zero with probability 1 - `keep`, and divides the others by `keep`, so that the expectation stays the same.
+#
+# > **In PyTorch** dropout takes its random numbers from a global generator, and its mode from `model.train()`. Here both are arguments. The mode is a static Boolean, so training and evaluation are two programs. PyTorch's `p` is the probability of zero, `1 - keep`.
 #
 # ### An MLP with dropout
-# **Exercise** · 8 minutes · difficulty 3 of 5
+# **Exercise** · 10 minutes · difficulty 3 of 5
 #
-# `params` is a list of `{"w", "b"}` of any length. After each hidden layer's ReLU comes dropout, with a fresh mask for each layer, example and unit; the output layer has neither. With `train=False` nothing is random, and `key` may be `None`.
+# **Return** from `mlp_dropout(key, params, x, keep, train)` the output of the MLP. `params` is a list of `{"w", "b"}`. Each hidden layer has a ReLU and, if `train`, dropout. The output layer has neither.
+#
+# **Edge cases**: any number of layers, also one. Every layer, example and unit has its own independent mask. With `train=False` nothing is random, and `key` may be `None`.
+#
+# **The check** compares values without dropout, looks at the distribution with it, at whether masks are independent, and for reused keys.
 
 # %% exercise="mlp_dropout"
 def mlp_dropout(
@@ -808,11 +858,11 @@ def mlp_dropout(
 # %% [markdown] hints="mlp_dropout"
 # <details><summary>Hint 1: the idea</summary>
 #
-# In a loop over layers, `key, layer_key = jax.random.split(key)` hands the first on to the next round and uses the second. Or split for all layers beforehand.
+# In a loop over layers, `key, layer_key = jax.random.split(key)` keeps the first key for the next layer and uses the second. Or split for all layers before the loop.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.random.bernoulli(key, keep, shape)` is true with probability `keep`. What is the shape of a mask that differs for each example?
+# `jax.random.bernoulli(key, keep, shape)` is True with probability `keep`. Which shape gives each example its own mask?
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
@@ -836,7 +886,7 @@ def layer_by_layer(key, params, x, keep, train, relu_last=False, scale=1.0):
 
 
 def through_identities(layers, width):
-    """Parameters with which the hidden layers hand a positive input on unchanged."""
+    """Parameters with which the hidden layers pass a positive input on unchanged."""
     return [{"w": np.eye(width), "b": np.zeros(width)} for _ in range(layers)]
 
 
@@ -898,7 +948,7 @@ check_distribution(
     True,
     cdf=zero_or(9.0, 1 / 16),
     mistakes={
-        "both hidden layers lose the same units: one key for two masks": zero_or(9.0, 1 / 4),
+        "both hidden layers drop the same units: one key for two masks": zero_or(9.0, 1 / 4),
         "the output layer has dropout too": zero_or(36.0, 1 / 64),
         "what is kept is not divided by keep": zero_or(9 / 16, 1 / 16),
         "only one of the two hidden layers has dropout": zero_or(9 / 4, 1 / 4),
@@ -924,7 +974,7 @@ check_values(
     [np.array(False)],
     [(jax.random.key(655),)],
     mistakes={
-        "an example has in one layer the mask that another has in the next: from one key": (
+        "the mask of one example is that of another example in the next layer: one key for both": (
             lambda key: np.array(True)
         )
     },
@@ -952,16 +1002,16 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 5.6 A key for every turn of a loop
+# ## 5.6 Keys in loops
 #
-# Inside `scan` there are two good ways. Split beforehand and scan over the keys, or carry the key and split it in each step:
+# In a `scan` there are two good ways. Split before the loop and scan over the keys, or carry the key and split it in each step:
 #
 # ```
 # jax.lax.scan(step, start, jax.random.split(key, steps))      # step(x, key)
 # jax.lax.scan(step, (start, key), length=steps)               # step((x, key), _)
 # ```
 #
-# And one bad way: a key from outside, which is the same at each turn.
+# A key from outside the loop is the same in every step, which is a bug:
 
 # %% tags=["demonstration"]
 def walk(key, steps):
@@ -984,12 +1034,18 @@ print(walk(key, 5))
 print(walk_broken(key, 5))
 
 # %% [markdown]
-# The broken walk marches on in equal steps. Now a use of such a loop that is worth knowing: drawing from a density $p$ of which you can compute only the logarithm, and that up to a constant. The **Metropolis** algorithm starts anywhere and repeats: propose $x' = x + \text{width} \cdot z$ with a standard normal $z$; move to $x'$ with probability $\min(1, p(x') / p(x))$, else stay. After enough steps $x$ has the distribution $p$.
+# The broken walk makes equal steps.
 #
-# ### Metropolis
-# **Exercise** · 10 minutes · difficulty 4 of 5
+# A useful loop of this kind is the **Metropolis** algorithm. It draws from a density $p$ of which you know only the logarithm, up to a constant. It starts anywhere and repeats: propose $x' = x + \text{width} \cdot z$ with a standard normal $z$, and move to $x'$ with probability $\min(1, p(x') / p(x))$, else stay. After enough steps $x$ has the distribution $p$.
 #
-# Run it for many independent walkers at once: `start` has one number for each, `log_density` works elementwise. Row $i$ of the result holds the positions after step $i + 1$. The program does not grow with `steps`; the line above the function has it compiled, once for each density and number of steps.
+# ### The Metropolis sampler
+# **Exercise** · 12 minutes · difficulty 4 of 5
+#
+# **Return** from `metropolis(key, log_density, start, steps, width)` an array of shape (steps, walkers). Row $i$ has the positions of all walkers after step $i + 1$.
+#
+# **Edge cases**: `start` has one number for each walker, and the walkers are independent. `log_density` works elementwise. Where it is very low, the density itself underflows to zero. `width` may be 0.
+#
+# **The check** looks at shapes, at the distribution after one step and after many, for reused keys, and that the program does not grow with `steps`. (The function is jitted. `log_density` and `steps` are static.)
 
 # %% exercise="metropolis"
 @partial(jax.jit, static_argnames=("log_density", "steps"))
@@ -1012,11 +1068,11 @@ def metropolis(
 # %% [markdown] hints="metropolis"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Each step draws twice: where to go, and whether to go. Both are drawn for every walker.
+# Each step draws twice for every walker: the proposal, and the decision to accept it.
 # </details>
-# <details><summary>Hint 2: whether to go</summary>
+# <details><summary>Hint 2: accept with a probability</summary>
 #
-# Something happens with probability $q$ if a uniform number is below $q$. Take logarithms on both sides, and the minimum with 1 takes care of itself.
+# A uniform number is below $q$ with probability $q$. Compare the logarithms of both sides. You then need no minimum with 1, because the logarithm of a uniform number is never positive.
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
@@ -1147,14 +1203,18 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 5.7 An order for every epoch
+# ## 5.7 A new order for every epoch
 #
-# Training visits the examples in a new random order in each epoch. A sequence of keys, split one from another, would do; but after a crash in epoch 57 you want *that* epoch's order without replaying those before it. `fold_in(key, epoch)` goes there directly, and the number may be traced: an epoch counter in a scan, the step of an optimizer, the index of a device.
+# Training visits the examples in a new random order in each epoch. After a crash in epoch 57 you want the order of *that* epoch without replaying the others. `fold_in(key, epoch)` gives its key directly. The number may be traced, such as a counter in a scan.
 #
 # ### Shuffled batches
-# **Exercise** · 6 minutes · difficulty 3 of 5
+# **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# `epoch_batches(key, epoch, n, batch_size)` arranges the examples 0 to `n - 1` in random order and cuts them into batches, one a row. No example comes twice in an epoch; those that do not fill a batch are left out, others in each epoch. The orders of different epochs are independent, and so are those of different keys. `epoch` may be traced.
+# **Return** from `epoch_batches(key, epoch, n, batch_size)` an integer array of shape (batches, batch_size): the indices 0 to `n - 1` in random order, one batch in each row.
+#
+# **Edge cases**: indices that do not fill a batch are left out, and each epoch leaves out others. `epoch` may be traced, `n` and `batch_size` are Python integers. The orders of different epochs and of different keys are independent.
+#
+# **The check** looks at shapes, at how often each index occurs, at the order within and between epochs, and for reused keys.
 
 # %% exercise="epoch_batches"
 def epoch_batches(
@@ -1170,11 +1230,11 @@ def epoch_batches(
 # %% [markdown] hints="epoch_batches"
 # <details><summary>Hint 1: the idea</summary>
 #
-# First a key for the epoch, then one random order of all examples, then cut off what is too much, then reshape.
+# Derive a key for the epoch, draw one random order of all examples, cut off those that do not fill a batch, and reshape.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.random.permutation(key, n)` with an integer gives the numbers below `n` in random order. `order[:m]` needs a Python integer `m`, and `n` and `batch_size` are.
+# `jax.random.permutation(key, n)` with an integer `n` returns the numbers below `n` in random order. `order[:m]` needs a Python integer `m`, which you can compute from `n` and `batch_size`.
 # </details>
 
 # %% check="epoch_batches" points=3
@@ -1249,22 +1309,26 @@ check_keys(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 5.8 Keys by name
+# ## 5.8 Keys by name and index
 #
-# Ten networks from ten keys, trained alike, say together what they are sure of: an ensemble. Next week you add five members, and a layer `"a_norm"`, and want the old numbers to stay as they were, so that runs can be compared. With `split` over all leaves the new name comes first in the sorted order, and every leaf behind it gets another key.
+# Suppose that you initialise an ensemble of ten networks. Later you add five members and a layer `a_norm`. The existing arrays should not change, so that you can compare runs. With `split` over all leaves they would change: `a_norm` comes first in the sorted order, and every leaf after it gets another key.
 #
-# The cure is to derive each key from what it is *for*: `fold_in` the member's number, then a number made from the name. Python's `hash(name)` will not do: it is salted, and differs from one process to the next. `zlib.crc32(name.encode())` gives the same 32-bit number everywhere, and `fold_in` takes it. (Flax Linen finds its keys much like this.)
+# Instead, derive each key from what it is *for*: fold in the index of the member, then a number made from the name. Python's `hash(name)` does not work, since it differs from process to process. `zlib.crc32(name.encode())` returns the same 32-bit number everywhere.
 #
-# ### A growing ensemble
-# **Exercise** · 8 minutes · difficulty 4 of 5
+# ### Initialise an ensemble that can grow
+# **Exercise** · 9 minutes · difficulty 4 of 5
 #
-# `init_ensemble(key, members, shapes)` returns a list with one dict for each member: standard normal arrays under the names and in the shapes of `shapes`. Each array depends on `key`, on the member's number, on its own name and shape, and on nothing else: not on how many members there are, nor on which other names, nor on the process.
+# **Return** from `init_ensemble(key, members, shapes)` a list with one dict for each member: independent standard normal arrays, with the names and shapes in `shapes`.
+#
+# **Edge cases**: an array depends on `key`, on the index of its member, and on its own name and shape. It does not change if members or names are added, or in another process. Any two arrays are independent, for any names.
+#
+# **The check** looks at shapes and at the distribution down to its last digits, at the arrays after such changes, and for reused keys.
 
 # %% exercise="init_ensemble"
 def init_ensemble(
     key: Key[Array, ""], members: int, shapes: dict[str, tuple[int, ...]]
 ) -> list[dict[str, Array]]:
-    """Standard normal parameters, which stay what they are when members or names are added."""
+    """Standard normal parameters that do not change when members or names are added."""
 
     ### BEGIN SOLUTION
     def draw(member_key, name):
@@ -1278,11 +1342,11 @@ def init_ensemble(
 # %% [markdown] hints="init_ensemble"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Two levels: a key for the member, made from `key` and its number; a key for the array, made from the member's key and the name.
+# Derive keys on two levels: a key for the member from `key` and its index, then a key for the array from the member's key and the name.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.random.fold_in(key, number)` twice. Adding the two numbers first would let different pairs collide.
+# Call `jax.random.fold_in(key, number)` twice. If you add the two numbers first, different pairs can give the same key.
 # </details>
 
 # %% check="init_ensemble" points=3
@@ -1339,14 +1403,14 @@ check_values(
     through(with_more_members, init_ensemble),
     [np.ones(4, bool)],
     [(jax.random.key(683),)],
-    mistakes={"with more members, those that were there are others": lambda key: np.zeros(4)},
+    mistakes={"adding members changes the arrays of the others": lambda key: np.zeros(4)},
     about="after members were added",
 )
 check_values(
     through(with_more_names, init_ensemble),
     [np.ones(4, bool)],
     [(jax.random.key(684),)],
-    mistakes={"with more names, the arrays that were there are others": lambda key: np.zeros(4)},
+    mistakes={"adding names changes the other arrays": lambda key: np.zeros(4)},
     about="after names were added",
 )
 check_values(
@@ -1354,7 +1418,7 @@ check_values(
     [np.ones(4, bool)],
     [(jax.random.key(685),)],
     mistakes={"`hash` of a name differs from one process to the next": lambda key: np.zeros(4)},
-    about="in another process, where Python's hashes are others",
+    about="in another process, where Python's hashes differ",
 )
 check_distribution(
     through(values_of, init_ensemble),
@@ -1389,9 +1453,9 @@ check_distribution(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 5.9 Reading old code
+# ## 5.9 Legacy keys: PRNGKey
 #
-# Most JAX code on the net says `jax.random.PRNGKey(0)`, and calls its keys `rng`. That is the legacy form: the two words as a plain `uint32` array. It draws the same numbers, but nothing marks it as a key: it can be added to, averaged, or mistaken for data.
+# Much JAX code uses `jax.random.PRNGKey(0)`, often named `rng`. This is the legacy form of a key: a plain `uint32` array of its two words. It draws the same numbers, but nothing marks it as a key, so it can be added, averaged or mistaken for data.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -1410,10 +1474,10 @@ check_answer(
         jax.random.split(jax.random.PRNGKey(0), 3).shape,
         jax.random.split(jax.random.key(0), 3).shape,
     ),
-    because="The words of a legacy key are an axis of the array; a typed key is one element.",
+    because="The words of a legacy key are an axis of the array. A typed key is one element.",
     mistakes={
-        ((3,), (3,)): "the two words of each legacy key show, as an axis of their own",
-        ((3, 2), (3, 2)): "a typed key is one element: its words do not show",
+        ((3,), (3,)): "the two words of a legacy key are an additional axis",
+        ((3, 2), (3, 2)): "a typed key is one element, whose words are not an axis",
         ((3,), (3, 2)): "the other way round",
     },
 )
@@ -1425,7 +1489,7 @@ print(jax.random.normal(old, (2,)), jax.random.normal(new, (2,)))
 print(jax.random.wrap_key_data(old) == new, jax.random.key_data(new))
 
 # %% [markdown]
-# | you find | you write |
+# | old code | new code |
 # |---|---|
 # | `np.random.seed(0)` | `key = jax.random.key(0)`, once, at the top |
 # | `np.random.normal(0, s, shape)` inside `f(x)` | `s * jax.random.normal(key, shape)` inside `f(key, x)` |
@@ -1435,12 +1499,22 @@ print(jax.random.wrap_key_data(old) == new, jax.random.key_data(new))
 # | legacy words from a file | `jax.random.wrap_key_data(words)` |
 # | `np.save(file, rng)` | `np.save(file, jax.random.key_data(key))` |
 #
-# A library that must live with both worlds has a small door through which everything passes:
+# By default a seed is cut to its lowest 32 bits, without an error: `key(2**32 + 5)` equals `key(5)`, and `key(2**40)` equals `key(0)`.
 #
-# ### The door
-# **Exercise** · 7 minutes · difficulty 3 of 5
+# A library that accepts both kinds of key converts them in one place:
 #
-# `as_key` returns a typed key, whatever it is given: a typed key, or an array of them, as it is; a seed, which is a Python integer or an integer array of shape `()`, negative or not, as `jax.random.key` of it; legacy words of shape `(2,)`, or an array of shape `(..., 2)` of them, as the typed keys of shape `(...)` that draw the same numbers. Seeds and words may be traced.
+# ### Convert seeds and legacy keys
+# **Exercise** · 8 minutes · difficulty 3 of 5
+#
+# **Return** from `as_key(given)` typed keys:
+#
+# - for a typed key or an array of typed keys, `given` itself;
+# - for a seed, `jax.random.key(given)`. A seed is a Python integer or an integer array of shape `()`, and may be negative;
+# - for legacy words of shape `(..., 2)`, the typed keys of shape `(...)` that draw the same numbers.
+#
+# **Edge cases**: seeds and words may be NumPy or JAX arrays, and may be traced. Typed keys may be of any generator.
+#
+# **The check** compares the dtype and the words of the result.
 
 # %% exercise="as_key"
 def as_key(given) -> Key[Array, "..."]:
@@ -1457,11 +1531,11 @@ def as_key(given) -> Key[Array, "..."]:
 # %% [markdown] hints="as_key"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Dtype and shape decide, and both are known while tracing, so Python's `if` will do. A Python integer has no dtype.
+# Decide by dtype and shape. Both are known at trace time, so a Python `if` works. A Python integer has no dtype.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jnp.issubdtype(a.dtype, jax.dtypes.prng_key)` is true for typed keys. `jnp.shape(3)` is `()`.
+# `jnp.issubdtype(a.dtype, jax.dtypes.prng_key)` is True for typed keys. `jnp.shape(3)` is `()`.
 # </details>
 
 # %% check="as_key" points=3
@@ -1533,18 +1607,19 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 5.10 What to remember
+# ## What to remember
 #
-# 1. A random number is a function of a key and a position. The same key gives the same numbers: under `jit`, in a loop, on any device.
-# 2. Use each key once, for one draw or one split. Return the one that goes on, or split beforehand.
-# 3. A reused key raises nothing and ruins independence. `jax.debug_key_reuse(True)` finds most cases, not all.
-# 4. `split` for a known number of children, `fold_in` for counters and names, never both on one key. What a key is for should decide which it is.
-# 5. Test a sampler by its whole distribution function, against a bound that you have computed.
+# 1. A random number is a function of a key and an index. With the default generator the same key gives the same numbers under `jit`, in a loop and on any device.
+# 2. Use each key once, for one draw or one split. Split before a loop, or carry the key.
+# 3. A reused key raises nothing and makes results dependent. `jax.debug_key_reuse(True)` finds most cases, not all.
+# 4. Use `split` for a known number of keys, `fold_in` for counters and names, and never both on one key.
+# 5. Test a sampler by its whole distribution function, with a bound that you compute.
 #
 # ## Further reading
 #
-# The JAX documentation: *Pseudorandom numbers*, the page of `jax.random`, *JEP 263: JAX PRNG design* and *JEP 9263: Typed keys and pluggable RNGs*; *Key reuse checking*. Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3* (2011), is Threefry. Massart, *The tight constant in the Dvoretzky–Kiefer–Wolfowitz inequality* (1990). Kool, van Hoof and Welling, *Stochastic beams and where to find them* (2019), on the Gumbel trick for k.
+# - The JAX documentation: [Pseudorandom numbers](https://docs.jax.dev/en/latest/random-numbers.html), [`jax.random`](https://docs.jax.dev/en/latest/jax.random.html), [Key reuse checking](https://docs.jax.dev/en/latest/jax.experimental.key_reuse.html), [JEP 263: JAX PRNG design](https://docs.jax.dev/en/latest/jep/263-prng.html), [JEP 9263: Typed keys](https://docs.jax.dev/en/latest/jep/9263-typed-keys.html).
+# - Kool, van Hoof and Welling, [Stochastic beams and where to find them](https://arxiv.org/abs/1903.06059) (2019), on the Gumbel trick for k choices. Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3* (2011), describes Threefry. Massart, *The tight constant in the Dvoretzky–Kiefer–Wolfowitz inequality* (1990).
 #
-# ## Next
+# ## Previous and next
 #
-# The members of your ensemble are still made in a Python loop, and your walkers needed a density that works elementwise. Lesson 06 turns a function of one thing into a function of many.
+# Lesson 04 put loops into the program. Your ensemble is still initialised in a Python loop, and your walkers need an elementwise density. In lesson 06 `vmap` turns a function of one example into a function of a batch.

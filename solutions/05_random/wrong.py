@@ -167,7 +167,7 @@ def waiting_times(key, shape, rate):
 def waiting_times(key, shape, rate):
     return -jnp.log(jax.random.uniform(key, shape) + 1e-6) / rate
 
-# %% wrong="waiting_times" says="a waiting time that has no end"
+# %% wrong="waiting_times" says="a waiting time that is far too long"
 def waiting_times(key, shape, rate):
     return jnp.nan_to_num(-jnp.log(jax.random.uniform(key, shape))) / rate
 
@@ -176,7 +176,7 @@ def waiting_times(key, shape, rate):
     times = -jnp.log1p(-jax.random.uniform(key, shape)) / rate
     return times.astype(jnp.bfloat16).astype(jnp.float32)
 
-# %% wrong="draw_distinct" says="each choice is put back"
+# %% wrong="draw_distinct" says="drawn with replacement"
 def draw_distinct(key, logits, n, k):
     return jax.random.categorical(key, logits, shape=(n, k))
 
@@ -189,7 +189,7 @@ def draw_distinct(key, logits, n, k):
 def draw_distinct(key, logits, n, k):
     return jnp.argsort(logits + jax.random.gumbel(key, (n, logits.size)))[:, :k]
 
-# %% wrong="draw_distinct" says="the last of the k stands first"
+# %% wrong="draw_distinct" says="the k choices are in reverse order"
 def draw_distinct(key, logits, n, k):
     return jnp.argsort(logits + jax.random.gumbel(key, (n, logits.size)))[:, -k:]
 
@@ -330,7 +330,7 @@ def mlp_dropout(key, params, x, keep, train):
             x = jnp.where(jax.random.bernoulli(mask_key, keep, x.shape), x / keep, 0.0)
     return x
 
-# %% wrong="mlp_dropout" says="both hidden layers lose the same units"
+# %% wrong="mlp_dropout" says="both hidden layers drop the same units"
 def mlp_dropout(key, params, x, keep, train):
     for layer in params[:-1]:
         x = jax.nn.relu(x @ layer["w"] + layer["b"])
@@ -413,7 +413,7 @@ def mlp_dropout(key, params, x, keep, train):
         x = hidden_layer(layer, x, key if key is None else jax.random.fold_in(key, i + 1))
     return x @ params[-1]["w"] + params[-1]["b"]
 
-# %% wrong="mlp_dropout" says="an example has in one layer the mask that another has in the next"
+# %% wrong="mlp_dropout" says="the mask of one example is that of another example in the next layer"
 def mlp_dropout(key, params, x, keep, train):
     *hidden, last = params
     for i, layer in enumerate(hidden):
@@ -677,7 +677,7 @@ def init_ensemble(key, members, shapes):
 
     return {name: draw(name) for name in shapes}
 
-# %% wrong="init_ensemble" says="with more names"
+# %% wrong="init_ensemble" says="adding names changes"
 def init_ensemble(key, members, shapes):
     ensemble = []
     for member_key in jax.random.split(key, members):
@@ -685,7 +685,7 @@ def init_ensemble(key, members, shapes):
         ensemble.append({n: jax.random.normal(k, shapes[n]) for k, n in zip(keys, sorted(shapes))})
     return ensemble
 
-# %% wrong="init_ensemble" says="with more members"
+# %% wrong="init_ensemble" says="adding members changes"
 def init_ensemble(key, members, shapes):
     def draw(i, name):
         name_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
