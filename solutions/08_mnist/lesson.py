@@ -341,7 +341,7 @@ check_values(
     layer_by_layer,
     sweep(stack_of(3, 4, 4, 4, 4, 2), "2 1 3", count=1, seed=5)
     + sweep(stack_of(3, 5, 2), "1 3", count=1, seed=6),
-    about="five layers and more axes; a batch of one",
+    about="five layers and more axes, and a batch of one",
 )
 ### END HIDDEN TESTS
 
@@ -613,10 +613,10 @@ check_values(
     by_numpy,
     some + sweep(4, 0.03, 0.0, pair, "7 4", "7 1", count=1),
     mistakes={
-        "uphill: the updates are subtracted, and they hold the minus already": partial(
+        "uphill: the updates are subtracted, but they contain the minus already": partial(
             by_numpy, way=-1
         ),
-        "the optimizer's state is not carried on": partial(by_numpy, forget=True),
+        "the optimizer's state is not carried on from step to step": partial(by_numpy, forget=True),
         "the loss after the step": partial(by_numpy, late=1),
     },
     atol=1e-4,
@@ -791,7 +791,7 @@ def train(
     key: Key[Array, ""], params, x: Float[Array, "n features"], y: Int[Array, "n"],
     optimizer, epochs: int, batch_size: int,
 ):  # fmt: skip
-    """`(params, losses)`; `losses` is Float[Array, "epochs steps"]."""
+    """`(params, losses)`, where `losses` is Float[Array, "epochs steps"]."""
     ### BEGIN SOLUTION
     steps = len(x) // batch_size
 
@@ -884,7 +884,7 @@ check_values(
     ],
     mistakes={
         "the optimizer's state begins anew with each epoch": partial(adam_of_all, forget=True),
-        "uphill: the updates are subtracted, and they hold the minus already": partial(
+        "uphill: the updates are subtracted, but they contain the minus already": partial(
             adam_of_all, way=-1
         ),
     },
@@ -1507,7 +1507,7 @@ check_values(
             true_costs(*a) - np.array([0, 0, 0, 99, 99])
         ),
     },
-    about="seconds, calls and steps on a fake device",
+    about="seconds, calls and steps on a simulated device",
 )
 check_values(
     through(runs_of_python, hundred_steps),
