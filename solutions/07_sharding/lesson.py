@@ -210,7 +210,7 @@ plt.show()
 # %% [markdown]
 # *Four shardings of a square matrix. The numbers say which devices hold each part. With eight devices, from left to right: eight bands of rows, eight bands of columns, a grid of four by two blocks, and two bands of rows, each held by four devices, since the spec does not mention "data".*
 #
-# Along a mesh axis that the spec does not mention, the array is **replicated**: each device has a copy. `P()` replicates the whole array. The size of an axis must be a multiple of the number of devices: n + 1 rows on n devices raise an `IndivisibleError`. A scalar has no axis to split, so its spec is `P()`.
+# Along a mesh axis that the spec does not mention, the array is **replicated**: each device has a copy. `P()` replicates the whole array. The size of a split axis must be a multiple of the size of the mesh axis: n + 1 rows on n devices raise an `IndivisibleError`. A scalar has no axis to split, so its spec is `P()`.
 #
 # > **In PyTorch**, the placements of a `DTensor` are listed by *mesh* axis, as in `[Shard(0), Replicate()]`. A `PartitionSpec` is listed by *array* axis, and names the mesh axis.
 #
@@ -855,7 +855,7 @@ print("with pmean:   ", (averaged(params, x, y)["output"]["b"] / grads["output"]
 # The parameters are *one* value that n devices use. The gradient of a value that is used n times is the sum of n gradients, so the backward pass ends with a `psum`. A `pmean` afterwards averages n equal numbers and changes nothing. There are three correct ways:
 #
 # - Differentiate the *global* loss: apply `lax.pmean` to the loss inside the function that you differentiate.
-# - Differentiate outside: `jax.grad` of a `shard_map` that returns the `pmean` of the losses. This is the most common form.
+# - Differentiate outside: `jax.grad` of a `shard_map` that returns the `pmean` of the losses.
 # - Mark the parameters as varying with `lax.pcast(params, "data", to="varying")`. Then each device has its own gradient, and you apply `pmean` to it. (`pcast` replaces `pvary`, which JAX 0.10 removed.)
 #
 # With `check_vma=False`, and in `pmap`, there is no implicit `psum`: you apply `pmean` to the gradients, as in most older code.
