@@ -1,9 +1,17 @@
 # %% [markdown]
-# # 6 · Vectorisation
+# # 6 · Vectorisation with vmap
 #
-# You write a function of *one* example, one particle, one pixel, and `jax.vmap` makes of it the function of a thousand: no loop, no extra axis in your formulas, and no slower than what you would have written with the extra axis. After this lesson you can choose which axis of which argument is mapped, take a gradient for each example and clip it, start an ensemble that is not ten copies of one network, map a function that has a loop in it, and let the examples of a batch exchange numbers. You will also know what becomes of a branch and of a `while_loop`, where vectorising has its price.
+# You write a function for *one* example, and `jax.vmap` turns it into a function for a batch: no loop, and no batch axis in your formulas. After this lesson you can
 #
-# About 90 minutes. You need lessons 01 to 05.
+# - choose which axis of which argument is mapped, also inside a pytree;
+# - compute a gradient for each example, and clip it;
+# - nest `vmap`, `grad` and `jit`, and initialise an ensemble whose members differ;
+# - say what becomes of `cond`, `while_loop` and `scan` under `vmap`, and when that is expensive;
+# - compute sums and means over the batch from inside the function, with collectives.
+#
+# The result is mostly as fast as code written for the whole batch. Sections 6.6 and 6.7 show the exceptions.
+#
+# About 120 minutes for reading, exercises and waiting. There is a good place for a break after 6.4. You need lessons 01 to 05.
 
 # %%
 from functools import partial
@@ -29,59 +37,63 @@ from graders import (
 )
 
 # %% [markdown]
-# ## 6.0 From last time
+# ## 6.0 Recall
 #
-# Two questions about lessons 04 and 05, one point each. Answer before you run anything.
+# Two questions, one point each. Answer before you run anything.
 #
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# What is `lax.scan(lambda carry, x: (carry + x, carry), 0, jnp.arange(4))[1]`?
+# This body does not accumulate anything. What are the stacked outputs `lax.scan(lambda carry, x: (x, carry), 9, jnp.array([5, 7, 2]))[1]`?
 
 # %% exercise="carries" kind="recall"
 # A tuple of integers.
 ### BEGIN SOLUTION
-carries = (0, 0, 1, 3)
+carries = (9, 5, 7)
 ### END SOLUTION
 
 # %% check="carries" points=1
 check_answer(
     carries,
-    lambda: lax.scan(lambda carry, x: (carry + x, carry), 0, jnp.arange(4))[1],
-    because="Each step hands out the carry as it was when it came in.",
+    lambda: lax.scan(lambda carry, x: (x, carry), 9, jnp.array([5, 7, 2]))[1],
+    because="Each step outputs the carry that it received: the element before its own.",
     mistakes={
-        (0, 1, 3, 6): "each step returns the old carry, before `x` is added",
-        (6,): "that is the final carry, the first of the two results",
+        (5, 7, 2): "these are the new carries. Each step outputs the one that it received",
+        (2,): "that is the final carry, the first of the two results",
+        (9, 9, 9): "the carry changes: each step makes its own `x` the next carry",
+        (9, 5, 7, 2): "there is one output for each step, so three",
     },
 )
 
 # %% [markdown]
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# What is the shape of `jax.random.split(jax.random.key(0), 3)`?
+# You want an independent key for each of 468 steps in each of 10 epochs. What is the shape of `jax.random.split(jax.random.key(0), (10, 468))[3]`?
 
 # %% exercise="split_shape" kind="recall"
 # A tuple of integers.
 ### BEGIN SOLUTION
-split_shape = (3,)
+split_shape = (468,)
 ### END SOLUTION
 
 # %% check="split_shape" points=1
 check_answer(
     split_shape,
-    lambda: jax.random.split(jax.random.key(0), 3).shape,
-    because="An array of three typed keys: it can be indexed, and mapped over like any other.",
+    lambda: jax.random.split(jax.random.key(0), (10, 468))[3].shape,
+    because="`split` takes a shape. Its result is an array of keys, which you index like any other.",
     mistakes={
-        (3, 2): "so it is with the old `PRNGKey`, whose two words show; typed keys hide them",
+        (10, 468): "that is the shape before the index [3], which selects one epoch",
+        (468, 2): "legacy keys show their two words as an axis. A typed key is a scalar",
         (): "that is the shape of one key",
+        (10,): "the index selects along the first axis, the epochs",
     },
 )
 
 # %% [markdown]
-# ## 6.1 The axis that is not there
+# ## 6.1 vmap: a function for one example, applied to a batch
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# `jax.vmap(f)(jnp.ones((5, 3)))`, and the first line of `f(x)` is `print(x.shape)`. Which shape is printed?
+# The first line of `f(x)` is `print(x.shape)`. Which shape does `jax.vmap(f)(jnp.ones((5, 3)))` print?
 
 # %% exercise="seen_inside" kind="prediction"
 # A tuple of integers.
@@ -100,11 +112,11 @@ def shape_inside():
 check_answer(
     seen_inside,
     shape_inside,
-    because="The function sees one example, once; the mapped axis is hidden from it.",
+    because="The function runs once, and sees the type of one example, without the mapped axis.",
     mistakes={
-        (5, 3): "so it would be without vmap, which takes the mapped axis out of sight",
-        (5,): "the *first* axis is mapped by default, so it is the other one that remains",
-        (1, 3): "the mapped axis is gone altogether, not left as an axis of length one",
+        (5, 3): "that is the shape of the batch. The function sees one example",
+        (5,): "by default the first axis is mapped, so the second one remains",
+        (1, 3): "the mapped axis is removed. It does not become an axis of length 1",
     },
 )
 
@@ -118,7 +130,9 @@ def look(x):
 print(jax.vmap(look)(jnp.arange(15.0).reshape(5, 3)))
 
 # %% [markdown]
-# Printed once, though there are five examples. `x` is a third kind of tracer: it says `float32[3]`, and carries all five. Every operation has a *batching rule*, which says how to do it for many at once: the sum over "all" axes becomes a sum over the last one of two. Nothing loops. Here is a matrix times a vector, alone and mapped over vectors:
+# The line is printed once, although there are five examples. `x` is a tracer: it has the type of one example, `float32[3]`, and holds all five. Each operation has a *batching rule*, which says how to do it for a batch. Here the sum over all axes becomes a sum over the last of two. There is no loop.
+#
+# Here is the jaxpr of a matrix-vector product, alone and mapped over 100 vectors:
 
 # %% tags=["demonstration"]
 w, x, xs = jnp.ones((4, 3)), jnp.ones(3), jnp.ones((100, 3))
@@ -126,14 +140,20 @@ print(jax.make_jaxpr(lambda x: w @ x)(x))
 print(jax.make_jaxpr(jax.vmap(lambda x: w @ x))(xs))
 
 # %% [markdown]
-# A hundred matrix-vector products became one matrix product, and a transposition that puts the examples back in front. An expert would have written the same.
+# A hundred matrix-vector products became one matrix product, and a transposition that puts the batch axis first.
 #
-# Since `x` is a tracer, the rules of lesson 03 hold without any `jit`: no `if`, no `float(...)`, no shape from a value. In exchange `jnp.sum`, `x @ y` and `jnp.linalg.norm` mean what they mean for one example, and every `axis=0` refers to the example's own axes.
+# Since `x` is a tracer, the rules of lesson 03 hold even without `jit`: no `if` on its value, no `float(x)`, no shape that depends on it. In return, every axis number in your function refers to one example.
 #
-# ### One question, one sentence
-# **Exercise** · 8 minutes · difficulty 3 of 5
+# > **In NumPy**, `np.vectorize` is a Python loop. `vmap` replaces each operation by its batched form.
 #
-# Attention, for one query $q$ and one sentence: word $i$ has the score $s_i = k_i \cdot q / \sqrt{d}$, where $d$ is the number of features, and the result is $\sum_i p_i v_i$ with $p$ the softmax of $s$. Only the first `length` words count ($1 \le$ `length` $\le$ `words`); the rest is padding, and may hold anything finite. Write it for one query. Others will map it, over any of its arguments. Scores may be in the hundreds, of either sign.
+# ### Attention for one query
+# **Exercise** · 10 minutes · difficulty 3 of 5
+#
+# `attend(query, keys, values, length)` returns the attention output of one query $q$ over one sentence. Word $i$ has the score $s_i = k_i \cdot q / \sqrt{d}$, where $d$ is the number of features. The output is $\sum_i p_i v_i$, where $p$ is the softmax of the scores of the first `length` words.
+#
+# `length` is a traced integer, $1 \le$ `length` $\le$ `words`. The words after it are padding, and may hold any finite numbers. Scores may be in the hundreds, positive or negative.
+#
+# The check compares values, also under `vmap` over any of the arguments, and with large numbers in the padding.
 
 
 # %% exercise="attend"
@@ -154,15 +174,15 @@ def attend(
 # %% [markdown] hints="attend"
 # <details><summary>Hint 1: the idea</summary>
 #
-# `length` is an example's own number, so under `vmap` it has no value, and no shape may depend on it. What did lesson 01 do where a shape would depend on a value?
+# `length` is traced, so no shape may depend on it. Keep all words, and choose with a mask, as in lesson 01.
 # </details>
 # <details><summary>Hint 2: where to mask</summary>
 #
-# A word that does not count must get weight zero, and the others must still add up to one. Which score has the exponential zero?
+# A word of the padding must get the weight zero, and the other weights must still add up to one. For which score is the exponential zero?
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
-# Scores by one product; `jnp.arange(...) < length`; `jnp.where`; `jax.nn.softmax`, which is stable; a second product.
+# One product for the scores (`jnp.sqrt(query.size)` is weakly typed, so bfloat16 scores stay bfloat16), `jnp.arange(...) < length`, `jnp.where`, `jax.nn.softmax`, and a second product.
 # </details>
 
 
@@ -195,12 +215,12 @@ attention_mistakes = {
         lambda *args: word_by_word(*args, scale=False)
     ),
     "the padding counts": everything,
-    "a score of zero is not a weight of zero": lambda *args: word_by_word(*args, filling=0.0),
-    "masked after the softmax, so the weights no longer add up to one": not_normalised,
-    "one word too many: the words are counted from zero": lambda query, keys, values, length: (
+    "a score of zero is not a weight of zero: the padding must get the score -inf": lambda *args: word_by_word(*args, filling=0.0),
+    "masked after the softmax, so the weights do not add up to 1": not_normalised,
+    "one word too many: positions start at 0, so the comparison is `<`": lambda query, keys, values, length: (
         word_by_word(query, keys, values, min(length + 1, len(keys)))
     ),
-    "divided by the root of the number of words, where the features are meant": (
+    "divided by the square root of the number of words instead of features": (
         lambda query, keys, *rest: word_by_word(
             query * np.sqrt(len(query) / len(keys)), keys, *rest
         )
@@ -230,7 +250,7 @@ check_values(
     word_by_word,
     [(query, keys + litter * np.sign(query), values + litter, length)],
     mistakes={
-        "the padding takes part in the maximum, and every other exponential is zero": (
+        "the padding takes part in the maximum, so every other exponential is zero": (
             lambda query, keys, values, length: values[0] * np.nan
         ),
         "a number is added to the scores of the padding, where they should be replaced": everything,
@@ -253,9 +273,11 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 6.2 Which axis of what
+# ## 6.2 in_axes and out_axes: which axis is mapped
 #
-# `in_axes` has one entry for each positional argument: the axis that is mapped, or `None` for an argument that every example sees whole. `out_axes` says where the new axis goes. (Keyword arguments are always mapped over their axis 0; use `partial` for what is not to be mapped.)
+# `in_axes` has one entry for each positional argument: the axis that is mapped, or `None` for an argument that is the same for all examples. `out_axes` says where the batch axis goes in the result. Keyword arguments are always mapped over axis 0. To keep one unmapped, bind it with `functools.partial`.
+#
+# > **In PyTorch**, `torch.func.vmap` has the same arguments under the names `in_dims` and `out_dims`.
 
 
 # %% tags=["demonstration"]
@@ -282,11 +304,11 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# *Five matrices for a function of five examples, one colour for each example. `x` with axis 0 mapped: each example owns a row. `y` with axis 1 mapped: each owns a column. `w` with None: grey, all of it for everyone. The result's examples lie in rows with out_axes 0 and in columns with out_axes 1.*
+# *Five matrices for a function of five examples, with one colour for each example. `x`, in_axes 0: each example has a row. `y`, in_axes 1: each example has a column. `w`, in_axes None: grey, because all examples see the whole matrix. The results have the examples in rows with out_axes 0, and in columns with out_axes 1.*
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# `a` has shape `(4, 3)` and `b` has `(3, 4)`. What is the shape of `jax.vmap(lambda p, q: p @ q, in_axes=(0, 1))(a, b)`?
+# `a` has shape `(4, 3)` and `b` has shape `(3, 4)`. What is the shape of `jax.vmap(lambda p, q: p @ q, in_axes=(0, 1))(a, b)`?
 
 # %% exercise="rows_with_columns" kind="prediction"
 # A tuple of integers.
@@ -298,20 +320,20 @@ rows_with_columns = (4,)
 check_answer(
     rows_with_columns,
     lambda: jax.vmap(lambda p, q: p @ q, in_axes=(0, 1))(jnp.ones((4, 3)), jnp.ones((3, 4))).shape,
-    because="One `vmap`, one axis: row i meets column i, which is the diagonal of the product.",
+    because="One `vmap` adds one axis. Row i is paired with column i: the diagonal of the product.",
     mistakes={
-        (4, 4): "each row with each column needs two maps; one map takes them in step, like zip",
+        (4, 4): "all pairs need two `vmap`s. One `vmap` pairs them up like `zip`",
         (3,): "row i and column i have three elements each, and `@` sums over them",
         (3, 3): "the mapped axes are those of length 4, and they are mapped together",
     },
 )
 
 # %% [markdown]
-# All mapped arguments walk in step, as in `zip`. For each with each, nest: the inner map takes one argument, the outer the other.
+# Mapped arguments advance together, as in `zip`. For all pairs, nest two `vmap`s, one for each argument.
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
-# `jnp.outer(u, v)` of lengths 2 and 3 has shape `(2, 3)`. What is the shape of `jax.vmap(jnp.outer, in_axes=(None, 0), out_axes=1)(jnp.ones(2), jnp.ones((5, 3)))`?
+# `jnp.outer(u, v)` of vectors of length 2 and 3 has shape `(2, 3)`. What is the shape of `jax.vmap(jnp.outer, in_axes=(None, 0), out_axes=1)(jnp.ones(2), jnp.ones((5, 3)))`?
 
 # %% exercise="axis_in_the_middle" kind="prediction"
 # A tuple of integers.
@@ -323,24 +345,28 @@ axis_in_the_middle = (2, 5, 3)
 check_answer(
     axis_in_the_middle,
     lambda: jax.vmap(jnp.outer, (None, 0), 1)(jnp.ones(2), jnp.ones((5, 3))).shape,
-    because="Each of the five results has shape (2, 3); the new axis becomes axis 1.",
+    because="Each of the five results has shape (2, 3). The batch axis becomes axis 1.",
     mistakes={
-        (5, 2, 3): "with the default `out_axes=0`; here the new axis goes to place 1",
+        (5, 2, 3): "that is the default, `out_axes=0`. Here the batch axis becomes axis 1",
         (2, 3, 5): "that is `out_axes=2`, or -1",
-        (2, 15): "each call sees one row of the second argument: three numbers",
+        (2, 15): "each call sees one row of the second argument, three numbers",
     },
 )
 
 # %% [markdown]
-# ### Each with each
+# ### A kernel matrix: all pairs by nested vmap
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `kernel` takes two *single* examples and returns an array. `kernel_matrix(kernel, x, y)` holds `kernel(x[i], y[j])` at `[i, j]`, for any kernel; no Python loop over examples. Examples may be trees: then `x` and `y` are trees of arrays whose first axes count the examples.
+# `kernel(a, b)` takes two *single* examples and returns an array. `kernel_matrix(kernel, x, y)` returns an array with `kernel(x[i], y[j])` at `[i, j]`.
+#
+# An example may be a pytree. Then `x` and `y` are pytrees whose leaves have the examples along axis 0. `kernel` need not be symmetric, and its result may have axes of its own.
+#
+# The check compares values, and the program must not grow with the number of examples.
 
 
 # %% exercise="kernel_matrix"
 def kernel_matrix(kernel, x, y) -> Float[Array, "n m ..."]:
-    """`kernel` of each example of `x` (first axis) with each example of `y` (second axis)."""
+    """`kernel(x[i], y[j])` for all pairs: `x` along the first axis, `y` along the second."""
     ### BEGIN SOLUTION
     return jax.vmap(jax.vmap(kernel, in_axes=(None, 0)), in_axes=(0, None))(x, y)
     ### END SOLUTION
@@ -349,15 +375,15 @@ def kernel_matrix(kernel, x, y) -> Float[Array, "n m ..."]:
 # %% [markdown] hints="kernel_matrix"
 # <details><summary>Hint 1: the idea</summary>
 #
-# First one example of `x` against all of `y`. That is a function too; map it.
+# First compare one example of `x` with all of `y`. That is a function too, and you can map it.
 # </details>
 # <details><summary>Hint 2: the order</summary>
 #
-# With the default `out_axes` the axis of the *outer* map comes first in the result.
+# With the default `out_axes`, the axis of the *outer* map comes first in the result.
 # </details>
-# <details><summary>Hint 3: trees</summary>
+# <details><summary>Hint 3: pytrees</summary>
 #
-# `0` and `None` in `in_axes` hold for every leaf below. You need not look inside the examples, and not at any shape.
+# `0` and `None` in `in_axes` apply to all leaves of an argument. You need not look inside the examples.
 # </details>
 
 
@@ -403,7 +429,7 @@ check_values(
     pair_by_pair,
     sweep(pull, *bodies, count=1, planted=True)
     + sweep(each_coordinate, ("n 2", "n"), ("m 3", "m"), count=1),
-    about="trees",
+    about="pytrees",
 )
 check_primitives(
     kernel_matrix,
@@ -415,9 +441,9 @@ check_values(kernel_matrix, pair_by_pair, sweep(lopsided, "1 3", "4 3", count=1,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### Trees of axes
+# ### Pytrees of axes: map a part of an argument
 #
-# An entry of `in_axes` may be a tree itself, of the same form as the argument or a *prefix* of it: a number or `None` in the place of a branch holds for all below. So one argument may be mapped in part. Here is the model of the course again, now for one example; its parameters come from a key, as lesson 05 would have it.
+# An entry of `in_axes` may be a pytree itself, with the structure of the argument or a *prefix* of it: a number or `None` in place of a subtree applies to all its leaves. So you can map some leaves of an argument and share the others. Here is the MLP of this course, for one example:
 
 
 # %%
@@ -448,17 +474,21 @@ losses = jax.vmap(loss_fn, in_axes=(None, 0, 0))(params, x, y)
 print(losses.shape, jnp.mean(losses), loss_fn(params, x, y))
 
 # %% [markdown]
-# With a batch, `loss_fn` gives the mean of what it gives with single examples: nothing in it had to change. That works because `@` and `+` happen to pass leading axes through; many functions do not. `attend` of a batch of queries, without `vmap`, would be wrong or an error.
+# The mean of the per-example losses is the loss of the batch. `mlp` also works on a batch without `vmap`, because `@` and `+` accept leading axes. Many functions do not: `attend` with a batch of queries raises an error, or returns wrong values if the sizes happen to match.
 #
-# ### Many heads on one trunk
+# ### Several output heads on a shared hidden layer
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# Several networks share the hidden layer, and each has an output layer of its own. They come in one tree: `params["hidden"]` as in `mlp`; `params["output"]["w"]` of shape `(hidden, outputs, heads)`; `params["output"]["b"]` of shape `(heads, outputs)`. Give what `mlp` gives for each example of `x` and each head, without a loop.
+# Several networks share the hidden layer, and each has its own output layer, a *head*. `params["hidden"]` is as in `mlp`. `params["output"]["w"]` has shape `(hidden, outputs, heads)` and `params["output"]["b"]` has shape `(heads, outputs)`. `all_heads(params, x)` returns the output of `mlp` for each example of `x` and each head.
+#
+# Any two sizes may be equal, and there may be one head only.
+#
+# The check compares values, and the program must not grow with the number of heads or examples.
 
 
 # %% exercise="all_heads"
 def all_heads(params, x: Float[Array, "batch inputs"]) -> Float[Array, "batch heads outputs"]:
-    """Outputs of `mlp` for each example with each head; the hidden layer is shared."""
+    """Outputs of `mlp` for each example and each head. The hidden layer is shared."""
     ### BEGIN SOLUTION
     heads = {"hidden": None, "output": {"w": 2, "b": 0}}
     one_example = jax.vmap(mlp, in_axes=(heads, None))
@@ -469,11 +499,11 @@ def all_heads(params, x: Float[Array, "batch inputs"]) -> Float[Array, "batch he
 # %% [markdown] hints="all_heads"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Two maps of `mlp`: one over heads, one over examples. Which of them is inside decides where the heads end up.
+# Map `mlp` twice: over heads, and over examples. The order of the two decides where the axis of the heads ends up.
 # </details>
 # <details><summary>Hint 2: the axes</summary>
 #
-# For the map over heads, the entry for `params` is a dict that looks like `params` and holds `None`, a 2 and a 0.
+# For the map over heads, the entry for `params` is a dict with the keys of `params`. It contains `None`, a 2 and a 0.
 # </details>
 
 
@@ -542,21 +572,27 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 6.3 A gradient for each example
+# ## 6.3 Per-example gradients: vmap of grad
 #
-# In most frameworks the gradient of a batch is a sum by the time you see it. Here, what is mapped may be any function, and `jax.grad(loss_fn)` is one: it takes one example and returns a tree. Map it and each leaf has one more axis, in front. These gradients tell which examples pull hardest (mislabelled ones, often), how noisy the mean is, and they are what differential privacy clips.
+# `jax.grad(loss_fn)` takes one example and returns a pytree, so you can map it. Each leaf of the result gets a batch axis in front. Per-example gradients show which examples are unusual or mislabelled, and how noisy their mean is.
 #
-# ### How hard each example pulls
+# > **In PyTorch**, `loss.backward()` leaves only the gradient of the whole batch in `.grad`. Per-example gradients need `torch.func.vmap(torch.func.grad(f))`.
+#
+# ### Norms of per-example gradients
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `gradient_norms(params, x, y)` holds for each example the Euclidean norm of its own gradient of `loss_fn` by `params`, all leaves taken together as one long vector. No loop over examples.
+# `gradient_norms(params, x, y)` returns, for each example, the Euclidean norm of the gradient of its own `loss_fn` with respect to `params`. All leaves count as one long vector.
+#
+# There may be any number of outputs.
+#
+# The check compares values, and the program must not grow with the number of examples.
 
 
 # %% exercise="gradient_norms"
 def gradient_norms(
     params, x: Float[Array, "batch inputs"], y: Float[Array, "batch outputs"]
 ) -> Float[Array, "batch"]:
-    """Norm of the gradient of `loss_fn` by the whole tree `params`, one for each example."""
+    """For each example, the norm of the gradient of `loss_fn` with respect to `params`."""
 
     ### BEGIN SOLUTION
     def norm(x, y):
@@ -570,11 +606,11 @@ def gradient_norms(
 # %% [markdown] hints="gradient_norms"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Write the whole thing for one example, the norm too. Then there is one number, and one map.
+# Write the function for one example, including the norm, and map it once.
 # </details>
-# <details><summary>Hint 2: the norm of a tree</summary>
+# <details><summary>Hint 2: the norm of a pytree</summary>
 #
-# The root of the sum of all squares: a Python `sum` over `jax.tree.leaves(grads)` is fine, since the number of leaves is known while tracing.
+# Take the square root of the sum of all squares. A Python `sum` over `jax.tree.leaves(grads)` is fine, since the number of leaves is known while tracing.
 # </details>
 # <details><summary>Hint 3: the axes</summary>
 #
@@ -642,19 +678,23 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# A training step learns too much from an outlier. Clip each example's gradient, add noise in proportion to the limit, and what the model can give away about any single person is bounded: that is differentially private training. The clipping has to come *before* the mean, and that is why it needs gradients of single examples.
+# If you clip the gradient of each example, and add noise in proportion to the limit, you bound what the trained model can reveal about any one of them. This is differentially private training. Clip *before* you take the mean.
 #
-# ### Nobody pulls too hard
+# ### Per-example gradient clipping
 # **Exercise** · 7 minutes · difficulty 4 of 5
 #
-# Example $i$ has the gradient $g_i$ of `loss_fn`, a tree with the norm $|g_i|$ of all its leaves together. `clipped_mean(params, x, y, limit)` is the mean over the examples of $g_i \cdot \min(1, \text{limit}/|g_i|)$, a tree like `params`. An example that is fitted exactly has the gradient zero, and adds zero to the sum. No loop over examples.
+# Let $g_i$ be the gradient of `loss_fn` for example $i$ with respect to `params`, and $|g_i|$ its norm over all leaves together. `clipped_mean(params, x, y, limit)` returns the mean over the examples of $g_i \cdot \min(1, \text{limit}/|g_i|)$, a pytree like `params`.
+#
+# An example with gradient zero contributes zero. `limit` is positive and may be as small as $10^{-6}$, so do not add anything to the norm.
+#
+# The check compares values, and the program must not grow with the number of examples.
 
 
 # %% exercise="clipped_mean"
 def clipped_mean(
     params, x: Float[Array, "batch inputs"], y: Float[Array, "batch outputs"], limit: float
 ):
-    """Mean of the examples' gradients of `loss_fn`, each first shortened to at most `limit`."""
+    """Mean of the per-example gradients of `loss_fn`, each clipped to the norm `limit`."""
 
     ### BEGIN SOLUTION
     def clipped(x, y):
@@ -669,15 +709,15 @@ def clipped_mean(
 # %% [markdown] hints="clipped_mean"
 # <details><summary>Hint 1: the idea</summary>
 #
-# A function from one example to its clipped gradient. Map it; then a mean over the new axis of each leaf.
+# Write a function from one example to its clipped gradient, and map it. Then take the mean over the batch axis of each leaf.
 # </details>
 # <details><summary>Hint 2: the factor</summary>
 #
-# One factor for the whole tree of an example. No `if`: `jnp.minimum` chooses. What is limit / 0 in JAX, and what is the minimum of that and 1?
+# There is one factor for all leaves of an example. Use `jnp.minimum` instead of `if`. What is `limit / 0` in JAX, and what is the minimum of that and 1?
 # </details>
-# <details><summary>Hint 3: the tree</summary>
+# <details><summary>Hint 3: the pytree</summary>
 #
-# `jax.tree.map` twice: once inside, to multiply by the factor; once outside, for `jnp.mean(leaf, axis=0)`.
+# Use `jax.tree.map` twice: inside, to multiply by the factor, and outside, for `jnp.mean(leaf, axis=0)`.
 # </details>
 
 
@@ -748,7 +788,7 @@ check_values(
         "the mean is clipped, where each example should be": mean_first,
         "each leaf is clipped by its own norm": with_shorten(leaf_by_leaf),
         "each number is clipped by itself": with_shorten(number_by_number),
-        "every gradient gets the length `limit`, short ones too": with_shorten(
+        "every gradient is scaled to the norm `limit`, short ones too": with_shorten(
             partial(shortened, divide=True)
         ),
         "the sum of the clipped gradients, not their mean": sum_for_mean,
@@ -793,9 +833,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 6.4 In any order
+# ## 6.4 Nest vmap, grad and jit
 #
-# `vmap`, `grad` and `jit` each take a function and return one, so they nest as you like:
+# `vmap`, `grad` and `jit` each take a function and return one, so you can nest them in any order:
 
 # %% tags=["demonstration"]
 orders = {
@@ -808,11 +848,11 @@ for name, each_gradient in orders.items():
     print(f"{name:20}", each_gradient(params, x, y)["output"]["w"][:3, 0, 0])
 
 # %% [markdown]
-# The same numbers. (`jacrev` of the whole batch is wasteful: it knows nothing of examples being independent, and goes backwards 256 times through the whole batch.) With `jit` the order does make one difference:
+# All four agree. The last one is wasteful: `jacrev` does not know that the examples are independent, and takes 256 backward passes through the whole batch.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
-# `f` prints a line whenever Python runs it. How many lines come from `a = jax.jit(jax.vmap(f))`, called with arrays of shape `(4, 3)` and `(7, 3)`? And how many from `b = jax.vmap(jax.jit(f))`, called with the same two?
+# `f` prints a line whenever Python runs it. You call `a = jax.jit(jax.vmap(f))` with arrays of shape `(4, 3)` and `(7, 3)`, and then `b = jax.vmap(jax.jit(f))` with the same two. How many lines does `a` print, and how many does `b`?
 
 # %% exercise="lines_printed" kind="prediction"
 # A tuple of two integers.
@@ -840,21 +880,23 @@ def count_lines():
 check_answer(
     lines_printed,
     count_lines,
-    because="Inside vmap, jit sees one example, float32[3], whatever the size of the batch.",
+    because="Inside `vmap`, `jit` sees one example, float32[3], whatever the batch size.",
     mistakes={
-        (2, 2): "in `b`, what shape does jit see? The size of the batch is hidden from it",
-        (1, 1): "in `a`, jit sees the whole batch, and 4 and 7 are different shapes",
-        (1, 2): "the other way round: which of the two sees the size of the batch?",
-        (2, 7): "vmap does not call the function once for each example",
+        (2, 2): "in `b`, `jit` sees the shape of one example, which is the same in both calls",
+        (1, 1): "in `a`, `jit` sees the whole batch, so the two calls have different shapes",
+        (1, 2): "the other way round: in `a`, `jit` sees the batch size",
+        (2, 7): "`vmap` does not call the function once for each example",
     },
 )
 
 # %% [markdown]
-# So the trace of `b` is shared, but not the compiled program: the machine code is made for 4 and for 7 examples. Put `jit` outermost, as lesson 03 said, and give it few batch sizes.
+# `b` traces once for both batch sizes, but it still compiles one program for each. Put `jit` outermost, as in lesson 03, and use few batch sizes.
 #
-# ## 6.5 Ten times the same network
+# This is a good place for a break.
 #
-# A batch gets some noise, for robustness. `key` is one key, made outside.
+# ## 6.5 Random keys and ensembles under vmap
+#
+# You add noise to a batch. `key` is one key, made outside the mapped function.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -872,17 +914,21 @@ check_answer(
     lambda: len(
         set(jax.vmap(lambda x: x + jax.random.normal(jax.random.key(7)))(jnp.zeros(8)).tolist())
     ),
-    because="The same key gives the same number, to each of the eight examples.",
+    because="All eight examples draw from the same key, so they get the same number.",
     mistakes={
-        8: "one key, one number: `vmap` does not split keys for you",
-        0: "eight numbers come out, so there is at least one",
+        8: "`vmap` does not split keys for you: one key gives one number",
+        0: "there are eight numbers in the result, so at least one of them is different",
     },
 )
 
 # %% [markdown]
-# Nobody complains: the reuse checker of lesson 05 sees one draw from one key. Randomness that differs between examples must come in through a mapped argument, and an array of keys is one. That holds for parameters too. A trained network says nothing of how sure it is; an ensemble of them does, where its members disagree, provided that they began differently.
+# The key reuse checker of lesson 05 does not complain: it sees one draw from one key. Anything that differs between examples must be a mapped argument. That includes keys: split the key, and map over the array of keys.
 #
-# ### Bug hunt: an ensemble of one mind
+# > **In PyTorch**, a random operation under `torch.func.vmap` raises an error by default, and you choose `randomness="same"` or `"different"`.
+#
+# The same holds for parameters. An *ensemble* is a set of networks that start differently. Where its members disagree, the prediction is uncertain.
+#
+# ### Bug hunt: an ensemble of identical members
 
 
 # %% tags=["demonstration"]
@@ -895,17 +941,21 @@ outputs = jax.vmap(mlp, in_axes=(0, None))(five, x)
 print(outputs.shape, "largest difference between members:", jnp.ptp(outputs, axis=0).max())
 
 # %% [markdown]
-# Five members agree to the last bit, and the ensemble is sure of everything.
+# All five members are equal, so they never disagree.
 #
-# ### An ensemble that can disagree
+# ### Initialise an ensemble
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# `init(key)` makes the parameters of one member. Return those of `members` members as one tree, stacked along axis 0 of each leaf, each member independent of the others. The whole is decided by `key`, and `init` is traced once. The program has as many operations for many members as for few.
+# `init(key)` returns the parameters of one member. `init_ensemble(init, key, members)` returns those of `members` independent members as one pytree, stacked along a new axis 0 of each leaf.
+#
+# The numbers depend on `key` alone. There may be one member only, and a leaf may be a constant.
+#
+# The check compares shapes, tests that the members are independent and are what `init` draws, and counts traces: `init` is traced once, and the program does not grow with `members`.
 
 
 # %% exercise="init_ensemble"
 def init_ensemble(init, key, members: int):
-    """Parameters of `members` independent members, stacked along the first axis of each leaf."""
+    """Parameters of `members` independent members, stacked along axis 0 of each leaf."""
     ### BEGIN SOLUTION
     return jax.vmap(init)(jax.random.split(key, members))
     ### END SOLUTION
@@ -914,11 +964,11 @@ def init_ensemble(init, key, members: int):
 # %% [markdown] hints="init_ensemble"
 # <details><summary>Hint 1: the idea</summary>
 #
-# What differs from member to member must be an argument that is mapped.
+# What differs from member to member must be a mapped argument.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.random.split` with a number gives an array of keys; `jax.random.fold_in(key, i)` makes a key of a key and a number. Either will do.
+# `jax.random.split` with a number returns an array of keys. `jax.random.fold_in(key, i)` makes a key from a key and a number. You can use either.
 # </details>
 
 
@@ -973,7 +1023,7 @@ check_values(
     through(what_is_known, init_ensemble),
     known,
     [(one_normal, jax.random.key(718), 5), (one_normal, jax.random.key(719), 1)],
-    about="leaves that follow from others, and one that is not drawn",
+    about="leaves that depend on others, and one that is constant",
 )
 check_primitives(
     init_ensemble,
@@ -996,16 +1046,16 @@ check_distribution(
     jax.random.key(717),
     500,
     cdf=lambda v: np.clip(v, 0, 1),
-    about="the last digits of the numbers: each leaf holds what `init` drew",
+    about="the last digits of the numbers: each leaf is what `init` drew",
 )
 ### BEGIN HIDDEN TESTS
 check_keys(init_ensemble, two_normals, jax.random.key(715), 60, key=1, rows=True)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 6.6 Whole loops, side by side
+# ## 6.6 Loops under vmap: while_loop and scan
 #
-# What is mapped may be a program with a loop in it. This one takes a single starting point $z$ in the complex plane and runs Newton's method for $z^3 = 1$, with the early stop of lesson 04. Mapped twice, it draws a picture:
+# You can also map a function that contains a loop. This one runs Newton's method for $z^3 = 1$ from one starting point $z$ in the complex plane. Two `vmap`s run it on a grid:
 
 
 # %% tags=["demonstration"]
@@ -1036,9 +1086,9 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# *Left: the plane of starting points in three colours, one for each cube root of 1; large plain regions around the roots, and between them chains of ever smaller drops in all three colours. Right: few rounds in the plain regions, many along the chains.*
+# *Left: the starting points in three colours, one for each cube root of 1. There are large plain regions around the roots, and between them chains of ever smaller drops in all three colours. Right: few iterations in the plain regions, many along the chains.*
 #
-# Ninety thousand loops of different lengths have become one program, which does the same operations to all of them. How does it stop?
+# Here 90,000 loops of different lengths run as one program.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
@@ -1068,28 +1118,32 @@ def count_rounds():
 check_answer(
     rounds_run,
     count_rounds,
-    because="Two examples, three rounds each: the body runs for the finished one too.",
+    because="Three iterations for both examples: the body runs for the finished one too.",
     mistakes={
-        4: "each its own number of rounds: so it would be in a loop over the two",
-        3: "three rounds it is, and in each of them the body runs for both examples",
-        1: "`jax.debug.print` speaks at run time, for each example in each round",
+        4: "that would be a Python loop over the examples. Under `vmap` they share one loop",
+        3: "there are three iterations, and in each the body runs for both examples",
+        1: "`jax.debug.print` prints at run time, for each example in each iteration",
     },
 )
 
 # %% [markdown]
-# The loop goes on while *any* condition holds; the body runs for everyone, and a `select` throws away what it did for those who have finished. The results are right, and each costs as much as the slowest. So map loops whose lengths are alike, or sort the hard cases into a batch of their own. A `scan` has one length for all, and loses nothing.
+# The loop runs while the condition of *any* example holds. The body runs for all examples, and a `select` keeps the old state of those that have finished. The results are right, but each example costs as much as the slowest. So map loops of similar length, or put the slow examples into a batch of their own. A `scan` has the same length for all examples, so nothing is wasted.
 #
-# ### A crowd of particles
+# ### Simulate many particles: vmap of a scan
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# A particle at $x$ is pushed by a force, a function of *one* position, and by chance: $x_{t+1} = x_t + \Delta t \cdot \text{force}(x_t) + \sqrt{\Delta t} \cdot \text{noise}_t$. `paths(force, starts, noise, dt)` holds $x_1, x_2, \dots$ of each particle (the start is not among them). Use `lax.scan`; the size of the program depends on neither the steps nor the particles.
+# A particle moves under a force and random kicks: $x_{t+1} = x_t + \Delta t \cdot \text{force}(x_t) + \sqrt{\Delta t} \cdot \text{noise}_t$. `paths(force, starts, noise, dt)` returns the positions $x_1, x_2, \dots$ of each particle. The start $x_0$ is not part of the result.
+#
+# `force` takes *one* position, of shape `(2,)`. There may be as many steps as particles.
+#
+# The check compares values and looks for a `scan`. The program must not grow with the number of steps or particles.
 
 
 # %% exercise="paths"
 def paths(
     force, starts: Float[Array, "particles 2"], noise: Float[Array, "steps particles 2"], dt: float
 ) -> Float[Array, "steps particles 2"]:
-    """Positions of each particle after each step; `force` takes a single position."""
+    """Positions of each particle after each step. `force` takes one position."""
 
     ### BEGIN SOLUTION
     def path(start, kicks):
@@ -1106,15 +1160,15 @@ def paths(
 # %% [markdown] hints="paths"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Forget the crowd. One particle has a start and a table of kicks, one row for each step; its path is one `lax.scan`.
+# Write the function for one particle first. It has a start, and one row of noise for each step. Its path is one `lax.scan`.
 # </details>
 # <details><summary>Hint 2: the axes</summary>
 #
-# The particles are axis 0 of `starts`, axis 1 of `noise`, and are to be axis 1 of the result.
+# The particles are axis 0 of `starts` and axis 1 of `noise`. They must become axis 1 of the result.
 # </details>
 # <details><summary>Hint 3: the step</summary>
 #
-# The body returns the new position twice: once to carry on, once for the record.
+# The body returns the new position twice: as the carry, and as the stacked output.
 # </details>
 
 
@@ -1194,9 +1248,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 6.7 Branches
+# ## 6.7 Branches under vmap: cond becomes select
 #
-# A `cond` of one example runs one branch. A thousand examples disagree, and there is one program for all: **a `cond` whose predicate is mapped becomes a `select`**. Both branches run for everyone. An expensive branch saves nothing; its callbacks fire; a `while_loop` in it runs even where it would never end. If the predicate is *not* mapped, the `cond` survives:
+# For one example, `cond` runs one of its branches. In a batch, some examples need one branch and some the other. Therefore **a `cond` whose predicate is mapped becomes a `select`**: both branches run for all examples. You always pay for an expensive branch, its callbacks run, and a `while_loop` in it must end even for examples that do not take the branch. If the predicate is *not* mapped, `cond` stays `cond`:
 
 
 # %% tags=["demonstration"]
@@ -1209,7 +1263,7 @@ for in_axes, deep in (((0, 0), x[:, 0] > 0), ((None, 0), jnp.array(True))):
     print(in_axes, [equation.primitive.name for equation in program.eqns])
 
 # %% [markdown]
-# The gradients are a surprise. Take a square root that is guarded against zero, once by `jnp.where(v == 0, 0.0, jnp.sqrt(v))`, once by a `cond` with the same two branches. Under `vmap` each of them computes both sides. Lesson 02 showed what the `where` does at zero: the slope of the side not taken is infinite, and zero times infinity is NaN.
+# You can guard a square root against zero by `jnp.where(v == 0, 0.0, jnp.sqrt(v))`, or by a `cond` with the same two branches. Under `vmap`, both compute both sides. Lesson 02 showed that the gradient of the `where` is NaN at zero: the slope of the unused side is infinite, and zero times infinity is NaN.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
@@ -1234,11 +1288,11 @@ def guarded_slope():
 check_answer(
     slope_at_zero,
     guarded_slope,
-    because="Where a branch is not taken, its inputs are cut off from the gradient.",
+    because="Where a branch is not taken, no gradient flows back to its inputs.",
     mistakes={
-        "nan": "so it is with `where`; read the program of the next cell",
-        "inf": "that is the slope of the root, whose branch is not taken here",
-        0.25: "that is the second element: 1 / (2 · 2)",
+        "nan": "that is what `where` gives. `cond` stops the gradient of the branch not taken",
+        "inf": "that is the slope of the root, and its branch is not taken at 0",
+        0.25: "that is the second element, 1 / (2 · 2)",
     },
 )
 
@@ -1251,11 +1305,11 @@ def guarded_root(v):
 print(jax.make_jaxpr(jax.vmap(guarded_root))(x[:, 0]))
 
 # %% [markdown]
-# There is a select *before* the root as well: where the branch is not taken, it is fed the `stop_gradient` of its input. What comes back along that way is dropped, NaN or not. The rule for `cond` was made so on purpose. `where` cannot do the same: it is given two finished arrays, and does not know how they were made.
+# There is a `select` *before* the root as well. Where a branch is not taken, its input passes through `stop_gradient`, so no gradient flows back. JAX does this on purpose. `jnp.where` cannot, because it only sees two arrays that have already been computed.
 #
-# ### Bug hunt: bodies that pull at themselves
+# ### Bug hunt: forces of NaN
 #
-# The energy of bodies with masses $m$ at places $x$ is $-\sum_{i<j} m_i m_j / |x_i - x_j|$, and the force on them is minus its gradient. Each with each is quickly written with two maps; a body's energy with itself is put to zero.
+# The energy of bodies with masses $m$ at positions $x$ is $-\sum_{i<j} m_i m_j / |x_i - x_j|$, and the forces are minus its gradient with respect to $x$. This code takes all pairs with two `vmap`s, and sets the energy of a body with itself to zero.
 
 
 # %% tags=["demonstration"]
@@ -1275,15 +1329,19 @@ print("force", -jax.grad(energy_broken)(places, jnp.ones(2)))
 # %% [markdown]
 # The energy is right, and every force is NaN.
 #
-# ### Forces
-# **Exercise** · 8 minutes · difficulty 4 of 5
+# ### Pairwise energy with correct gradients
+# **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# Write `energy` so that its gradient by `x` is right as well, up to float32: nothing may be added to the distances, since two bodies may come close, and not only near the origin. No two bodies are in the same place. No loop over bodies.
+# `energy(x, mass)` returns the energy of the bug hunt as a scalar, and its gradient with respect to `x` is right as well.
+#
+# Two bodies may be as close as $10^{-4}$, or close to each other and far from the origin. Then a small number added to the distances, or squared distances from an expanded square, is not accurate enough. No two bodies are in the same place.
+#
+# The check compares values and gradients, and the program must not grow with the number of bodies.
 
 
 # %% exercise="energy"
 def energy(x: Float[Array, "bodies 2"], mass: Float[Array, "bodies"]) -> Float[Array, ""]:
-    """Minus the sum of `mass[i] * mass[j] / distance` over all pairs; with the right gradient."""
+    """Minus the sum of `mass[i] * mass[j] / distance` over all pairs, with the right gradient."""
 
     ### BEGIN SOLUTION
     def pair(i, j):
@@ -1299,11 +1357,11 @@ def energy(x: Float[Array, "bodies 2"], mass: Float[Array, "bodies"]) -> Float[A
 # %% [markdown] hints="energy"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Three ways lead there: keep the zero away from the root; let a construct choose that cuts the gradient off; or do not make the pair (i, i) in the first place.
+# There are three ways: keep the zero away from the root, choose with an operation that stops the gradient, or do not form the pairs (i, i) at all.
 # </details>
 # <details><summary>Hint 2: the usual way</summary>
 #
-# Two times `where`: one *before* the root, which puts a harmless number in the place of the zero, and the one that is there.
+# Use `where` twice: once *before* the root, to replace the zero by a harmless number, and once after it, as now.
 # </details>
 
 
@@ -1350,8 +1408,8 @@ check_values(
     sweep("4 2", "4", count=2, scale=2.0),
     mistakes={
         "each pair is counted twice": lambda x, mass: by_pairs(x, mass, factor=2.0),
-        "the energy is right, the slope at distance zero still gets through": no_forces,
-        "the energy is right, and no gradient reaches the places": frozen,
+        "the energy is right, but the gradient is NaN: the slope at distance zero still gets through": no_forces,
+        "the energy is right, but no gradient reaches the positions": frozen,
         "divided by the square of the distance: its root is missing": by_square,
     },
     about="energy and gradient",
@@ -1368,7 +1426,7 @@ check_values(
     mistakes={
         "something is added to the distances": lambda x, mass: by_pairs(x, mass, softening=1e-6)
     },
-    about="two close bodies, away from the origin",
+    about="two close bodies, far from the origin",
 )
 check_primitives(
     energy,
@@ -1386,9 +1444,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 6.8 Examples that talk to each other
+# ## 6.8 Collectives over a named axis: psum, pmean, pmax
 #
-# A mapped function sees one example. Batch normalisation needs the mean of all. For this the mapped axis can have a *name*: `jax.vmap(f, axis_name="batch")`, and inside `f` a **collective** such as `lax.psum(v, "batch")` is the sum of everybody's `v`, handed to everybody. `lax.pmean` and `lax.pmax` are alike; `lax.axis_index` says which example one is.
+# A mapped function sees one example, but batch normalisation needs the mean over all of them. So give the mapped axis a *name*: `jax.vmap(f, axis_name="batch")`. Inside `f`, a **collective** combines values along that axis: `lax.psum(v, "batch")` returns to each example the sum of the `v` of all examples. `lax.pmean` and `lax.pmax` return the mean and the maximum, and `lax.axis_index` the number of the example.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -1404,10 +1462,10 @@ sum_of_ones = (4, 4, 4, 4)
 check_answer(
     sum_of_ones,
     lambda: jax.vmap(lambda v: lax.psum(1, "i"), axis_name="i")(jnp.array([7, 8, 9, 5])),
-    because="Each example contributes a one, and each gets the sum: the size of the axis.",
+    because="Each example contributes 1, and each gets the sum, which is the axis size.",
     mistakes={
         (29, 29, 29, 29): "the sum is over the ones, not over `v`",
-        (1, 1, 1, 1): 'each contributes a one; psum adds over the axis "i"',
+        (1, 1, 1, 1): 'each example contributes 1, and `psum` adds over the axis "i"',
         (4,): "each of the four examples returns the sum",
         (7, 8, 9, 5): "`v` is not used at all",
     },
@@ -1423,19 +1481,23 @@ def softmax_of_one(score):
 print(jax.vmap(softmax_of_one, axis_name="word")(jnp.array([1.0, 2.0, 3.0])))
 
 # %% [markdown]
-# A softmax, from the point of view of one word. Here it is a curiosity; in lesson 07 the axis is a set of devices, and the same words move numbers between them.
+# This is a softmax, written for one word. In lesson 07 the axis is a set of devices, and the same functions send numbers between them.
 #
-# ### Batch normalisation with padding
+# ### Batch normalisation with weights
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `normalised` is called for one example under a `vmap` whose axis has the name `axis_name`. Example $i$ has features $x_i$ and a weight $w_i \ge 0$, which is zero for padding. With $\mu = \sum_i w_i x_i / \sum_i w_i$ and $\sigma^2 = \sum_i w_i (x_i - \mu)^2 / \sum_i w_i$, feature by feature, return $(x - \mu) / \sqrt{\sigma^2 + 10^{-5}}$, for padding as for the others. The mean may be far from zero, a thousand with a spread of one, and the result is to be good all the same.
+# `normalised(x, weight, axis_name)` is called for one example, under a `vmap` whose axis is called `axis_name`. Example $i$ has features $x_i$ and a weight $w_i \ge 0$, which is zero for padding. Return $(x - \mu) / \sqrt{\sigma^2 + 10^{-5}}$, with $\mu = \sum_i w_i x_i / \sum_i w_i$ and $\sigma^2 = \sum_i w_i (x_i - \mu)^2 / \sum_i w_i$ for each feature.
+#
+# Padding is normalised as well. The sum of the weights is positive and may be far below 1. The mean may be 1000 with a spread of 1, where $\overline{x^2} - \mu^2$ is too inaccurate.
+#
+# The check compares values.
 
 
 # %% exercise="normalised"
 def normalised(
     x: Float[Array, "features"], weight: Float[Array, ""], axis_name: str
 ) -> Float[Array, "features"]:
-    """This example's features, by the weighted mean and variance of all along `axis_name`."""
+    """This example's features, normalised by the weighted mean and variance over `axis_name`."""
 
     ### BEGIN SOLUTION
     def average(value):
@@ -1449,11 +1511,11 @@ def normalised(
 # %% [markdown] hints="normalised"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Write the two formulas as they stand; each sum over $i$ is a collective.
+# Write the two formulas as they are. Each sum over $i$ is a collective.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `lax.psum(what_this_example_contributes, axis_name)`. A helper for the weighted average of anything is used twice.
+# `lax.psum(contribution_of_this_example, axis_name)`. You need a weighted average twice, so write a helper function.
 # </details>
 
 
@@ -1500,15 +1562,15 @@ check_values(
         "divided by the number of examples, padding included": (
             lambda x, weight, name: all_together(x, weight, name, total=len(x))
         ),
-        "each example by its own mean: that is layer normalisation": each_by_itself,
+        "each example is normalised by its own mean: that is layer normalisation": each_by_itself,
         "the mean square is taken for the variance": lambda *args: all_together(
             *args, centre=False
         ),
         "divided by the variance, not by its root": by_variance,
-        "a weight is taken for yes or no": lambda x, weight, name: all_together(
+        "the weights are used as a mask, as 0 or 1": lambda x, weight, name: all_together(
             x, 1.0 * (weight > 0), name
         ),
-        "the padding is set to zero; the formula holds for it too": lambda x, weight, name: (
+        "the padding is set to zero, but the formula applies to it too": lambda x, weight, name: (
             all_together(x, weight, name) * (weight > 0)[:, None]
         ),
     },
@@ -1534,7 +1596,7 @@ check_values(
     [(far, np.ones(6), "batch")],
     rtol=0.01,
     atol=0.002,
-    about="a mean far from zero: squares of about a million have no digits left for the variance",
+    about="a mean far from zero: float32 squares of about a million have no digits left for the variance",
 )
 ### BEGIN HIDDEN TESTS
 check_values(
@@ -1555,16 +1617,17 @@ check_values(
 # %% [markdown]
 # ## What to remember
 #
-# 1. Write for one example, map afterwards. The mapped axis is out of sight, and every operation means what it means for one.
-# 2. `in_axes` has an axis, `None` or a tree of them for each argument. Mapped axes walk in step; for each with each, nest.
-# 3. `vmap(grad(f))` gives a gradient for each example; `vmap`, `grad` and `jit` nest in any order, with `jit` best outermost.
-# 4. What is to differ between examples has to come in by a mapped argument: keys too.
-# 5. A mapped `cond` runs both branches, a mapped `while_loop` runs until the slowest has finished; `scan` loses nothing. Collectives over an `axis_name` let examples talk.
+# 1. Write the function for one example, then map it. Inside, every operation and axis number refers to one example.
+# 2. `in_axes` has an axis, `None`, or a pytree of these for each argument. Mapped axes advance together. For all pairs, nest two `vmap`s.
+# 3. `vmap(grad(f))` computes per-example gradients. `vmap`, `grad` and `jit` nest in any order. Put `jit` outermost.
+# 4. Anything that differs between examples must be a mapped argument. That includes keys.
+# 5. Under `vmap`, `cond` runs both branches, and `while_loop` runs until the slowest example has finished. Collectives over an `axis_name` combine examples.
 #
 # ## Further reading
 #
-# The JAX documentation: *Automatic vectorization*, and `jax.vmap` and `jax.lax.cond` in the API reference. Abadi and others, *Deep Learning with Differential Privacy* (2016), for clipped gradients. Goodfellow, *Efficient Per-Example Gradient Computations* (2015), for the norms without the gradients. *Autodidax*, in the JAX documentation, writes `vmap` from nothing.
+# - The JAX documentation: [Automatic vectorization](https://docs.jax.dev/en/latest/automatic-vectorization.html), [`jax.vmap`](https://docs.jax.dev/en/latest/_autosummary/jax.vmap.html), [`jax.lax.cond`](https://docs.jax.dev/en/latest/_autosummary/jax.lax.cond.html), and [Autodidax](https://docs.jax.dev/en/latest/autodidax.html), which builds `vmap` from scratch.
+# - Abadi and others, [Deep learning with differential privacy](https://arxiv.org/abs/1607.00133) (2016). Goodfellow, [Efficient per-example gradient computations](https://arxiv.org/abs/1510.01799) (2015).
 #
-# ## Next
+# ## Previous and next
 #
-# `vmap` spreads examples over an axis of one array, on one device. Lesson 07 spreads them over many devices, with the same axis names and the same collectives.
+# Lesson 05 was about random keys. Lesson 07 spreads the examples of a batch over several devices, with the same axis names and the same collectives.

@@ -426,7 +426,7 @@ def energy(x, mass):
     everyone = jnp.arange(len(mass))
     return jnp.sum(jax.vmap(jax.vmap(pair, (None, 0)), (0, None))(everyone, everyone))
 
-# %% wrong="energy" says="no gradient reaches the places"
+# %% wrong="energy" says="no gradient reaches the positions"
 def energy(x, mass):
     def pair(i, j):
         distance = jax.lax.stop_gradient(jnp.sqrt(jnp.sum((x[i] - x[j]) ** 2)))
@@ -487,7 +487,7 @@ def normalised(x, weight, axis_name):
     apart = x - lax.pmean(weight * x, axis_name)
     return apart / jnp.sqrt(lax.pmean(weight * apart**2, axis_name) + 1e-5)
 
-# %% wrong="normalised" says="a weight is taken for yes or no"
+# %% wrong="normalised" says="used as a mask, as 0 or 1"
 def normalised(x, weight, axis_name):
     counts = jnp.where(weight > 0, 1.0, 0.0)
     size = lax.psum(counts, axis_name)

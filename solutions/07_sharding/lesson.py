@@ -1,11 +1,19 @@
 # %% [markdown]
-# # 7 · Many devices
+# # 7 · Sharding: arrays and programs on many devices
 #
-# One array can lie on eight devices and still be one array, with one shape, and the programs you have written so far run on it as they are. After this lesson you can say which device holds which part, let `jit` divide the work or divide it yourself with `jax.shard_map`, train the MLP of this course on all devices with the very numbers that one device gives, cut a layer that is too large for one, migrate old `pmap` code, and count the messages between devices before you pay for them.
+# One array can be spread over eight devices and still be one array with one shape. The programs that you have written so far run on it unchanged. After this lesson you can
 #
-# About 90 minutes. You need lessons 02, 03, 05 and 06.
+# - place arrays on a mesh of devices, and say which device holds which part;
+# - let `jit` divide the work, and count the messages between devices in the compiled program;
+# - divide the work yourself with `jax.shard_map` and collectives;
+# - train the MLP on all devices with the same result as on one, and shard a layer that is too large for one;
+# - migrate `pmap` code, and use meshes that put the sharding into the type.
 #
-# You need no hardware: where fewer than two accelerators are found, `lesson_devices(8)` makes eight CPU devices out of one. That is possible only until JAX starts its backend, which the first array does. If the cell with the imports says that JAX has already started, choose Kernel, Restart, and run that cell before any other. Where there are several accelerators, as on most TPUs, the lesson uses those, however many there are; captions that speak of eight then mean your number.
+# This is how JAX trains models and batches that do not fit on one device.
+#
+# About 150 minutes for reading, exercises and waiting. 7.1 and 7.2 are about `jit` and computation that follows data, and 7.3 to 7.7 about `shard_map`. There is a good place for a break after 7.2. You need lessons 02, 03, 05 and 06.
+#
+# You need no special hardware. With fewer than two accelerators, `lesson_devices(8)` simulates eight CPU devices. This must happen before JAX is first used: if the next cell says that JAX has already started, choose Kernel, Restart and run that cell first. With several accelerators the lesson uses those.
 
 # %%
 import re
@@ -41,11 +49,11 @@ n = len(devices)
 print(n, "devices:", devices[0], "to", devices[-1])
 
 # %% [markdown]
-# Nothing below assumes that there are eight: write `n` where you mean the number of devices.
+# Write `n` where you mean the number of devices.
 #
-# ## 7.0 From last time
+# ## 7.0 Recall
 #
-# Three questions about lessons 05 and 06, one point each. Answer before you run anything.
+# Three questions, one point each. Answer before you run anything.
 #
 # **Recall** · 1 minute · difficulty 2 of 5
 #
@@ -65,43 +73,52 @@ check_answer(
             jnp.array([1.0, 2.0, 6.0])
         ).tolist()
     ),
-    because="Each example sees its own x, and `pmean` is the mean over all of them, 3.",
+    because="Each example sees its own x, and `pmean` returns the mean over all of them, 3.",
     mistakes={
-        (0.0, 0.0, 0.0): "`pmean` is over the mapped axis, not over the one number in hand",
-        (-8.0, -7.0, -3.0): "that is `psum`; `pmean` divides by the size of the axis",
+        (0.0, 0.0, 0.0): "`pmean` is the mean over the mapped axis, not over one number",
+        (-8.0, -7.0, -3.0): "that is `psum`. `pmean` divides by the size of the axis",
     },
 )
 
 # %% [markdown]
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# `key = jax.random.key(0)`. How many different numbers are in `jax.vmap(lambda x: x + jax.random.normal(key))(jnp.zeros(100))`?
+# Four groups of five examples: `jax.vmap(lambda k: jax.vmap(lambda x: x + jax.random.normal(k))(jnp.zeros(5)))(jax.random.split(key, 4))` has shape `(4, 5)`. How many different numbers does it contain?
 
 # %% exercise="different_draws" kind="recall"
 # An integer.
 ### BEGIN SOLUTION
-different_draws = 1
+different_draws = 4
 ### END SOLUTION
 
 # %% check="different_draws" points=1
+def count_draws():
+    def group(k):
+        return jax.vmap(lambda x: x + jax.random.normal(k))(jnp.zeros(5))
+
+    return np.unique(jax.vmap(group)(jax.random.split(jax.random.key(0), 4))).size
+
+
 check_answer(
     different_draws,
-    lambda: len(
-        set(jax.vmap(lambda x: x + jax.random.normal(jax.random.key(0)))(jnp.zeros(100)).tolist())
-    ),
-    because="One key, one draw: that it is shared by a hundred examples changes nothing.",
-    mistakes={100: "the key is closed over: all examples draw from the same one"},
+    count_draws,
+    because="The keys are mapped over the groups, and shared by the five examples of a group.",
+    mistakes={
+        20: "the inner `vmap` does not map the key, so the examples of a group share one draw",
+        1: "the outer `vmap` maps over four different keys",
+        5: "the examples of a group share a key. There are four groups",
+    },
 )
 
 # %% [markdown]
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# `loss_fn(params, x, y)` takes one example, and `params["w"]` has shape (3,). Which shape has the leaf `"w"` of `jax.vmap(jax.grad(loss_fn), in_axes=(None, 0, 0))(params, x, y)` for a batch of 5?
+# `loss_fn(params, x, y)` takes one example, and `params["w"]` has shape `(3,)`. For a batch of 5, `g = jax.grad(lambda p: jax.vmap(loss_fn, in_axes=(None, 0, 0))(p, x, y).mean())(params)`. What is the shape of `g["w"]`?
 
 # %% exercise="mapped_grads" kind="recall"
 # A tuple of integers.
 ### BEGIN SOLUTION
-mapped_grads = (5, 3)
+mapped_grads = (3,)
 ### END SOLUTION
 
 # %% check="mapped_grads" points=1
@@ -109,23 +126,27 @@ def shape_of_mapped_grads():
     def loss_fn(params, x, y):
         return (x @ params["w"] - y) ** 2
 
-    grads = jax.grad(loss_fn)
-    return jax.vmap(grads, in_axes=(None, 0, 0))({"w": jnp.ones(3)}, jnp.ones((5, 3)), jnp.ones(5))[
-        "w"
-    ].shape
+    def mean_loss(params):
+        losses = jax.vmap(loss_fn, in_axes=(None, 0, 0))
+        return losses(params, jnp.ones((5, 3)), jnp.ones(5)).mean()
+
+    return jax.grad(mean_loss)({"w": jnp.ones(3)})["w"].shape
 
 
 check_answer(
     mapped_grads,
     shape_of_mapped_grads,
-    because="A gradient of its own for each example: nothing is summed.",
-    mistakes={(3,): "the gradients are not added up over the batch", (3, 5): "`out_axes` is 0"},
+    because="A gradient has the shape of the parameters. Here it is that of the mean loss.",
+    mistakes={
+        (5, 3): "that is `vmap(grad(loss_fn))`. Here `grad` is outside, and the mean is one number",
+        (3, 5): "`grad` is outside the `vmap`: there is one gradient, of the mean loss",
+    },
 )
 
 # %% [markdown]
-# ## 7.1 One array, many places
+# ## 7.1 Mesh, PartitionSpec and NamedSharding
 #
-# A **mesh** is an array of devices whose axes have names. A **PartitionSpec** has an entry for each axis of an array: the mesh axis that cuts it, or `None`. The two together are a **NamedSharding**, and `jax.device_put` obeys it.
+# A **mesh** is an array of devices whose axes have names. A **PartitionSpec**, written `P`, has one entry for each axis of an array: the mesh axis over which it is split, or `None`. Together they make a **NamedSharding**, and `jax.device_put` places an array accordingly.
 
 # %%
 mesh = jax.make_mesh((n,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
@@ -137,11 +158,11 @@ x = jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(mesh, P("data")))
 print(x.shape, x.sharding.spec)
 
 # %% [markdown]
-# (`axis_types` waits until 7.8.) The shape is that of the whole array.
+# The shape is that of the whole array. (`axis_types` is explained in 7.8.)
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# `z = jax.device_put(jnp.ones((6, 4 * n)), NamedSharding(mesh, P(None, "data")))`. Which shape has the part on the first device, `z.addressable_shards[0].data`?
+# `z = jax.device_put(jnp.ones((6, 4 * n)), NamedSharding(mesh, P(None, "data")))`. What is the shape of `z.addressable_shards[0].data`, the part on the first device?
 
 # %% exercise="part_shape" kind="prediction"
 # A tuple of integers.
@@ -157,10 +178,10 @@ check_answer(
         .addressable_shards[0]
         .data.shape
     ),
-    because="The first entry, `None`, leaves axis 0 whole; the second cuts axis 1 into n parts.",
+    because="`None` leaves axis 0 unsplit, and the second entry splits axis 1 into n parts.",
     mistakes={
-        (6, 4 * n): "that is the whole; `P()` would put it on every device",
-        (6,): "the axis stays: it is shorter, not gone",
+        (6, 4 * n): "that is the whole array, which `P()` would put on every device",
+        (6,): "a split axis stays. It is shorter on each device",
     },
 )
 
@@ -187,18 +208,24 @@ figure.tight_layout()
 plt.show()
 
 # %% [markdown]
-# *Four ways to lay a square matrix on the devices; the numbers say which devices hold a patch. With eight devices, left to right: eight bands of rows; eight bands of columns; a grid of four by two blocks; two bands of rows, each held by four devices, since the spec does not mention the mesh axis "data".*
+# *Four shardings of a square matrix. The numbers say which devices hold each part. With eight devices, from left to right: eight bands of rows, eight bands of columns, a grid of four by two blocks, and two bands of rows, each held by four devices, since the spec does not mention "data".*
 #
-# What a spec does not mention is **replicated**: a copy on every device along that mesh axis. `P()` replicates everything. An axis must divide evenly: n + 1 rows on n devices are an `IndivisibleError`, and a scalar has no axis to cut at all.
+# Along a mesh axis that the spec does not mention, the array is **replicated**: each device has a copy. `P()` replicates the whole array. The size of a split axis must be a multiple of the size of the mesh axis: n + 1 rows on n devices raise an `IndivisibleError`. A scalar has no axis to split, so its spec is `P()`.
 #
-# ### Spread
+# > **In PyTorch**, the placements of a `DTensor` are listed by *mesh* axis, as in `[Shard(0), Replicate()]`. A `PartitionSpec` is listed by *array* axis, and names the mesh axis.
+#
+# ### Place parameters and a batch on a mesh
 # **Exercise** · 6 minutes · difficulty 2 of 5
 #
-# Before training, `params` go whole to every device; each array of `batch` is cut along its first axis over the mesh axis `"data"`, whatever other axes the mesh has. A scalar in the batch is whole everywhere.
+# `spread(params, batch, mesh)` returns the pair `(params, batch)` placed on `mesh`: `params` replicated, and each array of `batch` split along its axis 0 over the mesh axis `"data"`.
+#
+# Scalars in `batch` are replicated. Both arguments are pytrees. The mesh may have other axes, over which everything is replicated.
+#
+# The check compares shardings, dtypes and values.
 
 # %% exercise="spread"
 def spread(params, batch, mesh):
-    """The pair (params, batch), placed on `mesh`; both are pytrees and keep their dtypes."""
+    """The pair (params, batch), placed on `mesh`. Both are pytrees and keep their dtypes."""
     ### BEGIN SOLUTION
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     shardings = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, batch)
@@ -208,11 +235,11 @@ def spread(params, batch, mesh):
 # %% [markdown] hints="spread"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Two shardings are enough: one for all of `params` and the scalars, one for what has a first axis.
+# You need two shardings: one for `params` and the scalars, and one for arrays with an axis 0.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.device_put(tree, sharding)` places every leaf alike; it takes a tree of shardings as well. `P("data")` says nothing about further axes, and so leaves them whole.
+# `jax.device_put(tree, sharding)` uses one sharding for every leaf. It also takes a pytree of shardings. `P("data")` leaves all axes but the first unsplit.
 # </details>
 
 # %% check="spread" points=2
@@ -272,13 +299,13 @@ check_dtype(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.2 Computation follows data
+# ## 7.2 Computation follows data: jit on sharded arrays
 #
-# There is nothing more to learn for using it. Any function, eager or under `jit`, runs where its arguments lie, and its result lies where it came about.
+# A function, with or without `jit`, runs on the devices that hold its arguments, and its result stays there.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# `x` is cut by `P("data")`. What is the spec of `jnp.sin(x).T`?
+# `x` is split by `P("data")`. What is the spec of `jnp.sin(x).T`?
 
 # %% exercise="spec_of_transpose" kind="prediction"
 # A tuple with an entry for each axis: None, or a string.
@@ -294,10 +321,10 @@ check_answer(
             jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(mesh, P("data")))
         ).T.sharding.spec
     ),
-    because="Nothing moves: each device transposes its rows, and they are columns now.",
+    because="Nothing moves: each device transposes its rows, which become columns.",
     mistakes={
-        ("data", None): "that would need every device to send to every other",
-        (None, None): "nothing asks for a copy on every device",
+        ("data", None): "for that, every device would have to send to every other",
+        (None, None): "no operation here needs a copy on every device",
     },
 )
 
@@ -313,11 +340,11 @@ print("sin, transpose:", messages(lambda x: jnp.sin(x).T, x))
 print("x @ x.T:", messages(lambda x: x @ x.T, x))
 
 # %% [markdown]
-# What devices tell each other are **collectives**: an *all-reduce* adds (or maximises) and gives everyone the result, an *all-gather* gives everyone all the parts. The compiler puts them in where an operation needs them, and tells nobody: read the compiled text.
+# Messages between devices are **collectives**. An *all-reduce* adds an array over all devices (or takes the maximum) and gives every device the result. An *all-gather* gives every device all the parts. The compiler inserts them where an operation needs them, and does not tell you, so read the compiled text.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
-# How many all-reduces are in `x.sum(axis=1)`, and how many in `x.sum(axis=0)`, for the `x` above, which is cut along axis 0?
+# `x` is split along axis 0. How many all-reduces are in the program of `x.sum(axis=1)`, and how many in that of `x.sum(axis=0)`?
 
 # %% exercise="reduces" kind="prediction"
 # A tuple of two integers.
@@ -336,27 +363,33 @@ def count_reduces():
 check_answer(
     reduces,
     count_reduces,
-    because="A row is whole on its device. A column is spread over all of them.",
+    because="Each row is on one device. Each column is spread over all devices.",
     mistakes={
-        (1, 0): "which axis lies whole on one device?",
-        (1, 1): "the sum along a row needs no one else",
-        (0, 4): "four columns travel in one message",
+        (1, 0): "the other way round: `axis=1` sums along a row, which is on one device",
+        (1, 1): "`axis=1` sums along a row, which is on one device",
+        (0, 4): "the sums of all four columns are one message",
     },
 )
 
 # %% [markdown]
-# Two committed arrays on different sets of devices do not mix: that is a `ValueError` about incompatible devices. A fresh `jnp.ones(3)` is committed nowhere, and joins in.
+# An array that you place with `device_put` is *committed* to its devices. Two arrays that are committed to different sets of devices cannot be combined: JAX raises a `ValueError` about incompatible devices. A fresh `jnp.ones(3)` is uncommitted, and JAX moves it where it is needed.
 #
-# So a data-parallel step needs no new code. The batch is cut, the parameters are whole, the mean over the batch becomes an all-reduce. To be sure of the layout, say it to `jit`: `in_shardings`, a sharding or a tree of them for each argument, and `out_shardings`. What is committed nowhere is placed so; what is committed otherwise is refused.
+# So a data-parallel step needs no new code: split the batch, replicate the parameters, and the mean over the batch becomes an all-reduce. To fix the placement, pass `in_shardings` (a sharding, or pytree of shardings, for each argument) and `out_shardings` to `jit`. Uncommitted arguments and NumPy arrays are placed as you say. An argument committed to another sharding raises a `ValueError`, except that JAX moves an array on a single device where the spec is `P()`. For an intermediate value, use `jax.lax.with_sharding_constraint(value, sharding)`.
 #
-# ### A step that places its own arguments
+# > **In PyTorch**, you start one process for each device. In JAX, one process runs all devices of a machine.
+#
+# ### jit with in_shardings and out_shardings
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# `compile_step(step, mesh)` returns `step`, compiled by `jax.jit` for `mesh`: it takes `params, x, y` as NumPy arrays, cuts `x` and `y` along axis 0 over `"data"`, whatever other axes the mesh has, and leaves the new parameters whole on every device. `step` may be any function of `params, x, y` that returns new parameters. The devices share the work.
+# `compile_step(step, mesh)` returns `step(params, x, y)` compiled by `jax.jit` for `mesh`. It takes NumPy arrays, splits `x` and `y` along axis 0 over `"data"`, and leaves the new parameters replicated.
+#
+# `step` may be any function of `params, x, y` that returns new parameters, a pytree. The mesh may have other axes.
+#
+# The check compares values and shardings, and counts the collectives: the devices share the work.
 
 # %% exercise="compile_step"
 def compile_step(step, mesh):
-    """The compiled `step(params, x, y)`, data-parallel on `mesh`; params are a pytree."""
+    """The compiled `step(params, x, y)`, data-parallel on `mesh`."""
     ### BEGIN SOLUTION
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     return jax.jit(step, in_shardings=(whole, rows, rows), out_shardings=whole)
@@ -365,11 +398,11 @@ def compile_step(step, mesh):
 # %% [markdown] hints="compile_step"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The step itself stays as it is. Only the places at its two ends are said.
+# Do not change the step. Only say where its arguments and its result are.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.jit(step, in_shardings=(..., ..., ...), out_shardings=...)`. One sharding in the place of a pytree is meant for all of its leaves.
+# `jax.jit(step, in_shardings=(..., ..., ...), out_shardings=...)`. One sharding in place of a pytree applies to all of its leaves.
 # </details>
 
 # %% check="compile_step" points=2
@@ -396,7 +429,7 @@ check_values(
     linear_step_by_hand,
     cases,
     mistakes={
-        "the gradients are added over the devices, n times too large": partial(
+        "the gradients are added over the devices, and not averaged": partial(
             linear_step_by_hand, times=n
         )
     },
@@ -415,7 +448,7 @@ check_collectives(
     result_of(compile_step, step_to_the_mean, mesh),
     *cases[0],
     exactly={"all-reduce": 1},
-    about="a step that looks at y alone",
+    about="a step that uses y alone",
 )
 ((each, *_),) = sweep({"each": f"{2 * n}"}, count=1)
 check_sharding(
@@ -455,13 +488,15 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.3 What one device sees
+# This is a good place for a break.
 #
-# Sometimes you know better than the compiler. `jax.shard_map` hands you the view from one device: the body is written for one part, and speaks to the other devices through the axis name, with the `psum` and `pmean` that you know from `vmap`. `in_specs` says how the arguments are cut, `out_specs` how the parts of the result are put together again.
+# ## 7.3 shard_map: the view from one device
+#
+# With `jax.shard_map` you divide the work yourself. You write the body for one device's part, and communicate through the axis name, with the `psum` and `pmean` that you know from `vmap`. `in_specs` says how the arguments are split, and `out_specs` how the parts of the result are put together.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
-# The body of `jax.shard_map` has a `print("a device speaks")` in its first line. You call the mapped function once, on all n devices. How many times does it print?
+# The body of a `jax.shard_map` has `print("hello")` in its first line. You call the mapped function once, on all n devices. How many times does it print?
 
 # %% exercise="times_spoken" kind="prediction"
 # An integer, or an expression with n.
@@ -484,13 +519,13 @@ def count_speakers():
 check_answer(
     times_spoken,
     count_speakers,
-    because="Every device runs the same program, and one program is traced once.",
-    mistakes={n: "Python runs at trace time, and all devices run the one program"},
+    because="All devices run one program, which is traced once.",
+    mistakes={n: "Python runs while tracing, and all devices run the one program that results"},
 )
 
 # %% tags=["demonstration"]
 def body(x):
-    print("the body sees", jax.typeof(x))
+    print("in the body:", jax.typeof(x))
     return lax.psum(x.sum(axis=0), "data")
 
 
@@ -498,23 +533,27 @@ column_sums = jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_spe
 print("outside:", x.shape, "to", column_sums(x).shape, column_sums(x))
 
 # %% [markdown]
-# `{V:data}` is part of the type: the value *varies* over the mesh axis. After a `psum` all devices hold the same, and the mark is gone; only then is `out_specs=P()` allowed. Without the `psum` there would be n different sums for one place, and JAX refuses ("can't be statically inferred"). The error offers `check_vma=False`, which ends the check and not the mistake: you would get the first device's sum, silently.
+# `{V:data}` is part of the type: the value *varies* over the mesh axis. After a `psum` it is the same on all devices, the mark is gone, and `out_specs=P()` is allowed. Without the `psum`, JAX refuses `P()`, since n different sums cannot be one replicated result ("can't be statically inferred"). The message suggests `check_vma=False`. That only switches the check off: you get an array that claims to be replicated while its n copies differ. Printing shows the first copy, but each device computes with its own.
 #
 # | in the body | each device gets | message |
 # |---|---|---|
 # | `lax.psum`, `pmean`, `pmax` | the sum, mean, maximum over devices | all-reduce |
-# | `lax.all_gather(x, "data", tiled=True)` | all parts in a row | all-gather |
+# | `lax.all_gather(x, "data", tiled=True)` | all parts, joined | all-gather |
 # | `lax.ppermute(x, "data", pairs)` | the part of one other device | collective-permute |
 # | `lax.axis_index("data")` | its own number | none |
 #
-# ### Softmax without the vector
+# ### Softmax of a sharded vector
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is cut over all devices: think of a vocabulary too large for one. The result stays cut over `"data"`, and no device ever holds all scores: exactly two all-reduces, neither larger than one device's part. Scores may be as large, or as far below zero, as float32 allows. Some may be -inf (masked), even all of those on one device; then their probability is 0.
+# `sharded_softmax(scores, mesh)` returns $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is split over all devices, such as the scores of a large vocabulary. The result is split over `"data"` as well.
+#
+# Scores may be as large, or as far below zero, as float32 allows. Some may be -inf (masked), even all those on one device: their probability is 0. The mesh may have other axes.
+#
+# The check compares values and the sharding. It allows exactly two all-reduces, together no larger than two devices' parts, and no other message.
 
 # %% exercise="sharded_softmax"
 def sharded_softmax(scores: Float[Array, "scores"], mesh) -> Float[Array, "scores"]:
-    """The softmax over all scores, cut over the mesh axis "data" as they are."""
+    """The softmax over all scores, split over the mesh axis "data"."""
     ### BEGIN SOLUTION
     def body(part):
         largest = lax.pmax(part.max(), "data")
@@ -528,11 +567,11 @@ def sharded_softmax(scores: Float[Array, "scores"], mesh) -> Float[Array, "score
 # %% [markdown] hints="sharded_softmax"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The stable softmax of lesson 01 needs two numbers about the whole vector. Each is a small thing that devices can agree on.
+# The stable softmax of lesson 01 needs two numbers about the whole vector. Each is small, and the devices can compute it together.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `lax.pmax(value, "data")` and `lax.psum(value, "data")` inside the body; `part.max()` is the maximum of one device's part alone.
+# `lax.pmax(value, "data")` and `lax.psum(value, "data")` in the body. `part.max()` is the maximum of one device's part.
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
@@ -595,11 +634,9 @@ check_values(
     ],
     mistakes={
         "where all scores of a device are -inf, its own maximum gives -inf - (-inf), NaN": rescaled,
-        "the maximum cannot fall below 0, and for scores of -200 all powers are 0": from_zero,
-        "each device normalises its own part: the parts sum to one each": alone,
-        "each device takes off its own maximum, and then they add what does not belong together": (
-            own_largest
-        ),
+        "the maximum cannot fall below 0, so for scores of -200 all exponentials are 0": from_zero,
+        "each device normalises its own part, so each part sums to 1": alone,
+        "each device subtracts its own maximum, so the sums do not fit together": own_largest,
     },
 )
 check_sharding(sharded_softmax, scores, mesh, expected=NamedSharding(mesh, P("data")))
@@ -629,9 +666,9 @@ check_sharding(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.4 Whispering to a neighbour
+# ## 7.4 ppermute: exchange with neighbours
 #
-# To gather everything is often far too much. `lax.ppermute(x, "data", pairs)` sends along (source, target) pairs of device numbers, all at once; who is no one's target gets zeros. The pairs of a **ring** are $(i, i + 1 \bmod n)$.
+# Often you need only the part of one other device. `lax.ppermute(x, "data", pairs)` sends along `(source, target)` pairs of device numbers, all at once. A device that receives nothing gets zeros. The pairs of a **ring** are $(i, i + 1 \bmod n)$.
 
 # %% tags=["demonstration"]
 angle = np.pi / 2 - 2 * np.pi * np.arange(n) / n
@@ -648,16 +685,20 @@ panel.axis("off")
 plt.show()
 
 # %% [markdown]
-# *The ring: a vector of 2n elements, two on each device. Along the blue arrows every device sends its last element to the next one, along the red dashed arrows its first to the one before; the last device's next is device 0.*
+# *The ring: a vector of 2n elements, two on each device. Along the blue arrows each device sends its last element to the next device, and along the red dashed arrows its first element to the one before. Device 0 follows the last.*
 #
 # ### A stencil on a ring
 # **Exercise** · 9 minutes · difficulty 4 of 5
 #
-# $y_i = k_0 x_{i-1} + k_1 x_i + k_2 x_{i+1}$, with the ends of the vector joined. `x` is cut over the mesh axis `"data"`, whatever other axes the mesh has, each part with at least one element, and so is `y`. A device needs one number from each side: exactly two collective-permutes, of one number each.
+# `ring_filter(x, kernel, mesh)` returns $y_i = k_0 x_{i-1} + k_1 x_i + k_2 x_{i+1}$, where the ends of `x` are joined. `x` and `y` are split over the mesh axis `"data"`.
+#
+# Each device has at least one element. The mesh may have other axes.
+#
+# The check compares values and the sharding. It allows exactly two collective-permutes, of one number each, and no other message.
 
 # %% exercise="ring_filter"
 def ring_filter(x: Float[Array, "cells"], kernel: Float[Array, "3"], mesh) -> Float[Array, "cells"]:
-    """The stencil with weights `kernel` on a ring of cells, cut over the mesh axis "data"."""
+    """The stencil with weights `kernel` on a ring, split over the mesh axis "data"."""
     ### BEGIN SOLUTION
     size = mesh.shape["data"]
     forward = [(i, (i + 1) % size) for i in range(size)]
@@ -676,15 +717,15 @@ def ring_filter(x: Float[Array, "cells"], kernel: Float[Array, "3"], mesh) -> Fl
 # %% [markdown] hints="ring_filter"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Ask for the two missing cells, put them at the ends of your part, and the stencil is three slices of the longer one.
+# Get the two missing elements from the neighbours, and put them at the ends of your part. The stencil is then a sum of three slices.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `lax.ppermute(part[-1:], "data", pairs)` keeps the axis, so that `jnp.concatenate` can join the cells. `mesh.shape["data"]` is the number of devices of this mesh.
+# `lax.ppermute(part[-1:], "data", pairs)` keeps the axis, so that `jnp.concatenate` can join the pieces. `mesh.shape["data"]` is the number of devices along the axis.
 # </details>
-# <details><summary>Hint 3: which way</summary>
+# <details><summary>Hint 3: the direction</summary>
 #
-# The cell before my first one is the *last* of the device before me: it travels forward.
+# The element before my first one is the *last* of the device before me, so it is sent forward.
 # </details>
 
 # %% check="ring_filter" points=3
@@ -711,8 +752,8 @@ check_values(
     cases,
     mistakes={
         "each device closes a ring of its own": small_rings,
-        "the ends are not joined: the outer devices got zeros": partial(ring_by_hand, wrap=False),
-        "left and right have changed places": partial(ring_by_hand, back=-1),
+        "the ends are not joined: the first and last device get zeros": partial(ring_by_hand, wrap=False),
+        "left and right are exchanged": partial(ring_by_hand, back=-1),
     },
 )
 check_sharding(ring_filter, cells, kernel, mesh, expected=NamedSharding(mesh, P("data")))
@@ -736,9 +777,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.5 Gradients on all devices
+# ## 7.5 Gradients inside shard_map
 #
-# The model of this course, a batch that fills all devices, and the gradient on one device for comparison:
+# Here is the model of this course, a batch for all devices, and the gradient on one device for comparison:
 
 # %%
 rng = np.random.default_rng(0)
@@ -764,17 +805,17 @@ y = jnp.sum(x**2, axis=1, keepdims=True)
 grads = jax.grad(loss_fn)(params, x, y)
 
 # %% [markdown]
-# Each device takes the gradient of the mean over its own examples, and no `psum`, no `pmean` stands anywhere:
+# Now each device computes the gradient of the mean loss over its own examples, with neither `psum` nor `pmean`:
 #
 # ```python
 # jax.shard_map(jax.grad(loss_fn), mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=P())
 # ```
 #
-# One expects to be refused, for n different gradients in one place. It runs.
+# You might expect an error, because n devices compute n different gradients. It runs.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
-# Its result is the true gradient of the mean over the whole batch, times a number. Which?
+# Its result is the gradient of the mean over the whole batch, times a number. Which number?
 
 # %% exercise="times_too_large" kind="prediction"
 # A number, or an expression with n.
@@ -796,10 +837,10 @@ def gradient_ratio():
 check_answer(
     times_too_large,
     gradient_ratio,
-    because="Shared parameters: the gradients of all devices are added, n means where one is due.",
+    because="The parameters are shared, so the n gradients are added, where the mean is needed.",
     mistakes={
-        1: "the devices' gradients are added up by somebody; who divides?",
-        1 / n: "the mean of each part is divided by the size of that part alone",
+        1: "the gradients of the devices are added, and nothing divides by n",
+        1 / n: "each device's mean is over its own part, and the n gradients are added",
     },
 )
 
@@ -811,14 +852,24 @@ print("no collective:", (summed["output"]["b"] / grads["output"]["b"]).item())
 print("with pmean:   ", (averaged(params, x, y)["output"]["b"] / grads["output"]["b"]).item())
 
 # %% [markdown]
-# The parameters are *one* value, used by every device. Where a value is used several times, its gradient is the sum over the uses; here they are on n devices, so reverse mode ends in a `psum`. And `pmean` afterwards averages n equal numbers, which changes nothing. (`pmap`, and `shard_map` with `check_vma=False`, do not do this: there, as in most older texts, the `pmean` of gradients is right.)
+# The parameters are *one* value that n devices use. The gradient of a value that is used n times is the sum of n gradients, so the backward pass ends with a `psum`. A `pmean` afterwards averages n equal numbers and changes nothing. There are three correct ways:
 #
-# Two ways are right while `check_vma` is on, as it is by default. Make the *loss* the global one, with `lax.pmean` inside the function that is differentiated (with `check_vma=False` each device would then keep the gradient of its own part). Or mark the parameters as varying first, `lax.pcast(params, "data", to="varying")`: then each device has gradients of its own, and `pmean` is due.
+# - Differentiate the *global* loss: apply `lax.pmean` to the loss inside the function that you differentiate.
+# - Differentiate outside: `jax.grad` of a `shard_map` that returns the `pmean` of the losses.
+# - Mark the parameters as varying with `lax.pcast(params, "data", to="varying")`. Then each device has its own gradient, and you apply `pmean` to it. (`pcast` replaces `pvary`, which JAX 0.10 removed.)
 #
-# ### The data-parallel step
+# With `check_vma=False`, and in `pmap`, there is no implicit `psum`: you apply `pmean` to the gradients, as in most older code.
+#
+# > **In PyTorch**, `DistributedDataParallel` *averages* the gradients during `backward()`. `shard_map` *sums* the gradients of replicated parameters.
+#
+# ### A data-parallel training step
 # **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# `parallel_step` is one step of gradient descent on `loss_fn` over the whole batch, by `jax.shard_map`: `params` whole, `x` and `y` cut. Each is cut over `"data"`, whatever other axes the mesh has. It equals the step on one device, leaves the parameters whole on every device of `mesh`, and all gradients travel in one all-reduce (the compiler packs a tree into one, if you let it).
+# `parallel_step(params, x, y, learning_rate, mesh)` returns `params` after one step of gradient descent on `loss_fn` over the whole batch, by `jax.shard_map`. `params` are replicated, before and after. `x` and `y` are split along axis 0 over `"data"`.
+#
+# The mesh may have other axes.
+#
+# The check compares the result with the step on one device, looks at the sharding and for `shard_map`, and allows exactly one all-reduce, of the size of the gradients and the loss.
 
 # %% exercise="parallel_step"
 def parallel_step(
@@ -841,11 +892,11 @@ def parallel_step(
 # %% [markdown] hints="parallel_step"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Write the step of lesson 03 as the body, and decide at which point the devices agree: on the loss, or on the gradients.
+# Write the step of lesson 03 as the body, and decide where the devices combine their values: at the loss, or at the gradients. XLA combines the all-reduces of a pytree into one.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `lax.pmean` takes a number or a whole tree. `in_specs` has an entry for each argument of the body, the learning rate too.
+# `lax.pmean` takes a number or a pytree. `in_specs` has an entry for each argument of the body, including the learning rate.
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
@@ -926,9 +977,9 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### Bug hunt: noise of its own
+# ### Bug hunt: the same noise on every device
 #
-# Data augmentation on all devices: each pixel is meant to get its own noise.
+# As data augmentation, this function adds noise to images. Each pixel should get its own.
 
 # %% tags=["demonstration"]
 def noisy_broken(key, x, scale, mesh):
@@ -946,18 +997,22 @@ plt.xlabel("column of x")
 plt.show()
 
 # %% [markdown]
-# *The noise on a black picture of 2n rows and 60 columns, two rows to a device: the same two rows of grey pixels again and again, from top to bottom.*
+# *The noise on a black image of 2n rows and 60 columns, with two rows on each device. The same two rows of grey pixels repeat from top to bottom.*
 #
-# Shape, mean, variance and sharding are right, and so is the noise of each device alone.
+# Shape, mean, variance and sharding are right, and the noise of each device alone is right too.
 #
-# ### Noise for each
+# ### Independent noise on every device
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# `noisy` is `noisy_broken` without the fault: `x` plus normal noise of standard deviation `scale`, independent for each element; the result is cut along axis 0.
+# `noisy(key, x, scale, mesh)` returns `x` plus normal noise of standard deviation `scale`, independent for each element. The result is split along axis 0 over `"data"`.
+#
+# The mesh may have other axes.
+#
+# The check tests the noise for independence and its distribution, also across devices, and looks at the sharding.
 
 # %% exercise="noisy"
 def noisy(key: Key[Array, ""], x: Float[Array, "rows columns"], scale: float, mesh):
-    """`x` with independent noise, cut over the mesh axis "data" along axis 0."""
+    """`x` with independent noise, split along axis 0 over the mesh axis "data"."""
     ### BEGIN SOLUTION
     def body(key, part):
         own_key = jax.random.fold_in(key, lax.axis_index("data"))
@@ -970,11 +1025,11 @@ def noisy(key: Key[Array, ""], x: Float[Array, "rows columns"], scale: float, me
 # %% [markdown] hints="noisy"
 # <details><summary>Hint 1: the idea</summary>
 #
-# One key in, so a device must add something that only it has.
+# All devices get the same key. Each must combine it with something that only this device has.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `lax.axis_index("data")` and, from lesson 05, `jax.random.fold_in`. Or split outside, and let `in_specs` hand out the keys.
+# `lax.axis_index("data")` and `jax.random.fold_in` from lesson 05. Or split the key outside, and pass one key to each device through `in_specs`.
 # </details>
 
 # %% check="noisy" points=2
@@ -994,14 +1049,14 @@ check_distribution(
     mistakes={
         "the scale is left out": scipy.stats.norm(3, 1).cdf,
         "the scale is taken for a variance": scipy.stats.norm(3, 0.5**0.5).cdf,
-        "the picture itself is lost": scipy.stats.norm(0, 0.5).cdf,
+        "`x` itself is lost": scipy.stats.norm(0, 0.5).cdf,
     },
 )
 check_values(
     through(without_noise, noisy),
     lambda key, x, scale, mesh: x,
     sweep(jax.random.key(33), f"{2 * n} 20", 1.0, mesh, count=2, scale=300),
-    about="the result less that of a black picture with the same key",
+    about="the result minus that of a black image with the same key",
 )
 check_sharding(noisy, jax.random.key(31), black, 1.0, mesh, expected=NamedSharding(mesh, P("data")))
 ### BEGIN HIDDEN TESTS
@@ -1023,9 +1078,9 @@ check_sharding(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.6 pmap: read it, then migrate
+# ## 7.6 pmap: how to read it, and how to migrate
 #
-# Much code in the wild has `jax.pmap`, "`vmap` over devices". It works still, built on `jit` and `shard_map`, and is no longer developed. Here is batch normalisation over all devices, in old and in new:
+# Older code uses `jax.pmap`, a `vmap` over devices. It still works, but new code should use `shard_map`. Here is batch normalisation over all devices in both:
 
 # %% tags=["demonstration"]
 def normalise(x):
@@ -1039,11 +1094,11 @@ new = jax.shard_map(normalise, mesh=mesh, in_specs=P("data"), out_specs=P("data"
 print(old.shape, new.shape, jnp.allclose(old.reshape(-1, 3), new))
 
 # %% [markdown]
-# `pmap` wants a leading axis of exactly n, and takes it away; `shard_map` cuts an axis and leaves it there. So in migrating the reshapes go, `in_axes=0` becomes `P("data")`, `in_axes=None` becomes `P()`, and the body stays the same. Two traps: a (n, batch, ...) array left in that shape gives the body a leading axis of size 1; and gradients by what is replicated, as you have seen.
+# `pmap` maps over a leading axis of at most n elements, one for each device, and removes it. `shard_map` splits an axis and keeps it. So when you migrate, drop the reshapes, write `P("data")` for `in_axes=0` and `P()` for `in_axes=None`, and keep the body. Two traps: an array that keeps the shape (n, batch, ...) gives the body a leading axis of size 1, and gradients with respect to replicated arguments are summed, as in 7.5.
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
-# Four transformations in a row, from an old training script. `params["hidden"]["w"]` has shape (3, 32), the reshaped `x` has shape (n, 4, 3).
+# This line from an old training script nests four transformations. `params["hidden"]["w"]` has shape (3, 32), and the reshaped `x` has shape (n, 4, 3). What is the shape of the result?
 #
 # ```python
 # old_grads = jax.pmap(
@@ -1069,25 +1124,29 @@ def shape_of_old_grads():
 check_answer(
     old_shape,
     shape_of_old_grads,
-    because="One axis from `pmap`, one from `vmap`; `jit` and `grad` add none.",
+    because="`pmap` adds one axis and `vmap` another. `jit` and `grad` add none.",
     mistakes={
-        (3, 32): "each of the two maps gives the result an axis",
-        (n, 3, 32): "the `vmap` inside has an axis too: nothing is summed over the examples",
-        (4 * n, 3, 32): "`pmap` keeps its own axis apart",
+        (3, 32): "`pmap` and `vmap` each add an axis",
+        (n, 3, 32): "the inner `vmap` adds an axis too: nothing is summed over the examples",
+        (4 * n, 3, 32): "`pmap` does not merge its axis with that of `vmap`",
     },
 )
 
 # %% [markdown]
-# ### The migration
+# ### Migrate per-example gradients to shard_map
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `per_example_grads` is `old_grads` on a mesh: the gradient of `loss_fn` for every single example, by `jax.shard_map`. `x` and `y` come with one batch axis, and each leaf of the result has it in front and is cut along it. The old program sent nothing between devices; nor does the new one.
+# `per_example_grads(params, x, y, mesh)` returns the gradient of `loss_fn` for each example with respect to `params`, as `old_grads` does, by `jax.shard_map`. `x` and `y` have one batch axis. Each leaf of the result has it in front, and is split along it over `"data"`.
+#
+# The mesh may have other axes.
+#
+# The check compares values and the sharding, looks for `shard_map`, and allows no message between devices.
 
 # %% exercise="per_example_grads"
 def per_example_grads(
     params, x: Float[Array, "batch inputs"], y: Float[Array, "batch outputs"], mesh
 ):
-    """A tree like `params`, each leaf with a leading batch axis, cut over "data"."""
+    """A pytree like `params`. Each leaf has a leading batch axis, split over "data"."""
     ### BEGIN SOLUTION
     def body(params, x, y):
         own_params = lax.pcast(params, "data", to="varying")
@@ -1101,11 +1160,11 @@ def per_example_grads(
 # %% [markdown] hints="per_example_grads"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The `vmap` of the old line can stay as it is: it becomes the body. Then ask what happens to a gradient by parameters that all devices share.
+# The `vmap` of the old line becomes the body. Then think of what happens to a gradient with respect to replicated parameters.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `lax.pcast(params, "data", to="varying")` in the body makes the parameters each device's own.
+# `lax.pcast(params, "data", to="varying")` in the body gives each device its own parameters.
 # </details>
 
 # %% check="per_example_grads" points=3
@@ -1171,35 +1230,37 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.7 Send less
+# ## 7.7 Communication cost: send sums, not data
 #
-# Messages cost more than arithmetic: a link between devices carries far fewer bytes than memory does. So ask of each message how large it is, and whether something smaller would do. A line through points on all devices, as a newcomer fits it (to JAX a gathered value varies by default, hence `check_vma=False`):
+# A link between devices is far slower than memory, so make messages small. Here is a first attempt to fit a line through points on all devices. (A gathered value counts as varying unless you pass `to="invarying"`.)
 
 # %% tags=["demonstration"]
 def fit_by_gathering(x, y):
-    x = lax.all_gather(x, "data", tiled=True)
-    y = lax.all_gather(y, "data", tiled=True)
+    x = lax.all_gather(x, "data", tiled=True, to="invarying")
+    y = lax.all_gather(y, "data", tiled=True, to="invarying")
     return jnp.linalg.lstsq(x, y)[0]
 
 
-mapped = jax.shard_map(
-    fit_by_gathering, mesh=mesh, in_specs=P("data"), out_specs=P(), check_vma=False
-)
+mapped = jax.shard_map(fit_by_gathering, mesh=mesh, in_specs=P("data"), out_specs=P())
 print(messages(mapped, x, y[:, 0]))
 
 # %% [markdown]
-# Every device gets all the data, and does the same work. With a million rows of ten columns, that is forty megabytes to each device, for ten numbers.
+# Every device gets all the data and does the same work. With a million rows of ten columns, each device receives 40 MB, to compute ten numbers.
 #
-# ### Least squares where the data are
+# ### Least squares on distributed rows
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# `least_squares(x, y, mesh)` is the `w` that minimises $\|xw - y\|^2$, which solves $(x^\top x)\,w = x^\top y$. The rows are cut over the mesh axis `"data"`, a device may have fewer rows than there are columns, and `w` ends up on every device. Exactly one all-reduce, of a size that does not depend on the number of rows: for $c$ columns no more than $(c + 1)^2$ numbers.
+# `least_squares(x, y, mesh)` returns the `w` that minimises $\|xw - y\|^2$, which solves $(x^\top x)\,w = x^\top y$. The rows are split over the mesh axis `"data"`, and `w` is replicated.
+#
+# A device may have fewer rows than there are columns. The mesh may have other axes.
+#
+# The check compares values and the sharding. It allows exactly one all-reduce, for $c$ columns of at most $(c + 1)^2$ numbers, and no other message.
 
 # %% exercise="least_squares"
 def least_squares(
     x: Float[Array, "rows columns"], y: Float[Array, "rows"], mesh
 ) -> Float[Array, "columns"]:
-    """The solution over all rows, whole on every device; the rows stay where they are."""
+    """The solution over all rows, replicated. The rows stay where they are."""
     ### BEGIN SOLUTION
     def body(x, y):
         gram, moment = lax.psum((x.T @ x, x.T @ y), "data")
@@ -1212,11 +1273,11 @@ def least_squares(
 # %% [markdown] hints="least_squares"
 # <details><summary>Hint 1: the idea</summary>
 #
-# $x^\top x$ is a sum over rows. What does a device contribute to it, and how large is that?
+# $x^\top x$ is a sum over rows. What does one device contribute to it, and how large is that?
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `lax.psum` takes a tuple: both sums in one message. `jnp.linalg.solve` comes after it.
+# `lax.psum` takes a tuple, so both sums go in one message. Call `jnp.linalg.solve` after it.
 # </details>
 
 # %% check="least_squares" points=3
@@ -1231,7 +1292,7 @@ def solutions(x, y, mesh):
 
 cases = sweep(f"{5 * n} 3", f"{5 * n}", mesh, count=2)
 ((few, targets, _),) = sweep(f"{2 * n} 3", f"{2 * n}", mesh, count=1, seed=2)
-few[:2] = 0  # the first device cannot tell anything from its rows
+few[:2] = 0  # the rows of the first device do not determine a solution
 rows = NamedSharding(mesh, P("data"))
 check_values(
     least_squares,
@@ -1264,17 +1325,21 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### A layer in slices
+# ### Tensor parallelism: shard the hidden units
 #
-# When the parameters themselves are too large for one device, cut *them*. A hidden layer with its columns cut computes some of the units on each device, and needs nobody. An output layer with its rows cut the same way takes just those units, and gives a share of every output: a sum over devices is missing, and nothing else. This pair is Megatron's layer, and **tensor parallelism**.
+# When the parameters are too large for one device, shard *them*. Split the columns of a hidden layer, and each device computes some of the hidden units, without communication. Split the rows of the output layer in the same way, and each device computes one summand of every output, which one `psum` adds. This is **tensor parallelism**, known from Megatron-LM.
 #
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `tensor_parallel` is `mlp` with the hidden units cut over the mesh axis `"model"`: hidden `w` by columns, hidden `b` alike, output `w` by rows, output `b` and `x` whole. The output is whole on every device. Exactly one all-reduce, of the size of the output, whatever the number of units and whatever other axes the mesh has.
+# `tensor_parallel(params, x, mesh)` returns `mlp(params, x)`, replicated. The hidden units are split over the mesh axis `"model"`: the columns of the hidden `w`, the hidden `b`, and the rows of the output `w`. The output `b` and `x` are replicated.
+#
+# The mesh may have other axes.
+#
+# The check compares values and the sharding, and allows exactly one all-reduce, of the size of the output.
 
 # %% exercise="tensor_parallel"
 def tensor_parallel(params, x: Float[Array, "batch inputs"], mesh) -> Float[Array, "batch outputs"]:
-    """The outputs of `mlp(params, x)`, the hidden units shared out over the axis "model"."""
+    """`mlp(params, x)`, with the hidden units split over the mesh axis "model"."""
     ### BEGIN SOLUTION
     def body(params, x):
         hidden = jax.nn.relu(x @ params["hidden"]["w"] + params["hidden"]["b"])
@@ -1291,15 +1356,15 @@ def tensor_parallel(params, x: Float[Array, "batch inputs"], mesh) -> Float[Arra
 # %% [markdown] hints="tensor_parallel"
 # <details><summary>Hint 1: the idea</summary>
 #
-# The body is `mlp` with one `psum` in it. Write down, for each intermediate value, whether a device has a part of the columns, all of it, or a share of a sum.
+# The body is `mlp` with one `psum` in it. For each intermediate value, write down whether a device has some of the columns, all of it, or one summand.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `in_specs` may hold a tree: `{"hidden": {"w": P(None, "model"), ...}, ...}`.
+# `in_specs` may contain a pytree: `{"hidden": {"w": P(None, "model"), ...}, ...}`.
 # </details>
 # <details><summary>Hint 3: the bias</summary>
 #
-# How often is something added that stands before a `psum`?
+# How many times is a bias added, if you add it before the `psum`?
 # </details>
 
 # %% check="tensor_parallel" points=3
@@ -1367,12 +1432,12 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.8 The sharding in the type
+# ## 7.8 Explicit axes: the sharding in the type
 #
-# Back to `axis_types`. With `Auto` axes the compiler chooses how intermediate values lie; you find out afterwards. `Explicit` axes, the default of `jax.make_mesh`, put the sharding into the *type*: it is known at trace time, each operation has a rule for it, and where a rule would have to guess, JAX asks you.
+# With `Auto` axes the compiler chooses the sharding of intermediate values, and you find out afterwards. With `Explicit` axes the sharding is part of the *type*: it is known at trace time, and each operation has a rule for the sharding of its result. `jax.make_mesh` makes Explicit axes by default, but `jax.sharding.Mesh(devices, names)`, which older code uses, makes Auto axes.
 
 # %%
-typed_mesh = jax.make_mesh((n,), ("data",), devices=devices)
+typed_mesh = jax.make_mesh((n,), ("data",), axis_types=(AxisType.Explicit,), devices=devices)
 a = jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(typed_mesh, P("data")))
 print(typed_mesh)
 print(
@@ -1380,11 +1445,11 @@ print(
 )
 
 # %% [markdown]
-# Read `16@data` as: 16 rows, cut over "data". On `Auto` axes `jax.typeof` says nothing of it, and you look at `.sharding`.
+# `16@data` means: 16 rows, split over "data". On Auto axes, `jax.typeof` does not show the sharding, and you read `.sharding` instead.
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
-# In `a.T @ a` the axis that is summed over is cut, on both sides. Is the result "whole" on each device, is it "cut", or is it an "error"?
+# In `a.T @ a` the axis that is summed over is split, on both sides. Is the result "whole" on each device, is it "split", or is it an "error"?
 
 # %% exercise="ambiguous_product" kind="prediction"
 # One of the three strings.
@@ -1396,7 +1461,7 @@ ambiguous_product = "error"
 def try_product():
     try:
         typed = jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(typed_mesh, P("data")))
-        return "whole" if (typed.T @ typed).sharding.is_fully_replicated else "cut"
+        return "whole" if (typed.T @ typed).sharding.is_fully_replicated else "split"
     except Exception:
         return "error"
 
@@ -1404,10 +1469,10 @@ def try_product():
 check_answer(
     ambiguous_product,
     try_product,
-    because="A ShardingTypeError: it could be summed to everyone, or to a part for each.",
+    because="A ShardingTypeError: the sum could be replicated, or split over the devices.",
     mistakes={
-        "whole": "that is one possibility of two, and explicit axes do not guess",
-        "cut": "that is one possibility of two, and explicit axes do not guess",
+        "whole": "that is one of two possibilities, and Explicit axes do not guess",
+        "split": "that is one of two possibilities, and Explicit axes do not guess",
     },
 )
 
@@ -1420,12 +1485,16 @@ whole = NamedSharding(typed_mesh, P())
 print(jax.typeof(jnp.matmul(a.T, a, out_sharding=whole)), jax.typeof(jax.reshard(a, whole)))
 
 # %% [markdown]
-# `out_sharding` decides how a result is to lie; `jax.reshard` moves an array, and the message is in plain sight. Indexing asks as well, by `table.at[index].get(out_sharding=...)`. A bare `P(...)` in their place needs a mesh around it: `with jax.set_mesh(typed_mesh):`. And `shard_map` on explicit axes insists that `in_specs` say how the arguments lie *already*; it refuses an array that is not cut, where an `Auto` mesh would have moved it silently. That is the difference: `Auto` moves data for you, `Explicit` makes you say so.
+# Where a rule would have to guess, JAX asks you. `out_sharding` says how the result is sharded, and `jax.reshard` moves an array. Indexing asks as well: `table.at[index].get(out_sharding=...)`. To write a bare `P(...)` for these, set the mesh first, as in `with jax.set_mesh(typed_mesh):`. On Explicit axes, the `in_specs` of `shard_map` must be the sharding that the arguments already have, where an Auto mesh would move them silently.
 #
-# ### Sentences as vectors
+# ### Embedding lookup with out_sharding
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
-# `table` holds a vector for each word, `tokens` the words of each sentence. Return the mean vector of each sentence, cut along the sentences over `"data"`, and the matrix $v^\top v$ of all those means $v$, whole. Arguments and mesh are explicit, and both arguments come cut along axis 0.
+# `sentence_vectors(table, tokens, mesh)` returns two arrays. The first contains the mean of the word vectors of each sentence, split along the sentences over `"data"`. The second is $v^\top v$ for the matrix $v$ of these means, replicated. `table` has one vector for each word, and `tokens` the words of each sentence.
+#
+# The axes of the mesh are Explicit, and there may be others than `"data"`. Both arguments are split along axis 0.
+#
+# The check compares values and shardings.
 
 # %% exercise="sentence_vectors"
 def sentence_vectors(
@@ -1441,11 +1510,11 @@ def sentence_vectors(
 # %% [markdown] hints="sentence_vectors"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Write it as if there were one device. JAX stops at the operations that are ambiguous; answer there.
+# Write it as for one device. JAX raises an error at each ambiguous operation, and you add the sharding there.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `table.at[tokens].get(out_sharding=...)`, `jnp.matmul(..., out_sharding=...)`, each with a `NamedSharding(mesh, P(...))`.
+# `table.at[tokens].get(out_sharding=...)` and `jnp.matmul(..., out_sharding=...)`, each with a `NamedSharding(mesh, P(...))`.
 # </details>
 
 # %% check="sentence_vectors" points=3
@@ -1505,22 +1574,26 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.9 More than one machine
+# ## 7.9 Several machines: jax.distributed
 #
-# All devices so far belong to one Python process. On a cluster each machine runs the same script, and begins, before any array or `jax.devices()`, with `jax.distributed.initialize(coordinator_address, num_processes, process_id)` (on Cloud TPUs and under Slurm without arguments). From then on `jax.devices()` lists the devices of all machines and `jax.local_devices()` your own; meshes, `jit` and `shard_map` go on as you have written them. Each process must issue the same operations in the same order, or all wait for ever. It sees only its own parts (`addressable_shards`) and brings only its own data: `jax.make_array_from_process_local_data` joins them. It is not run here.
+# All devices so far belong to one Python process. On a cluster, each machine runs the same script. Before it uses JAX, the script calls `jax.distributed.initialize(coordinator_address, num_processes, process_id)`, on Cloud TPUs and under Slurm without arguments. Then `jax.devices()` lists the devices of all machines, and `jax.local_devices()` those of this process. Meshes, `jit` and `shard_map` work as before.
+#
+# All processes must run the same operations in the same order, or they wait for each other forever. Each sees its own parts only (`addressable_shards`), and supplies its own data with `jax.make_array_from_process_local_data`. This lesson does not run it.
 #
 # ## What to remember
 #
-# 1. An array has one shape and many places: mesh, `PartitionSpec`, `NamedSharding`, `device_put`. What a spec does not mention is replicated.
-# 2. Computation follows data: cut the batch, and `jit` inserts the collectives. Read the compiled text to see which.
-# 3. `shard_map` is the view from one device. Its types know what varies; a gradient by something replicated is summed over the devices, so average the loss.
-# 4. Send sums, not data; before a `psum` everything is added n times; a replicated key is the same noise n times.
-# 5. `Auto` axes guess and move, `Explicit` axes write the sharding into the type and ask. `pmap` is for reading.
+# 1. An array has one shape and many parts: mesh, `PartitionSpec`, `NamedSharding`, `device_put`. Along a mesh axis that the spec does not mention, it is replicated.
+# 2. Computation follows data. Split the batch, and `jit` inserts the collectives. Read the compiled text to see which.
+# 3. `shard_map` is the view from one device. Gradients with respect to replicated parameters are summed over the devices, so apply `pmean` to the loss before you differentiate.
+# 4. Send sums, not data. What you add before a `psum` is added n times, and a replicated key gives the same noise n times.
+# 5. On `Auto` axes the compiler chooses shardings. On `Explicit` axes they are in the type, and JAX asks. Read `pmap`, and write `shard_map`.
 #
 # ## Further reading
 #
-# The JAX documentation: *Introduction to parallel programming*, *Distributed arrays and automatic parallelization*, *Explicit sharding*, *Manual parallelism with shard_map*, *Migrating from pmap*, *Multi-process programming*. *How to Scale Your Model*, a book by the DeepMind team. Shoeybi and others, *Megatron-LM* (2019); Xu and others, *GSPMD* (2021).
+# - The JAX documentation: [Distributed arrays and automatic parallelization](https://docs.jax.dev/en/latest/parallel.html), [Manual parallelism with shard_map](https://docs.jax.dev/en/latest/notebooks/shard_map.html), [Migrating to the new jax.pmap](https://docs.jax.dev/en/latest/migrate_pmap.html), [Introduction to multi-controller JAX](https://docs.jax.dev/en/latest/multi_process.html), [the jax.sharding module](https://docs.jax.dev/en/latest/jax.sharding.html).
+# - [How to scale your model](https://jax-ml.github.io/scaling-book/), a book about sharding large models on TPUs and GPUs.
+# - Shoeybi and others, [Megatron-LM](https://arxiv.org/abs/1909.08053) (2019). Xu and others, [GSPMD](https://arxiv.org/abs/2105.04663) (2021).
 #
-# ## Next
+# ## Previous and next
 #
-# You can differentiate, compile, loop, draw, map and distribute. Lesson 08 puts it all to one use: it trains the network on real digits, to 97 per cent and more.
+# Lesson 06 used the same collectives over a batch. In lesson 08 you train the MLP on MNIST with Optax, first on one device. Its last exercise makes that step data-parallel, with three things from here: `P()` for parameters and optimizer state, `P("data")` for the batch, and `pmean` of the loss before you differentiate.

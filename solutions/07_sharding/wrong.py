@@ -123,7 +123,7 @@ def sharded_softmax(scores, mesh):
 
     return jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P("data")))(scores)
 
-# %% wrong="sharded_softmax" says="each device takes off its own maximum"
+# %% wrong="sharded_softmax" says="each device subtracts its own maximum"
 def sharded_softmax(scores, mesh):
     def body(part):
         powers = jnp.exp(part - part.max())
@@ -221,7 +221,7 @@ def ring_filter(x, kernel, mesh):
     mapped = jax.shard_map(body, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
     return jax.jit(mapped)(x, kernel)
 
-# %% wrong="ring_filter" says="left and right have changed places"
+# %% wrong="ring_filter" says="left and right are exchanged"
 def ring_filter(x, kernel, mesh):
     size = mesh.shape["data"]
     forward = [(i, (i + 1) % size) for i in range(size)]

@@ -433,7 +433,7 @@ def mlp_dropout(params, x, key, rate, train):
             x = jnp.where(jax.random.bernoulli(subkey, 1 - rate, x.shape[-1:]), x / (1 - rate), 0)
     return x @ params[-1]["w"] + params[-1]["b"]
 
-# %% wrong="mlp_dropout" says="`rate` is taken for the probability to stay"
+# %% wrong="mlp_dropout" says="`rate` is taken for the probability to keep a unit"
 def mlp_dropout(params, x, key, rate, train):
     for layer in params[:-1]:
         x = jax.nn.relu(x @ layer["w"] + layer["b"])
@@ -618,7 +618,7 @@ def make_clipped_step(loss_fn, optimizer, max_norm):
 
     return step
 
-# %% wrong="make_clipped_step" says="a gradient below the limit is stretched"
+# %% wrong="make_clipped_step" says="a gradient below the limit is scaled up"
 def make_clipped_step(loss_fn, optimizer, max_norm):
     @jax.jit
     def step(params, opt_state, x, y):
