@@ -22,7 +22,7 @@ from graders.values.jax_internals import (
     text_of,
     used_primitives,
 )
-from graders.values.plain import is_key
+from graders.values.plain import Natural, Positive, is_key
 from graders.values.tracing import trace
 
 
@@ -30,10 +30,10 @@ from graders.values.tracing import trace
 class Program:
     """The facts of a jaxpr, inner programs included, the calls of jitted functions left out."""
 
-    primitives: dict[str, int]  # how often each occurs, by its name
-    used: dict[str, int]  # likewise, without those whose results nothing needs
-    equations: int
-    largest: int  # the number of elements of the largest intermediate value or result
+    primitives: dict[str, Positive]  # how often each occurs, by its name
+    used: dict[str, Positive]  # likewise, without those whose results nothing needs
+    equations: Natural
+    largest: Natural  # the number of elements of the largest intermediate value or result
     dtypes: list[str]  # of all intermediate values
     effects: list[str]  # their names
     text: str  # a digest, which differs where two traces differ
