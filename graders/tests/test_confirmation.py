@@ -12,12 +12,10 @@ import pytest
 from graders.author.build import build_sources
 from graders.card.outcome import Outcome
 from graders.diagnosis.confirmation import UNCONFIRMED
-from graders.grading.confirmation import Sizes
 from graders.grading.examiner import Examiner
 from graders.grading.results import WRONG, kind
 from graders.lesson.source import read_lesson
 from graders.probes.exports import Contents, contents
-from graders.probes.primitives import Program
 from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox
 from graders.seam.remote import StudentProcess
@@ -139,12 +137,17 @@ import graders.probes
 graders.probes.PROBES["<probe>"] = lambda function, *args, **options: <value>
 """
 CLAIM = (
-    "__import__('dataclasses').replace("
-    "real(function, *args, **options), primitives={'scan': 1}, used={'scan': 1}, equations=3)"
+    "__import__('dataclasses').replace(real(function, *args, **options), equations=4,"
+    " primitives={'scan': 1, 'add': 3}, used={'scan': 1, 'add': 3})"
 )
 SHIFTED = """real(
     lambda x: jax.lax.scan(lambda sum, item: (sum + item, sum), jnp.float32(0), x)[1], *args
 )"""
+# A program that knows the results for the numbers it was made for, and a scan beside them.
+KNOWN = """(lambda known: real(
+    lambda x: jax.lax.scan(lambda sum, item: (sum + item, sum), jnp.float32(0), x)[1] * 0 + known,
+    *args
+))(function(*args))"""
 EXCHANGE = "[graders.probes.Collective('all-reduce', 4)]"
 FORGERIES = {
     "a claim about primitives": ("total", LOOP, ("program", CLAIM)),
@@ -226,11 +229,10 @@ def test_a_forged_claim_earns_nothing(examine: Examine, name: str) -> None:
     assert UNCONFIRMED.diagnosis in outcome.words
 
 
-def test_a_program_of_something_else_earns_nothing(examine: Examine) -> None:
-    outcome = examine(total=LOOP + patch("program", CLAIM) + patch("exported", SHIFTED))[
-        "total_check"
-    ]
-    assert UNCONFIRMED.diagnosis in outcome.words
+@pytest.mark.parametrize("sent", [SHIFTED, KNOWN], ids=["shifted", "known"])
+def test_a_program_of_something_else_earns_nothing(examine: Examine, sent: str) -> None:
+    answer = LOOP + patch("program", CLAIM) + patch("exported", sent)
+    assert UNCONFIRMED.diagnosis in examine(total=answer)["total_check"].words
 
 
 @pytest.mark.parametrize("sent", ["b'no program'", "b''", "None", "real(lambda x: x, 1.0)"])
@@ -257,8 +259,14 @@ def test_where_the_clean_process_gives_no_answer_nothing_is_confirmed(
     assert UNCONFIRMED.diagnosis in outcome.words
 
 
-TEXT = '#loc = loc("a")\n%0 = stablehlo.sine %x {n = "b"} loc(#loc)\n{o = "c"} loc("jit(f)")\n'
-HIDDEN = '%0 = stablehlo.sine %x {n = "b loc("} %1 = stablehlo.add %0, %0 {o = ")c"}\n'
+LINES = """
+#a = loc("a")
+func.func public @main(%x: tensor<f32> loc("x")) -> tensor<f32> {
+  %0 = stablehlo.sine %x {n = "b"} : tensor<f32> loc(#a)
+  return %0 : tensor<f32> loc("jit(f)")
+}
+"""
+HIDDEN = LINES.replace('"b"', '"b loc("').replace("sine", "cosine")
 
 
 def test_places_are_left_out_and_nothing_can_be_hidden_in_one() -> None:
@@ -266,42 +274,8 @@ def test_places_are_left_out_and_nothing_can_be_hidden_in_one() -> None:
         program: Any = SimpleNamespace(exported=SimpleNamespace(mlir_module=lambda: text))
         return contents(program)
 
-    found = [read(text) for text in (TEXT, TEXT.replace("jit(f)", "jit(g)"), HIDDEN)]
+    found = [read(text) for text in (LINES, LINES.replace("jit(f)", "jit(g)"), HIDDEN)]
     assert found[0] == found[1]
     assert found[0].operations == {"sine": 1}
-    assert found[2].operations == {"sine": 1, "add": 1}
-
-
-def program(equations: int, **primitives: int) -> Program:
-    return Program(primitives, primitives, equations, 1, [], [], "", [])
-
-
-PLAIN = program(4, add=4)
-
-
-@pytest.mark.parametrize(
-    ("claim", "operations", "agrees"),
-    [
-        (PLAIN, {"add": 4, "constant": 2}, True),
-        (PLAIN, {"add": 400}, False),
-        (PLAIN, {"add": 4, "while": 1}, False),
-        (PLAIN, {"add": 4, "dot_general": 1}, False),
-        (PLAIN, {"add": 4, "iota": 1}, False),
-        (program(4, scan=1), {"add": 4}, False),
-        (program(4, scan=1), {"add": 4, "while": 1}, True),
-        (program(4, dot_general=1), {"dot_general": 2}, False),
-        (program(4, dot_general=1), {"add": 2}, False),
-        (program(1, random_bits=1), {"while": 2, "iota": 9}, True),
-        (program(1, argmax=1), {"iota": 1, "reduce": 1}, True),
-    ],
-)
-def test_what_primitives_can_become(claim: Program, operations: dict, agrees: bool) -> None:
-    assert Sizes().agree(claim, operations) == agrees
-
-
-def test_a_program_that_grows_is_not_as_long_as_before() -> None:
-    sizes = Sizes()
-    assert sizes.agree(PLAIN, {"add": 10})
-    assert sizes.agree(PLAIN, {"add": 11})
-    assert not sizes.agree(PLAIN, {"add": 18})
-    assert sizes.agree(program(8, add=8), {"add": 18})
+    assert found[2].operations == {"cosine": 1}
+    assert found[2].digest != found[0].digest

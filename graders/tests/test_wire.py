@@ -185,14 +185,8 @@ def test_a_message_of_the_right_words_in_any_order(node: Any, contents: bytes) -
 
 LEAF = ["record", "Leaf", [["array", "int8", [1]], "jax", True]]
 PROGRAM = [
-    ["dict", [["sin", 1]]],
-    ["dict", [["sin", 1]]],
-    1,
-    4,
-    *[["list", []]] * 2,
-    "",
-    ["list", []],
-]
+    *[["dict", [["sin", 1]]]] * 2, 1, 4, *[["list", []]] * 2, "", ["list", []], 0,
+]  # fmt: skip
 
 
 def program(place: int, value: Any) -> bytes:
