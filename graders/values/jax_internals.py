@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -717,7 +718,8 @@ BACKEND_FILE = "jax/_src/xla_bridge.py"
 # ---- keys that record how they are used ----
 
 
-class KeyUse(NamedTuple):
+@dataclass(frozen=True)
+class KeyUse:
     """One operation on keys while a program ran, for one device. A row is the words of one key."""
 
     place: int  # the place in the program; inner programs that are alike share their places
