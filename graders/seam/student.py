@@ -11,7 +11,7 @@ import pickle
 from typing import Any, BinaryIO
 
 from graders.probes.exports import ExportedProgram
-from graders.seam import shell, wire
+from graders.seam import shell, tampering, wire
 from graders.seam.capture import shown
 from graders.seam.observation import error_facts
 from graders.seam.place import LocalPlace
@@ -30,9 +30,16 @@ class Server:
         namespace = self.places[0].namespace
         namespace.update(shell.names(namespace))
         self.snapshots: list[dict[str, Any]] = []
+        self.functions = tampering.Functions()
 
     def names(self, source: str) -> list[list[str]]:
         return [sorted(names) for names in shell.names_in(source)]
+
+    def reaches_for(self, source: str) -> list[str]:
+        return tampering.reaches_for(source)
+
+    def replaced(self) -> list[str]:
+        return self.functions.replaced()
 
     def run(self, place: int, source: str, filename: str) -> Any:
         return self.places[place].run(shell.python(source), filename)
