@@ -36,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from graders import (
-    check_collectives, check_primitives, check_values, lesson_devices, result_of,
+    check_collectives, check_keys, check_primitives, check_values, lesson_devices, result_of,
 )
 
 mesh = jax.make_mesh(
@@ -55,6 +55,27 @@ CHECK total
 check_values(total, np.cumsum, [(np.ones(5, np.float32),)])
 check_primitives(total, np.ones(5, np.float32), requires=["scan"],
                  same_size_for=[(np.ones(9, np.float32),)])
+
+EXERCISE squares
+def squares(x):
+    """The squares, without a loop and without a sine."""
+    ### BEGIN SOLUTION
+    return x * x
+    ### END SOLUTION
+
+CHECK squares
+check_values(squares, np.square, [(np.arange(5, dtype=np.float32),)])
+check_primitives(squares, np.arange(5, dtype=np.float32), forbids=["while", "scan", "sin"])
+
+EXERCISE noise
+def noise(key):
+    """Two rows of independent numbers."""
+    ### BEGIN SOLUTION
+    return jnp.stack([jax.random.normal(k, (20,)) for k in jax.random.split(key)])
+    ### END SOLUTION
+
+CHECK noise
+check_keys(noise, jax.random.key(3))
 
 EXERCISE mean
 def mean(x):
@@ -162,6 +183,36 @@ TRUE = {
     "    return jax.jit(lambda x: jnp.sum(x) / 16, in_shardings=(split,))",
 }
 
+# A sine, and a loop that is a `while`; and what is said of them.
+SQUARES = """
+def squares(x):
+    x = jax.lax.fori_loop(0, jnp.int32(x[0] * 0) + 1, lambda i, c: c * c, x)
+    return x + 0 * jnp.sin(x)
+"""
+
+
+def said(primitives: str, used: str = "{'mul': 1}", equations: int = 1) -> str:
+    return (
+        f"__import__('dataclasses').replace(real(function, *args, **options), used={used}, "
+        f"primitives={primitives}, equations={equations})"
+    )
+
+
+LIES = {
+    "no random bits": ("squares", SQUARES, said("{'mul': 1, 'random_bits': 0}")),
+    "random bits": ("squares", SQUARES, said("{'mul': 1, 'random_bits': 1}", equations=2)),
+    "a gamma": ("squares", SQUARES, said("{'mul': 1, 'random_gamma': 1}", equations=2)),
+    "fewer than none": ("squares", SQUARES, said("{'mul': 2, 'while': -1}")),
+    "no sine": ("squares", SQUARES, said("{'mul': 1}")),
+    "a scan that is not there": ("total", LOOP, said("{'add': 4, 'scan': 0}", "{'scan': 0}", 4)),
+    "a scan, and a program of any length": (
+        "total",
+        LOOP,
+        said("{'add': 3000, 'scan': 1}", "{'add': 1, 'scan': 1}", 3001),
+    ),
+}
+UNUSED = "graders.probes.KeyUses(False, None)"
+
 Examine = Callable[..., dict[str, Outcome]]
 
 
@@ -227,6 +278,28 @@ def test_a_forged_claim_earns_nothing(examine: Examine, name: str) -> None:
     outcome = examine(**{exercise: source + patch(probe, value)})[f"{exercise}_check"]
     assert kind(outcome) == WRONG
     assert UNCONFIRMED.diagnosis in outcome.words
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_lie_about_primitives_earns_nothing(examine: Examine, name: str) -> None:
+    exercise, source, value = LIES[name]
+    assert not examine(**{exercise: source})[f"{exercise}_check"].passed
+    assert not examine(**{exercise: source + patch("program", value)})[f"{exercise}_check"].passed
+
+
+def test_numbers_that_are_not_drawn_earn_nothing_whatever_is_said_of_keys(examine: Examine) -> None:
+    constant = "def noise(key):\n    return jnp.arange(20.0)\n"
+    assert not examine(noise=constant + patch("key_uses", UNUSED))["noise_check"].passed
+
+
+def test_that_no_key_is_used_twice_is_taken_on_trust(examine: Examine) -> None:
+    """A claim: SECURITY.md says so. A key that is drawn from and split shows in no number."""
+    twice = """
+def noise(key):
+    return jax.random.normal(key, (20,)), jax.random.normal(jax.random.split(key)[0], (20,))
+"""
+    assert not examine(noise=twice)["noise_check"].passed
+    assert examine(noise=twice + patch("key_uses", UNUSED))["noise_check"].passed
 
 
 @pytest.mark.parametrize("sent", [SHIFTED, KNOWN], ids=["shifted", "known"])

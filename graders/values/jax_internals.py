@@ -60,6 +60,8 @@ PRODUCT = "dot_general"
 """Products of matrices, as a primitive and as a StableHLO operation."""
 CLONE = "random_clone"
 """What `jax.random.clone` does: from here on the key may be used once more."""
+CUSTOM_RULES = ("custom_jvp_call", "custom_vjp_call")
+"""Calls of functions with derivative rules of their own; lowered, they are what they call."""
 REMATERIALISED = ("remat2", "checkpoint")
 """What `jax.checkpoint` becomes, by its names so far; its gradient may do everything once more."""
 
