@@ -62,6 +62,7 @@ PLAIN = claim(add=4)
         (claim(random_bits=1, add=1), has(draw=1, add=4, sine=1), False),
         (claim(argmax=1), has(iota=1, reduce=1), True),
         (claim(a_primitive_of_nobody=1), has(sine=1), False),
+        (claim(mul=400), has(multiply=512, slice=1024, reshape=512), False),
         (claim(add=4, equations=3), has(add=4), False),
         (claim(add=4, used={"add": 5}), has(add=4), False),
         (claim(add=4, used={"scan": 1}), has(add=4, **{"while": 1}), False),

@@ -418,6 +418,7 @@ def examples() -> dict[str, list[tuple[Any, ...]]]:
         "approx_top_k": [(lambda x: lax.approx_max_k(x, 2), x)],
         "argmax": [(numpy.argmax, x), (numpy.argmax, ints)],
         "argmin": [(numpy.argmin, x), (numpy.argmin, ints)],
+        "split": [(lambda x: numpy.split(x, 16), numpy.ones(16))],
         "iota": [(lambda: lax.iota(int, 3),)],
         "fft": [(numpy.fft.fft, x), (numpy.fft.rfft, x)],
         "reduce_sum": [(numpy.sum, x)],
