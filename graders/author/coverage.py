@@ -24,7 +24,7 @@ from graders.judging.lesson_run import LessonRun
 from graders.lesson.cells import Cell
 from graders.lesson.problems import Problem
 from graders.lesson.regions import SOLUTION, without_marks
-from graders.probes import batched, call, derivatives, draws, placement, second_derivative
+from graders.probes import batched, call, derivatives, placement, second_derivative
 from graders.seam.place import LocalPlace
 from graders.seam.protocol import Request, Result, Step
 from graders.seam.subject import LocalSubject, Subject
@@ -32,9 +32,7 @@ from graders.values.functions import body_of
 from graders.values.jax_internals import Tracer
 from graders.values.plain import Leaf, is_key, leaves
 
-JUDGED = {
-    probe.__name__ for probe in (batched, call, derivatives, draws, placement, second_derivative)
-}
+JUDGED = {probe.__name__ for probe in (batched, call, derivatives, placement, second_derivative)}
 """Probes whose results are compared with what is expected for their arguments."""
 MOST_LEAVES = 12  # of a result that are tried
 _TRACERS = itertools.count()  # each counts as another value
@@ -117,11 +115,6 @@ def _given(answer: Any, request: Request) -> Iterator[tuple[str, Any]]:
             return
         prefix += "result, "
     yield from _named(answer, request.args, request.kwargs, prefix)
-    position = request.options.get("key")
-    if isinstance(position, int) and request.probe == draws.__name__:
-        for other in request.options.get("others", ()):
-            args = (*request.args[:position], other, *request.args[position + 1 :])
-            yield from _named(answer, args, {}, prefix)
 
 
 def _through(answer: Any, step: Step, args: Sequence[Any]) -> Iterator[tuple[str, Any]]:

@@ -12,11 +12,13 @@ import numpy as np
 
 from graders.checks.mechanics import at, check, reject, seen
 from graders.diagnosis import keys as diagnosis
-from graders.probes.keys import draws
+from graders.probes.keys import KeyUses, key_uses
 from graders.seam.protocol import GARBLED, Result
 from graders.seam.subject import Subject
 from graders.values import describe
 from graders.values.compare import same
+from graders.values.inputs import with_fresh_keys
+from graders.values.key_words import is_used_twice
 from graders.values.plain import Key, Leaf, Plain, leaves, plain
 
 SEEDS = (101, 202)
@@ -71,28 +73,38 @@ def check_keys(
     Example:
         >>> check_keys(jax.random.normal, jax.random.key(1), (8,))
     """
-    others = [jax.random.key(seed) for seed in SEEDS]
-    observed = answer.observe(draws, *args, key=key, others=others)
-    facts = seen(observed, answer, args, "random numbers")
-    if len(facts.others) != len(others):  # what a forged reply may say
+
+    def drawn_from(given: Any) -> Plain:
+        result = answer.call(*with_fresh_keys((*args[:key], given, *args[key + 1 :])))
+        return seen(result, answer, args, "random numbers")
+
+    first, again = drawn_from(args[key]), drawn_from(args[key])
+    others = [drawn_from(jax.random.key(seed)) for seed in SEEDS]
+    observed = answer.observe(key_uses, *args, key=key)
+    uses, here = seen(observed, answer, args, "random numbers"), at(answer, args)
+    if uses.record and not uses.record.is_valid:  # what a forged reply may say
         seen(Result(error=GARBLED), answer, args)
-    here = at(answer, args)
-    if facts.reused:
+    if _is_reused(uses):
         reject(diagnosis.reused(), at=here)
-    if not same(facts.first, facts.again):
+    if not same(first, again):
         reject(diagnosis.not_reproducible(), "the same numbers for the same key", at=here)
-    if _holds_key(facts.first, plain(args[key])):
+    if _holds_key(first, plain(args[key])):
         reject(diagnosis.handed_back(), "a key that has not been used", "the given key", here)
-    fixed = list(_fixed(facts.first, facts.others, plain(args)))
+    fixed = list(_fixed(first, others, plain(args)))
     if fixed:
         path, leaf = fixed[0]
         got = f"{path}: {describe.text(leaf)}" if path else describe.text(leaf)
         reject(diagnosis.fixed(path), "other numbers for other keys", got, here)
-    drawn, otherwise = _arrays(facts.first, rows), _arrays(facts.others[0], rows)
+    drawn, otherwise = _arrays(first, rows), _arrays(others[0], rows)
     for one, other, how in _coincidences(drawn, otherwise):
         reject(diagnosis.coincide(one, other, how), "independent draws", at=here)
     for row in _drawn_as_one_number(drawn, otherwise) if rows else ():
         reject(diagnosis.one_number(row), "independent draws", at=here)
+
+
+def _is_reused(uses: KeyUses) -> bool:
+    """Whether a key is used twice: by its words, or where they are unknown by the suspicion."""
+    return is_used_twice(uses.record) if uses.record else uses.suspected
 
 
 def _holds_key(result: Plain, given: Plain) -> bool:

@@ -31,7 +31,7 @@ def check_primitives(
         answer: the student's function.
         args: the arguments that it is traced for.
         requires: primitives that must be there, as `jax.make_jaxpr` prints them, with a result that
-            is used.
+            is used. A scan that is unrolled whole is not there.
         forbids: primitives that must not be there.
         at_most: primitives with the number that there may be.
         max_equations: how many equations there may be.
@@ -59,6 +59,8 @@ def check_primitives(
     facts = facts_at(args)
     count, length = facts.primitives, facts.equations
     for name in requires:
+        if name == "scan" and name not in facts.used and facts.unrolled:
+            refuse(diagnosis.unrolled(name), f"`{name}`")
         if not facts.used.keys() & count.keys() & {name}:  # a forged reply may have it in one only
             refuse(diagnosis.lacks(name, name in count), f"`{name}`")
     for name in forbids:

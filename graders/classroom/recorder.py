@@ -106,7 +106,8 @@ class Recorder:
         known, touched = self._known(submission)
         if known:
             untouched = {c: o for c, o in known.found.outcomes.items() if c not in touched}
-            result = Examination(untouched | result.outcomes, known.found.said | result.said)
+            signs = [*dict.fromkeys([*known.found.signs, *result.signs])]
+            result = Examination(untouched | result.outcomes, known.found.said | result.said, signs)
         entry = Entry(self.digests[submission.key], self.checks[submission.lesson], result)
         self.journal.add(submission.key, entry)
         return self.journal.entries[submission.key].found
@@ -241,7 +242,9 @@ class Recorder:
             return None
         kinds = self._kinds(key) if status.status == GRADED else {}
         kinds |= {check: BY_HAND for check, mark in marks.items() if mark.by_hand}
-        note, penalty = _second_looks(marks), standing.penalty
+        entry, penalty = self.journal.entries.get(key), standing.penalty
+        signs = entry.found.signs if entry and status.status in (GRADED, HELD) else []
+        note = "; ".join(filter(None, (_second_looks(marks), _tampering(signs))))
         return Row(*key, status.status, scores, points, status.reason, note, kinds, penalty)
 
     def _kinds(self, key: journal.Key) -> dict[str, str]:
@@ -254,6 +257,10 @@ def _due(found: Examination, marks: Mapping[str, gradebook.Mark]) -> dict[str, f
     """The marks that grading gives, of the checks that the gradebook has for the submission."""
     outcomes = found.outcomes.items()
     return {check: marks[check].highest * one.passed for check, one in outcomes if check in marks}
+
+
+def _tampering(signs: Sequence[str]) -> str:
+    return f"signs of tampering, which cost no points: {', '.join(signs)}" if signs else ""
 
 
 def _second_looks(marks: Mapping[str, gradebook.Mark]) -> str:

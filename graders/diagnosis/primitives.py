@@ -19,6 +19,13 @@ def lacks(primitive: str, unused: bool = False) -> Cause:
     )
 
 
+def unrolled(primitive: str) -> Cause:
+    return Cause(
+        f"`{primitive}` is unrolled whole, so the program has no loop",
+        "Leave `unroll` out, or give fewer steps than the loop has.",
+    )
+
+
 def has(primitive: str, count: int) -> Cause:
     return Cause(
         f"the program uses `{primitive}`" + (f" ({count} times)" if count > 1 else ""),

@@ -3,8 +3,9 @@
 All that a process says of itself may be forged: its jaxpr, its collectives.
 So the answer is asked for its program (`jax.export`), and another process, in which nothing of the
 student's has run, reads that program, and runs it where it is not the solution's own. The claim
-stands where the program has the structure that was claimed and computes what the author's solution
-computes: then the student has such a program. Where `jax.export` cannot carry the solution, the
+stands where the program has the structure that was claimed (`graders.grading.structure`) and
+computes what the author's solution computes, at other inputs than it was made for: then the student
+has such a program. Where `jax.export` cannot carry the solution, the
 claim stands for what it is, and counts beside values. How often a body is traced, which memory is
 reused, where arrays lie and purity are always claims.
 """
@@ -12,30 +13,30 @@ reused, where arrays lie and purity are always claims.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from graders.grading.structure import Structure
 from graders.judging.lesson_run import LessonRun
 from graders.probes.exports import ExportedProgram, array_leaves, contents, exported
 from graders.probes.placement import Collective, collectives
-from graders.probes.primitives import Program, program
+from graders.probes.primitives import program
 from graders.seam.protocol import Request, Result, Step
 from graders.seam.remote import RemotePlace, RemoteSubject, StudentProcess, dumps
 from graders.seam.subject import LocalSubject, Subject
-from graders.values.jax_internals import COUNT, COUNTS_ITSELF, DRAWS, LOOP, LOOPS, PRODUCT
 from graders.values.plain import Leaf, is_key, leaves
 
 STRUCTURAL = (program.__name__, collectives.__name__)
 """The probes whose answers a program can confirm."""
 
-GROWTH = 1.2
-"""Programs of as many equations may differ in operations by this factor: axes of size 1, say."""
-LARGEST = 12
-"""Operations of a program for each of its equations, at most, where nothing is drawn."""
+
+MOVED = 0.05
+"""By this part of itself a number is another one where programs are compared: see `_moved`."""
 
 
 class Processes(Protocol):
@@ -84,7 +85,7 @@ class References:
 
     def _found(self, name: str, request: Request) -> Reference | None:
         solution: Subject = LocalSubject(self.solutions.get(name), name, request.steps)
-        content, arrays = solution.send(_export_of(request)).value, _arrays(request)
+        content, arrays = solution.send(_export_of(request)).value, _moved(_arrays(request))
         if content is None:
             return None
         if any(map(is_key, arrays)):  # other right answers may draw other numbers
@@ -105,16 +106,16 @@ class Confirmer:
 
     def hold(self, claims: Sequence[Claim], place: RemotePlace) -> bool:
         """Whether the answers in `place` export programs that have what is claimed of them."""
-        sizes: dict[tuple, Sizes] = {}
+        known: dict[tuple, Structure] = {}
         for claim in claims:
             steps = claim.request.steps
-            same = sizes.setdefault((claim.name, len(steps), *map(id, steps)), Sizes())
+            same = known.setdefault((claim.name, len(steps), *map(id, steps)), Structure())
             sent = RemoteSubject(place, claim.name, steps).send(_export_of(claim.request)).value
             if not self._holds(claim, sent if type(sent) is bytes else b"", same):
                 return False
         return True
 
-    def _holds(self, claim: Claim, content: bytes, sizes: Sizes) -> bool:
+    def _holds(self, claim: Claim, content: bytes, structure: Structure) -> bool:
         reference = self.references.of(claim.name, claim.request)
         if reference is None:
             return True
@@ -125,12 +126,13 @@ class Confirmer:
         if found.error:
             return False
         if reference.outputs is not None and found.value.digest != reference.digest:
-            outputs = carried.call(*arrays)
+            outputs = carried.call(*_moved(arrays))
             if outputs.error or not _alike(_numbers(outputs.value), reference.outputs):
                 return False
         if claim.request.probe == collectives.__name__:
             return _sorted(carried.observe(collectives, *arrays).value) == _sorted(claim.value)
-        return sizes.agree(claim.value, found.value.operations)
+        largest = max((np.size(array) for array in arrays if not is_key(array)), default=0)
+        return structure.agrees(claim.value, found.value, largest)
 
     def close(self) -> None:
         """Ends the clean process."""
@@ -150,52 +152,32 @@ def _sorted(found: list[Collective] | None) -> list[tuple[str, int]]:
     return sorted((one.kind, one.bytes) for one in found or ())
 
 
-class Sizes:
-    """What one answer has said of the sizes of its program, beside the operations that it has."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, int]] = []  # equations, as claimed, and operations
-
-    def agree(self, claim: Program, operations: Mapping[str, int]) -> bool:
-        """Whether a program of these operations can be the claimed one, and its size the claimed.
-
-        What is claimed to be as long for other inputs has about as many operations for them.
-        """
-        equations, total = claim.equations, sum(operations.values())
-        alike = [other for same, other in self.seen if same == equations]
-        self.seen.append((equations, total))
-        even = all(max(total, other) <= GROWTH * min(total, other) + 2 for other in alike)
-        return even and _plausible(claim.primitives, equations, operations)
-
-
-def _plausible(
-    primitives: Mapping[str, int], equations: int, operations: Mapping[str, int]
-) -> bool:
-    loops = sum(primitives.get(name, 0) for name in LOOPS)
-    products, draws = primitives.get(PRODUCT, 0), _any(primitives, DRAWS)
-    if operations.get(PRODUCT, 0) > products:
-        return False
-    if bool(operations.get(PRODUCT)) != bool(products):
-        return False
-    if loops and not operations.get(LOOP):
-        return False
-    if draws:
-        return True
-    if operations.get(LOOP) and not loops:
-        return False
-    counts = COUNT in primitives or _any(primitives, COUNTS_ITSELF)
-    if operations.get(COUNT) and not counts:
-        return False
-    return sum(operations.values()) <= LARGEST * (equations + 2)
-
-
-def _any(primitives: Mapping[str, int], beginnings: Sequence[str]) -> bool:
-    return any(name.startswith(tuple(beginnings)) for name in primitives)
-
-
 def _arrays(request: Request) -> list[Any]:
     every = jax.tree.leaves(request.args)
     return [every[i] for i in array_leaves(request.args, request.options.get("static_argnums", ()))]
+
+
+def _moved(arrays: Sequence[Any]) -> list[Any]:
+    """Arrays near these, the same each time: a program may know the numbers that it was made for.
+
+    Floats are scaled, each by another number. What stays is integers, and masks of zeros and ones.
+    """
+    generator = np.random.default_rng(0)
+    return [_scaled(array, generator) if _is_scaled(array) else array for array in arrays]
+
+
+def _is_scaled(array: Any) -> bool:
+    if is_key(array) or not jnp.issubdtype(np.asarray(array).dtype, np.floating):
+        return False
+    data = np.asarray(array, np.float64)
+    return not np.isin(data, (0, 1)).all() or bool(data.all())
+
+
+def _scaled(array: Any, generator: np.random.Generator) -> Any:
+    data = np.asarray(array)
+    factors = generator.uniform(1 - MOVED, 1 + MOVED, data.shape)
+    scaled = np.asarray(data.astype(np.float64) * factors, data.dtype)
+    return jax.device_put(scaled, array.sharding) if isinstance(array, jax.Array) else scaled
 
 
 def _numbers(outputs: Any) -> list[Any]:

@@ -33,6 +33,7 @@ from graders.seam.remote import RemotePlace, StudentProcess
 from graders.seam.shell import Names, names_in
 from graders.seam.subject import Subject, Unanswered
 
+MOST_SIGNS = 20  # of tampering, for a submission
 MOST_SECONDS = 1200.0  # for a submission, whatever it does
 OUT_OF_TIME = Finding(
     Cause(
@@ -58,6 +59,7 @@ class Examination:
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)  # by check
     said: dict[str, Said] = field(default_factory=dict)  # by exercise
+    signs: list[str] = field(default_factory=list)  # of tampering: for the instructor alone
 
 
 class Broken(CourseError):
@@ -182,7 +184,10 @@ class _Walk:
                 if process.over:
                     self.reached = max(self.reached, step.index)
                     return False
-            return all(self._hidden(step.check, place) for step in self.steps if step.check)
+            if not all(self._hidden(step.check, place) for step in self.steps if step.check):
+                return False
+            self._note("the process", place.replaced())
+            return True
 
     def _planned(self, process: StudentProcess) -> bool:
         """Whether it is known which steps run; else the process has ended over a cell.
@@ -196,6 +201,8 @@ class _Walk:
             place = RemotePlace(process)
             found = names_in(step.source) if trusted else place.names_in(step.source)
             self.names[step.index] = found
+            if not trusted and step.index not in self.fatal:
+                self._note(step.exercise or "a cell", place.reaches_for(step.source))
             if process.over:
                 self.fatal[step.index] = process.over
                 self.names[step.index] = frozenset(self._meant_to_bind(step)), frozenset()
@@ -203,6 +210,11 @@ class _Walk:
         if missing:
             self.steps = plan.needed(self.lesson, self.steps, self.names)
         return True
+
+    def _note(self, where: str, signs: list[str]) -> None:
+        found = self.found.signs
+        found += [sign for one in signs if (sign := f"{where}: {one}") not in found]
+        del found[MOST_SIGNS:]
 
     def _meant_to_bind(self, step: Step) -> Collection[str]:
         exercise = self.lesson.exercises.get(step.exercise)

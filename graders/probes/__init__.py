@@ -16,22 +16,27 @@ from graders.probes.calls import call, parameters
 from graders.probes.donation import Donation, donation
 from graders.probes.exports import Contents, contents, exported
 from graders.probes.gradients import Derivatives, derivatives, second_derivative
-from graders.probes.keys import Draws, draws
+from graders.probes.keys import KeyUses, key_uses
 from graders.probes.placement import Collective, Placed, collectives, placement
 from graders.probes.primitives import Program, program
 from graders.probes.purity import Purity, purity
 from graders.probes.traces import traces
+from graders.values.jax_internals import KeyUse
+from graders.values.key_words import KeyRecord
 
 PROBES: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
         value, call, parameters, derivatives, second_derivative, program, purity, traces, donation,
-        draws, batched, placement, collectives, exported, contents,
+        key_uses, batched, placement, collectives, exported, contents,
     )
 }  # fmt: skip
 """Every probe by its name, which is what a request carries."""
 
-REPLIES = (Collective, Donation, Contents, Derivatives, Draws, Placed, Program, Purity)
+REPLIES = (
+    Collective, Donation, Contents, Derivatives, KeyUse, KeyUses, Placed, Program, Purity,
+    KeyRecord,
+)  # fmt: skip
 """The classes of what probes return, beside plain data, numbers, text and containers of them."""
 
 ON_ANYTHING = ("value", "parameters")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graders.values.jax_internals import donated_arguments, reused_bytes
+from graders.values.plain import Natural
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Donation:
 
     jitted: bool
     donated: list[bool]  # for each argument, whether all its arrays are donated
-    reused_bytes: int  # of the arguments, by results of the compiled program
+    reused_bytes: Natural  # of the arguments, by results of the compiled program
 
 
 def donation(function: Callable, *args: Any) -> Donation:

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 from jax import export
 
-from graders.values.jax_internals import nothing_cached, operations, placing, without_locations
+from graders.values.jax_internals import nothing_cached, placing, read_module
+from graders.values.plain import Natural, Positive
 
 
 def exported(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -> bytes:
@@ -80,13 +81,15 @@ class ExportedProgram:
 
 @dataclass(frozen=True)
 class Contents:
-    """What stands in the text of an exported program."""
+    """What an exported program is made of."""
 
-    operations: dict[str, int]  # how often each StableHLO operation, calls included
+    operations: dict[str, Positive]  # how often each, by the names of `jax_internals.read_module`
+    largest: Natural  # the number of elements of the largest value that it computes
     digest: str  # the same for programs with the same text, which compute the same
 
 
 def contents(program: ExportedProgram) -> Contents:
-    """What stands in the program; from which lines of Python it came is left out."""
-    text = without_locations(program.exported.mlir_module())
-    return Contents(operations(text), hashlib.sha256(text.encode()).hexdigest())
+    """What the program is made of; from which lines of Python it came is left out."""
+    module = read_module(program.exported.mlir_module())
+    digest = hashlib.sha256(module.text.encode()).hexdigest()
+    return Contents(dict(module.contained.operations), module.contained.largest, digest)

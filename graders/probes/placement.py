@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from graders.values.jax_internals import collectives_in, placing
-from graders.values.plain import printable
+from graders.values.plain import Natural, printable
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Placed:
     """One array of a result; what is not a JAX array has no parts."""
 
     path: str
-    shape: list[int]
+    shape: list[Natural]
     parts: list[list[int]]  # a row for each device: its number, then start and stop by axis
     spec: str  # the partition as JAX prints it, or the type of what is not a JAX array
 
@@ -49,7 +49,7 @@ class Collective:
     """One collective of a compiled program."""
 
     kind: str  # by its name in compiled HLO
-    bytes: int  # of what it gives to one device
+    bytes: Natural  # of what it gives to one device
 
 
 def collectives(function: Callable, *args: Any) -> list[Collective]:

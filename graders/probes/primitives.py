@@ -20,9 +20,10 @@ from graders.values.jax_internals import (
     nothing_cached,
     primitives,
     text_of,
+    unrolled_scans,
     used_primitives,
 )
-from graders.values.plain import is_key
+from graders.values.plain import Natural, Positive, is_key
 from graders.values.tracing import trace
 
 
@@ -30,14 +31,15 @@ from graders.values.tracing import trace
 class Program:
     """The facts of a jaxpr, inner programs included, the calls of jitted functions left out."""
 
-    primitives: dict[str, int]  # how often each occurs, by its name
-    used: dict[str, int]  # likewise, without those whose results nothing needs
-    equations: int
-    largest: int  # the number of elements of the largest intermediate value or result
+    primitives: dict[str, Positive]  # how often each occurs, by its name
+    used: dict[str, Positive]  # likewise, without those that no result needs
+    equations: Natural
+    largest: Natural  # the number of elements of the largest intermediate value or result
     dtypes: list[str]  # of all intermediate values
     effects: list[str]  # their names
     text: str  # a digest, which differs where two traces differ
     constants: list[str]  # likewise, one digest each
+    unrolled: Natural  # the number of scans that are unrolled whole, and so are no loops
 
 
 def program(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -> Program:
@@ -57,6 +59,7 @@ def facts_of(closed: ClosedJaxpr) -> Program:
         effects=sorted(effects(closed)),
         text=_digest(text_of(closed).encode()),
         constants=[_digest(_raw(const)) for const in constants(closed)],
+        unrolled=unrolled_scans(closed),
     )
 
 

@@ -19,7 +19,7 @@ from graders.values.jax_internals import (
     nothing_cached,
 )
 from graders.values.jax_messages import says
-from graders.values.plain import Leaf, plain
+from graders.values.plain import Leaf, Natural, plain
 from graders.values.surroundings import Surroundings
 from graders.values.tracing import dynamic, trace
 
@@ -36,7 +36,7 @@ class Purity:
     kept: list[str] = field(default_factory=list)  # those of them that now hold a tracer
     leaked: bool = False  # whether a tracer is held after its trace
     host_random: bool = False  # whether it draws from NumPy's or Python's generator
-    arguments: list[int] = field(default_factory=list)  # the positions that it changes in place
+    arguments: list[Natural] = field(default_factory=list)  # the positions that it changes in place
     same_result: bool = True  # whether two calls agree to the bit
     same_traced: bool = True  # whether its program computes what a plain call does, about
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from graders.values.functions import body_of
 from graders.values.jax_internals import nothing_cached
+from graders.values.plain import Natural
 
 
-def traces(function: Callable, calls: Sequence[Sequence[Any]]) -> list[int]:
+def traces(function: Callable, calls: Sequence[Sequence[Any]]) -> list[Natural]:
     """How often the function's Python body had run after each of `calls`, nothing cached before."""
     body, runs, history = body_of(function), 0, []
 

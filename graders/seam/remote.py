@@ -24,6 +24,8 @@ from graders.seam.shell import Names
 from graders.seam.subject import Subject, Unanswered
 from graders.values.plain import is_key
 
+LONGEST_SIGN, MOST_SIGNS = 200, 10  # of tampering, for each cell
+
 
 class StudentProcess(ABC):
     """A process that runs a student's cells, as the trusted side sees it.
@@ -140,6 +142,20 @@ class RemotePlace(Place):
         if not wire.fits(reply, list[list[str]]) or len(reply) != 2:
             return frozenset(), frozenset()
         return frozenset(reply[0]), frozenset(reply[1])
+
+    def reaches_for(self, source: str) -> list[str]:
+        """What of the process a cell reaches for that does not run: signs of tampering."""
+        return self._signs("reaches_for", source)
+
+    def replaced(self) -> list[str]:
+        """Which functions of `graders` and of JAX its process says have been replaced."""
+        return self._signs("replaced")
+
+    def _signs(self, command: str, *arguments: str) -> list[str]:
+        reply = self.process.ask(command, *arguments)
+        if not wire.fits(reply, list[str]):
+            return []
+        return [sign[:LONGEST_SIGN] for sign in reply[:MOST_SIGNS]]
 
     def run(self, source: str, filename: str) -> Error | None:
         reply = self.process.ask("run", self.number, source, filename)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from graders.probes.exports import ExportedProgram
-from graders.seam import shell, wire
+from graders.seam import shell, tampering, wire
 from graders.seam.capture import shown
 from graders.seam.observation import error_facts
 from graders.seam.place import LocalPlace
@@ -33,6 +33,7 @@ class Server:
         namespace = self.places[0].namespace
         namespace.update(shell.names(namespace))
         self.snapshots: list[dict[str, Any]] = []
+        self.functions = tampering.Functions()
 
     def put(self, files: dict[str, bytes]) -> None:
         """Writes the files, by their names below the working directory."""
@@ -43,6 +44,12 @@ class Server:
 
     def names(self, source: str) -> list[list[str]]:
         return [sorted(names) for names in shell.names_in(source)]
+
+    def reaches_for(self, source: str) -> list[str]:
+        return tampering.reaches_for(source)
+
+    def replaced(self) -> list[str]:
+        return self.functions.replaced()
 
     def run(self, place: int, source: str, filename: str) -> Any:
         importlib.invalidate_caches()  # the cell before may have written a module

@@ -19,7 +19,17 @@ import struct
 import types
 from collections.abc import Callable
 from functools import cache
-from typing import Any, BinaryIO, Literal, Protocol, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    BinaryIO,
+    Literal,
+    Protocol,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import ml_dtypes
 import msgpack
@@ -27,7 +37,16 @@ import numpy as np
 
 from graders.probes import PROBES, REPLIES
 from graders.seam.protocol import GARBLED, Error, Result
-from graders.values.plain import DEEPEST, MOST, Key, Leaf, Opaque, Record, is_numeric
+from graders.values.plain import (
+    DEEPEST,
+    MOST,
+    AtLeast,
+    Key,
+    Leaf,
+    Opaque,
+    Record,
+    is_numeric,
+)
 
 LARGEST = 1 << 30  # bytes of a request
 LARGEST_STRUCTURE, LARGEST_CONTENTS = 1 << 20, 64 << 20  # bytes of a reply
@@ -251,11 +270,14 @@ def fits(value: Any, declared: Any) -> bool:
     Args:
         value: decoded data.
         declared: a class, `Any`, a Literal, a union, or a list, tuple (`tuple[X, ...]`) or dict of
-            such types. A dataclass is looked into.
+            such types. A dataclass is looked into. A type may be annotated with `AtLeast`.
     """
     if declared is Any:
         return True
     origin, inner = get_origin(declared), get_args(declared)
+    if origin is Annotated:
+        bounds = [rule.bound for rule in inner[1:] if isinstance(rule, AtLeast)]
+        return fits(value, inner[0]) and all(value >= bound for bound in bounds)
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
     if origin is Literal:
@@ -274,7 +296,7 @@ def _fields(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass with their types; none for other classes."""
     if not dataclasses.is_dataclass(kind):
         return {}
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     # A type parameter stands for whatever a probe returns, which is checked once its name is known.
     return {f.name: Any if _is_open(hints[f.name]) else hints[f.name] for f in _of(kind)}
 
@@ -289,4 +311,6 @@ def _is_open(hint: Any) -> bool:
 
 @cache
 def _returned(probe: str) -> Any:
-    return get_type_hints(PROBES[probe])["return"] if probe in PROBES else Any
+    if probe not in PROBES:
+        return Any
+    return get_type_hints(PROBES[probe], include_extras=True)["return"]

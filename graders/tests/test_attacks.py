@@ -73,6 +73,16 @@ def test_the_attacks_are_held(graded: Graded) -> None:
     assert {name: one for name, one in said.items() if one != (GRADED, "")} == {}
 
 
+def test_tampering_is_noticed_and_shown_to_the_instructor(graded: Graded) -> None:
+    """Code that hides from it would not be: it is help, and no proof."""
+    sources = {student_of(attack): attack.source for attack in graded.attacks}
+    tampers = [name for name, source in sources.items() if "_getframe" in source or "gc." in source]
+    assert tampers
+    for name in tampers:
+        assert "signs of tampering, which cost no points" in graded.rows[name].note
+    assert graded.rows[HONEST].note == ""
+
+
 def test_an_honest_answer_among_them_has_its_marks(graded: Graded) -> None:
     assert graded.rows[HONEST].total == 3
     assert graded.arena.scores(HONEST) == {"double_check": 2, "answer_check": 1}

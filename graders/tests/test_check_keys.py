@@ -15,9 +15,11 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from graders import check_keys
-from graders.probes.keys import draws
+from graders.probes import PROBES
+from graders.probes.keys import KeyUses, key_uses
 from graders.tests.failing import failure
 from graders.values import key_words
+from graders.values.jax_internals import KeyUse
 
 KEY = jax.random.key(0)
 X = np.linspace(1, 2, 30, dtype=np.float32)
@@ -428,11 +430,35 @@ def test_shuffled_numbers_pass() -> None:
 
 def test_words_are_asked_only_of_what_jax_suspects(monkeypatch) -> None:
     asked = []
-    monkeypatch.setattr("graders.probes.keys.uses_words_twice", lambda f, *_: asked.append(f))
-    draws(two, KEY, key=0, others=[])
+    monkeypatch.setattr("graders.probes.keys.record_of", lambda f, *_: asked.append(f))
+    key_uses(two, KEY, key=0)
     assert not asked
-    draws(walk, KEY, key=0, others=[])
+    key_uses(walk, KEY, key=0)
     assert len(asked) == 1
+
+
+def test_it_is_the_words_that_are_judged_and_not_what_is_said_of_them(monkeypatch) -> None:
+    """A process that says nothing is suspected has sent what shows that a key is used twice."""
+    reuses = WRONG["reused"][0]
+    record = key_words.record_of(reuses, KEY)
+    assert key_words.is_used_twice(record)
+    for suspected in (False, True):
+        told = KeyUses(suspected, record)
+        monkeypatch.setitem(PROBES, "key_uses", lambda *_, told=told, **__: told)
+        assert failure(check_keys, reuses, KEY).diagnosis.startswith("a key is used twice")
+
+
+@pytest.mark.parametrize("words", [np.zeros((3, 2), np.int64), np.zeros(2, np.uint32)])
+def test_words_of_no_key_are_refused(monkeypatch, words: np.ndarray) -> None:
+    record = key_words.KeyRecord([KeyUse(0, -1, words, words)], 0, 0)
+    assert not record.is_valid
+    monkeypatch.setitem(PROBES, "key_uses", lambda *_, **__: KeyUses(True, record))
+    assert "sent" in failure(check_keys, two, KEY).diagnosis
+
+
+def test_a_constant_is_not_drawn_whatever_is_said_of_it(monkeypatch) -> None:
+    monkeypatch.setitem(PROBES, "key_uses", lambda *_, **__: KeyUses(False, None))
+    assert failure(check_keys, lambda key: jnp.arange(8.0), KEY)
 
 
 def names_threefry(key):
@@ -505,7 +531,7 @@ def test_legacy_keys_may_be_used_once() -> None:
 def test_a_suspicion_stands_where_the_words_do_not_show_every_key(reuses) -> None:
     """JAX's checker has seen the reuse; the recording run has not, or has failed."""
     with pytest.raises((ValueError, TypeError, key_words.NotRecorded)):
-        key_words.uses_words_twice(reuses, KEY)
+        key_words.record_of(reuses, KEY)
     assert failure(check_keys, reuses, KEY).diagnosis.startswith("a key is used twice")
 
 

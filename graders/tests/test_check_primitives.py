@@ -77,6 +77,18 @@ WRONG: dict[str, tuple[Any, dict, str, str]] = {
         "the result of `cos` is not used",
         "`cos`",
     ),
+    "dead code in a loop": (
+        lambda x: jax.lax.scan(lambda c, y: (c + y, (jnp.cos(y), c)[1]), 0.0, x),
+        {"requires": ("cos",)},
+        "the result of `cos` is not used",
+        "`cos`",
+    ),
+    "unrolled whole": (
+        lambda x: jax.lax.scan(lambda c, y: (c + y, c), 0.0, x, unroll=x.size),
+        {"requires": ("scan",)},
+        "`scan` is unrolled whole, so the program has no loop",
+        "`scan`",
+    ),
     "a large intermediate value": (
         lambda x: jnp.outer(x, x) @ x,
         {"max_elements": X.size},

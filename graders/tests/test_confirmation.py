@@ -12,12 +12,10 @@ import pytest
 from graders.author.build import build_sources
 from graders.card.outcome import Outcome
 from graders.diagnosis.confirmation import UNCONFIRMED
-from graders.grading.confirmation import Sizes
 from graders.grading.examiner import Examiner
 from graders.grading.results import WRONG, kind
 from graders.lesson.source import read_lesson
 from graders.probes.exports import Contents, contents
-from graders.probes.primitives import Program
 from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox
 from graders.seam.remote import StudentProcess
@@ -38,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from graders import (
-    check_collectives, check_primitives, check_values, lesson_devices, result_of,
+    check_collectives, check_keys, check_primitives, check_values, lesson_devices, result_of,
 )
 
 mesh = jax.make_mesh(
@@ -57,6 +55,27 @@ CHECK total
 check_values(total, np.cumsum, [(np.ones(5, np.float32),)])
 check_primitives(total, np.ones(5, np.float32), requires=["scan"],
                  same_size_for=[(np.ones(9, np.float32),)])
+
+EXERCISE squares
+def squares(x):
+    """The squares, without a loop and without a sine."""
+    ### BEGIN SOLUTION
+    return x * x
+    ### END SOLUTION
+
+CHECK squares
+check_values(squares, np.square, [(np.arange(5, dtype=np.float32),)])
+check_primitives(squares, np.arange(5, dtype=np.float32), forbids=["while", "scan", "sin"])
+
+EXERCISE noise
+def noise(key):
+    """Two rows of independent numbers."""
+    ### BEGIN SOLUTION
+    return jnp.stack([jax.random.normal(k, (20,)) for k in jax.random.split(key)])
+    ### END SOLUTION
+
+CHECK noise
+check_keys(noise, jax.random.key(3))
 
 EXERCISE mean
 def mean(x):
@@ -139,12 +158,17 @@ import graders.probes
 graders.probes.PROBES["<probe>"] = lambda function, *args, **options: <value>
 """
 CLAIM = (
-    "__import__('dataclasses').replace("
-    "real(function, *args, **options), primitives={'scan': 1}, used={'scan': 1}, equations=3)"
+    "__import__('dataclasses').replace(real(function, *args, **options), equations=4,"
+    " primitives={'scan': 1, 'add': 3}, used={'scan': 1, 'add': 3})"
 )
 SHIFTED = """real(
     lambda x: jax.lax.scan(lambda sum, item: (sum + item, sum), jnp.float32(0), x)[1], *args
 )"""
+# A program that knows the results for the numbers it was made for, and a scan beside them.
+KNOWN = """(lambda known: real(
+    lambda x: jax.lax.scan(lambda sum, item: (sum + item, sum), jnp.float32(0), x)[1] * 0 + known,
+    *args
+))(function(*args))"""
 EXCHANGE = "[graders.probes.Collective('all-reduce', 4)]"
 FORGERIES = {
     "a claim about primitives": ("total", LOOP, ("program", CLAIM)),
@@ -160,6 +184,36 @@ TRUE = {
 }
 
 HELPER = b"def total(x):\n    return x\n"
+
+# A sine, and a loop that is a `while`; and what is said of them.
+SQUARES = """
+def squares(x):
+    x = jax.lax.fori_loop(0, jnp.int32(x[0] * 0) + 1, lambda i, c: c * c, x)
+    return x + 0 * jnp.sin(x)
+"""
+
+
+def said(primitives: str, used: str = "{'mul': 1}", equations: int = 1) -> str:
+    return (
+        f"__import__('dataclasses').replace(real(function, *args, **options), used={used}, "
+        f"primitives={primitives}, equations={equations})"
+    )
+
+
+LIES = {
+    "no random bits": ("squares", SQUARES, said("{'mul': 1, 'random_bits': 0}")),
+    "random bits": ("squares", SQUARES, said("{'mul': 1, 'random_bits': 1}", equations=2)),
+    "a gamma": ("squares", SQUARES, said("{'mul': 1, 'random_gamma': 1}", equations=2)),
+    "fewer than none": ("squares", SQUARES, said("{'mul': 2, 'while': -1}")),
+    "no sine": ("squares", SQUARES, said("{'mul': 1}")),
+    "a scan that is not there": ("total", LOOP, said("{'add': 4, 'scan': 0}", "{'scan': 0}", 4)),
+    "a scan, and a program of any length": (
+        "total",
+        LOOP,
+        said("{'add': 3000, 'scan': 1}", "{'add': 1, 'scan': 1}", 3001),
+    ),
+}
+UNUSED = "graders.probes.KeyUses(False, None)"
 
 Examine = Callable[..., dict[str, Outcome]]
 
@@ -248,11 +302,32 @@ def test_a_forged_claim_earns_nothing(examine: Examine, name: str) -> None:
     assert UNCONFIRMED.diagnosis in outcome.words
 
 
-def test_a_program_of_something_else_earns_nothing(examine: Examine) -> None:
-    outcome = examine(total=LOOP + patch("program", CLAIM) + patch("exported", SHIFTED))[
-        "total_check"
-    ]
-    assert UNCONFIRMED.diagnosis in outcome.words
+@pytest.mark.parametrize("name", LIES)
+def test_a_lie_about_primitives_earns_nothing(examine: Examine, name: str) -> None:
+    exercise, source, value = LIES[name]
+    assert not examine(**{exercise: source})[f"{exercise}_check"].passed
+    assert not examine(**{exercise: source + patch("program", value)})[f"{exercise}_check"].passed
+
+
+def test_numbers_that_are_not_drawn_earn_nothing_whatever_is_said_of_keys(examine: Examine) -> None:
+    constant = "def noise(key):\n    return jnp.arange(20.0)\n"
+    assert not examine(noise=constant + patch("key_uses", UNUSED))["noise_check"].passed
+
+
+def test_that_no_key_is_used_twice_is_taken_on_trust(examine: Examine) -> None:
+    """A claim: SECURITY.md says so. A key that is drawn from and split shows in no number."""
+    twice = """
+def noise(key):
+    return jax.random.normal(key, (20,)), jax.random.normal(jax.random.split(key)[0], (20,))
+"""
+    assert not examine(noise=twice)["noise_check"].passed
+    assert examine(noise=twice + patch("key_uses", UNUSED))["noise_check"].passed
+
+
+@pytest.mark.parametrize("sent", [SHIFTED, KNOWN], ids=["shifted", "known"])
+def test_a_program_of_something_else_earns_nothing(examine: Examine, sent: str) -> None:
+    answer = LOOP + patch("program", CLAIM) + patch("exported", sent)
+    assert UNCONFIRMED.diagnosis in examine(total=answer)["total_check"].words
 
 
 @pytest.mark.parametrize("sent", ["b'no program'", "b''", "None", "real(lambda x: x, 1.0)"])
@@ -279,8 +354,14 @@ def test_where_the_clean_process_gives_no_answer_nothing_is_confirmed(
     assert UNCONFIRMED.diagnosis in outcome.words
 
 
-TEXT = '#loc = loc("a")\n%0 = stablehlo.sine %x {n = "b"} loc(#loc)\n{o = "c"} loc("jit(f)")\n'
-HIDDEN = '%0 = stablehlo.sine %x {n = "b loc("} %1 = stablehlo.add %0, %0 {o = ")c"}\n'
+LINES = """
+#a = loc("a")
+func.func public @main(%x: tensor<f32> loc("x")) -> tensor<f32> {
+  %0 = stablehlo.sine %x {n = "b"} : tensor<f32> loc(#a)
+  return %0 : tensor<f32> loc("jit(f)")
+}
+"""
+HIDDEN = LINES.replace('"b"', '"b loc("').replace("sine", "cosine")
 
 
 def test_places_are_left_out_and_nothing_can_be_hidden_in_one() -> None:
@@ -288,42 +369,8 @@ def test_places_are_left_out_and_nothing_can_be_hidden_in_one() -> None:
         program: Any = SimpleNamespace(exported=SimpleNamespace(mlir_module=lambda: text))
         return contents(program)
 
-    found = [read(text) for text in (TEXT, TEXT.replace("jit(f)", "jit(g)"), HIDDEN)]
+    found = [read(text) for text in (LINES, LINES.replace("jit(f)", "jit(g)"), HIDDEN)]
     assert found[0] == found[1]
     assert found[0].operations == {"sine": 1}
-    assert found[2].operations == {"sine": 1, "add": 1}
-
-
-def program(equations: int, **primitives: int) -> Program:
-    return Program(primitives, primitives, equations, 1, [], [], "", [])
-
-
-PLAIN = program(4, add=4)
-
-
-@pytest.mark.parametrize(
-    ("claim", "operations", "agrees"),
-    [
-        (PLAIN, {"add": 4, "constant": 2}, True),
-        (PLAIN, {"add": 400}, False),
-        (PLAIN, {"add": 4, "while": 1}, False),
-        (PLAIN, {"add": 4, "dot_general": 1}, False),
-        (PLAIN, {"add": 4, "iota": 1}, False),
-        (program(4, scan=1), {"add": 4}, False),
-        (program(4, scan=1), {"add": 4, "while": 1}, True),
-        (program(4, dot_general=1), {"dot_general": 2}, False),
-        (program(4, dot_general=1), {"add": 2}, False),
-        (program(1, random_bits=1), {"while": 2, "iota": 9}, True),
-        (program(1, argmax=1), {"iota": 1, "reduce": 1}, True),
-    ],
-)
-def test_what_primitives_can_become(claim: Program, operations: dict, agrees: bool) -> None:
-    assert Sizes().agree(claim, operations) == agrees
-
-
-def test_a_program_that_grows_is_not_as_long_as_before() -> None:
-    sizes = Sizes()
-    assert sizes.agree(PLAIN, {"add": 10})
-    assert sizes.agree(PLAIN, {"add": 11})
-    assert not sizes.agree(PLAIN, {"add": 18})
-    assert sizes.agree(program(8, add=8), {"add": 18})
+    assert found[2].operations == {"cosine": 1}
+    assert found[2].digest != found[0].digest

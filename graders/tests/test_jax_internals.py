@@ -220,11 +220,6 @@ def test_jax_has_the_primitive(name: str) -> None:
     assert name in known_primitives()
 
 
-@pytest.mark.parametrize("begins", [*jax_internals.DRAWS, *jax_internals.COUNTS_ITSELF])
-def test_jax_has_a_primitive_that_begins_so(begins: str) -> None:
-    assert any(name.startswith(begins) for name in known_primitives())
-
-
 def test_the_primitives_of_a_program() -> None:
     """Those of inner programs too, and no calls."""
 
@@ -239,19 +234,24 @@ def test_the_primitives_of_a_program() -> None:
     assert "while" in primitives_of(lambda x: jax.lax.while_loop(lambda c: c < 3, jnp.sin, x), 1.0)
 
 
-def test_products_and_counts_have_one_name_in_both_languages() -> None:
-    for f, name in [
-        (lambda x: x @ x, jax_internals.PRODUCT),
-        (lambda x: jax.lax.iota(int, 3), jax_internals.COUNT),
-    ]:
-        assert primitives_of(f, X)[name] == 1
-        assert operations_of(f, X)[name] == 1
+def test_what_is_lowered_of_a_program() -> None:
+    """No dead code, in loops and linear solvers too, and no scan that is no loop."""
 
+    def f(x):
+        y = jax.lax.scan(lambda c, v: (c + v, (jnp.sin(v), c)[1]), 0.0, x)[1]
+        y += jax.lax.scan(lambda c, v: (c + jnp.tan(v), c), 0.0, x, unroll=16)[1]
+        return (jnp.cos(x), y)[1]
 
-def test_what_draws_begins_as_is_said() -> None:
-    for draw in (jax.random.normal, jax.random.split):
-        found = primitives_of(draw, jax.random.key(0))
-        assert any(name.startswith(jax_internals.DRAWS) for name in found), found
+    closed = jax.make_jaxpr(f)(X)
+    found = jax_internals.used_primitives(closed)
+    assert found["scan"] == found["tan"] == 1
+    assert found.keys().isdisjoint(("sin", "cos"))
+    assert jax_internals.unrolled_scans(closed) == 1
+    assert jax_internals.primitives(closed).keys() >= {"sin", "cos"}
+    solved = jax.make_jaxpr(jnp.linalg.solve)(jnp.eye(2), X[:2])
+    assert jax_internals.primitives(solved)["lu"] == jax_internals.used_primitives(solved)["lu"]
+    transposed = jax_internals.primitives(solved) - jax_internals.used_primitives(solved)
+    assert transposed["triangular_solve"] == 2
 
 
 def test_dtypes_constants_and_effects_of_a_program() -> None:
@@ -285,9 +285,12 @@ def test_the_text_of_a_program_is_the_same_for_two_traces() -> None:
 # ---- programs ----
 
 
+def read(f: Callable, *args: Any) -> jax_internals.Module:
+    return jax_internals.read_module(jax.export.export(jax.jit(f))(*args).mlir_module())
+
+
 def operations_of(f: Callable, *args: Any) -> dict[str, int]:
-    program = jax.export.export(jax.jit(f))(*args)
-    return jax_internals.operations(program.mlir_module())
+    return read(f, *args).contained.operations
 
 
 @pytest.mark.parametrize(
@@ -295,25 +298,115 @@ def operations_of(f: Callable, *args: Any) -> dict[str, int]:
     [
         (jnp.sin, "sine"),
         (lambda x: x + x, "add"),
+        (lambda x: x @ x, jax_internals.PRODUCT),
         (lambda x: jax.lax.scan(lambda c, v: (c + v, c), 0.0, x), jax_internals.LOOP),
         (lambda x: jax.lax.while_loop(lambda c: c < 3, lambda c: c + 1, x[0]), jax_internals.LOOP),
         (lambda x: jax.lax.fori_loop(0, 3, lambda i, c: c * 2, x), jax_internals.LOOP),
-        (lambda x: jax.random.normal(jax.random.key(0), (3,)), "call"),
-        (jnp.argmax, jax_internals.COUNT),
-        (jnp.argsort, jax_internals.COUNT),
+        (lambda x: jax.random.normal(jax.random.key(0), (3,)), jax_internals.DRAW),
+        (lambda x: jax.random.normal(jax.random.PRNGKey(0), (3,)), jax_internals.DRAW),
+        (lambda x: jax.vmap(jax.random.key)(jnp.arange(3)), "shift_right_logical"),
+        (jax.jit(jax.jit(jnp.cos)), "cosine"),
+        (jnp.sum, "reduce add"),
+        (jnp.max, "reduce maximum"),
+        (jnp.argmax, "reduce"),
+        (lambda x: x.at[0].add(1), "scatter add"),
+        (lambda x: x.at[0].set(1), "scatter"),
+        (lambda x: x.at[0].apply(lambda v: v + 1), "scatter"),
+        (lambda x: jnp.linalg.cholesky(jnp.outer(x, x)), "custom_call @lapack_potrf_ffi"),
     ],
 )
 def test_the_operations_of_a_program_are_counted(f: Callable, operation: str) -> None:
     assert operations_of(f, X)[operation] >= 1
 
 
+def test_draws_are_told_from_other_loops() -> None:
+    def drawn(x):
+        keys = jax.random.split(jax.random.key(0), x.size)
+        return jax.vmap(lambda k: jax.random.normal(k, (2,), jnp.bfloat16))(keys)
+
+    def hashed(x):
+        return jax.lax.fori_loop(0, 5, lambda i, c: c ^ (c << 3) ^ (c >> 5), jnp.uint32(x[0]))
+
+    assert operations_of(drawn, X)[jax_internals.LOOP] == 0
+    assert operations_of(hashed, X)[jax_internals.LOOP] == 1
+    assert operations_of(hashed, X)[jax_internals.DRAW] == 0
+
+
+def test_a_function_counts_as_often_as_it_is_called() -> None:
+    inner = jax.jit(lambda x: jnp.sin(x) + 1)
+    assert operations_of(lambda x: inner(inner(inner(x))), X)["sine"] == 3
+
+
+UNCALLED = """
+func.func public @main(%x: tensor<f32>) -> tensor<f32> { return %x : tensor<f32> }
+func.func private @other(%x: tensor<f32>) -> tensor<f32> {
+  %0 = stablehlo.sine %x : tensor<f32>
+  return %0 : tensor<f32>
+}
+"""
+
+
+def test_a_function_that_nothing_calls_does_not_count() -> None:
+    assert jax_internals.read_module(UNCALLED).contained.operations == {}
+
+
+@pytest.mark.parametrize(
+    ("f", "elements"),
+    [
+        (lambda x: jnp.outer(x, x).sum(), 256),
+        (lambda x: jax.lax.scan(lambda c, v: (c + v, None), 0.0, x)[0], 1),
+        (lambda x: x[:0], 0),
+    ],
+)
+def test_the_largest_value_of_a_program(f: Callable, elements: int) -> None:
+    assert read(f, X).contained.largest == elements
+
+
 def test_the_lines_that_a_program_came_from_are_left_out() -> None:
     one, other = lambda x: jnp.sin(x) + 1, lambda x: jnp.sin(x) + 1
-    modules = [jax.export.export(jax.jit(f))(X).mlir_module() for f in (one, other)]
-    assert "loc(" in modules[0]
-    first, second = map(jax_internals.without_locations, modules)
-    assert first == second
-    assert "loc" not in first
+    assert read(one, X) == read(other, X)
+    assert "loc" not in read(one, X).text
+
+
+# ---- what primitives become ----
+
+
+@pytest.mark.parametrize("name", jax_internals.examples())
+def test_each_example_is_of_its_primitive(name: str) -> None:
+    """One of them at least, for the name may be another one in other versions or uses."""
+    examples = jax_internals.examples()
+    found = [jax.make_jaxpr(f)(*args) for f, *args in examples[name]]
+    assert any(name in jax_internals.primitives(closed) for closed in found)
+
+
+BECOMES = {
+    "sin": "sine",
+    "scan": jax_internals.LOOP,
+    "while": jax_internals.LOOP,
+    "sort": "sort",
+    "top_k": "sort",
+    "cumsum": "reduce_window add",
+    "random_bits": jax_internals.DRAW,
+    "random_gamma": jax_internals.LOOP,
+    "psum": "all_reduce add",
+    "shard_map": "sdy.manual_computation",
+    "scatter-add": "scatter add",
+    jax_internals.PRODUCT: jax_internals.PRODUCT,
+}
+
+
+@pytest.mark.parametrize("name", BECOMES)
+def test_what_a_primitive_becomes(name: str) -> None:
+    assert BECOMES[name] in jax_internals.becomes(name)
+    assert jax_internals.most_operations(name) > 0
+
+
+def test_a_primitive_without_an_example_becomes_nothing_that_is_observed() -> None:
+    assert jax_internals.becomes("no_primitive") == set()
+    assert jax_internals.most_operations("no_primitive") == 0
+    assert jax_internals.observable(["add", "constant", "sine", "sdy.sharding_constraint"]) == {
+        "sine"
+    }
 
 
 COLLECTIVES: dict[str, Callable] = {

@@ -67,6 +67,7 @@ def compared(name: str, most: int, cache: Path) -> list[tuple[dict, dict, dict]]
             found = place.examiner.examine(draft.notebook.cells, place.processes)
             got = {check: outcome.passed for check, outcome in found.outcomes.items()}
             said = {check: one.words for check, one in found.outcomes.items() if not one.passed}
+            assert found.signs == [], found.signs
             every.append((got, marks_here(lesson_run, answers), said))
     return every
 

@@ -522,7 +522,7 @@ def test_what_a_probe_returns_is_of_the_type_that_it_declares() -> None:
     options: dict[str, Any] = {
         "derivatives": {"argnum": 0, "tangent": x, "cotangent": x},
         "second_derivative": {"argnum": 0, "tangent": x, "cotangent": x},
-        "draws": {"key": 0, "others": [x]},
+        "key_uses": {"key": 0},
         "batched": {"in_axes": (0,)},
     }
     for name, probe in PROBES.items():

@@ -184,7 +184,28 @@ def test_a_message_of_the_right_words_in_any_order(node: Any, contents: bytes) -
 
 
 LEAF = ["record", "Leaf", [["array", "int8", [1]], "jax", True]]
+PROGRAM = [
+    *[["dict", [["sin", 1]]]] * 2, 1, 4, *[["list", []]] * 2, "", ["list", []], 0,
+]  # fmt: skip
+
+
+def program(place: int, value: Any) -> bytes:
+    """The facts of a program, one of which is another one."""
+    return message(["record", "Program", [*PROGRAM[:place], value, *PROGRAM[place + 1 :]]])
+
+
 REFUSED = {
+    "a primitive that is not there": program(0, ["dict", [["sin", 0]]]),
+    "a negative count": program(0, ["dict", [["sin", 1], ["cos", -1]]]),
+    "a primitive used less than never": program(1, ["dict", [["sin", -3]]]),
+    "a count that is a truth value": program(0, ["dict", [["sin", True]]]),
+    "a count that is no integer": program(0, ["dict", [["sin", 1.0]]]),
+    "a negative number of equations": program(2, -1),
+    "a negative largest size": program(3, -1),
+    "a collective of fewer than no bytes": message(["record", "Collective", ["all-reduce", -4]]),
+    "a donation that reuses less than nothing": message(
+        ["record", "Donation", [True, ["list", []], -8]]
+    ),
     "a map": message({"a": 1}),
     "an extension": message(msgpack.ExtType(5, b"x")),
     "bytes in the structure": message([b""]),
@@ -241,6 +262,15 @@ class Endless(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         self.asked = max(self.asked, size)
         return self.left.read(size)
+
+
+def test_the_facts_of_a_program_are_read() -> None:
+    assert unpack(program(2, 1)).primitives == {"sin": 1}
+
+
+@pytest.mark.parametrize(("found", "is_of_the_type"), [([0, 2], True), ([-1, 2], False)])
+def test_counts_in_a_list_are_no_less_than_declared(found: list[int], is_of_the_type: bool) -> None:
+    assert (wire.checked("traces", Result(found)).error is None) == is_of_the_type
 
 
 def test_a_claimed_length_is_not_allocated() -> None:

@@ -45,6 +45,18 @@ def _copied(leaf: Any) -> Any:
     return leaf
 
 
+def with_fresh_keys(args: Any) -> Any:
+    """`args` with typed keys made anew: JAX's checker remembers which have been used."""
+    return jax.tree.map(_fresh_key, args)
+
+
+def _fresh_key(leaf: Any) -> Any:
+    if is_key(leaf):
+        words, impl = jax.random.key_data(leaf), jax.random.key_impl(leaf)
+        return jax.random.wrap_key_data(words, impl=impl)
+    return leaf
+
+
 def as_numpy(args: Any) -> Any:
     """`args` for an oracle: floats as float64 NumPy arrays and scalars, other arrays as NumPy's."""
     return jax.tree.map(_numpy, args)

@@ -15,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -55,20 +56,14 @@ def apart_from_the_student() -> AbstractContextManager:
 CALLS = ("jit",)
 """Primitives that only call an inner program."""
 LOOPS = ("scan", "while")
-DRAWS = ("random_", "threefry")
-"""How the names of primitives of `jax.random` begin; they lower to loops and iotas of their own."""
-COUNTS_ITSELF = ("argmax", "argmin", "sort", "top_k", "approx_top_k")
-"""How the names of primitives begin that lower to an iota."""
 PRODUCT = "dot_general"
 """Products of matrices, as a primitive and as a StableHLO operation."""
-COUNT = "iota"
-"""Likewise the numbers from 0."""
 CLONE = "random_clone"
 """What `jax.random.clone` does: from here on the key may be used once more."""
+CUSTOM_RULES = ("custom_jvp_call", "custom_vjp_call")
+"""Calls of functions with derivative rules of their own; lowered, they are what they call."""
 REMATERIALISED = ("remat2", "checkpoint")
 """What `jax.checkpoint` becomes, by its names so far; its gradient may do everything once more."""
-LOOP = "while"
-"""The StableHLO operation that every primitive of `LOOPS` becomes."""
 
 
 def equations(jaxpr: Jaxpr) -> Iterator[Any]:
@@ -86,28 +81,42 @@ def primitives(closed: ClosedJaxpr) -> Counter[str]:
 
 
 def used_primitives(closed: ClosedJaxpr) -> Counter[str]:
-    """How often each primitive occurs among the equations that the results or effects need."""
-    names = (equation.primitive.name for equation in _needed(closed.jaxpr, closed.jaxpr.outvars))
-    return Counter(name for name in names if name not in CALLS)
+    """How often each primitive occurs in what JAX lowers of a program.
 
-
-def _needed(jaxpr: Jaxpr, results: Iterable[Any]) -> Iterator[Any]:
-    """The equations, inner ones included, that the variables in `results` need.
-
-    Inside of a loop or a branch every equation counts as needed where the whole is.
+    What no result and no effect needs is left out, in loops and branches too. So is a scan that is
+    unrolled whole, which is no loop, and a program that is kept for another derivative.
     """
-    needed = {variable for variable in results if not isinstance(variable, Literal)}
-    for equation in reversed(jaxpr.eqns):
-        if not equation.effects and needed.isdisjoint(equation.outvars):
-            continue
-        needed.update(v for v in equation.invars if not isinstance(v, Literal))
+    from jax._src.interpreters import partial_eval
+
+    live, _ = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars))
+    return Counter(
+        equation.primitive.name
+        for equation in _lowered_equations(live)
+        if equation.primitive.name not in CALLS and not _is_unrolled(equation)
+    )
+
+
+def unrolled_scans(closed: ClosedJaxpr) -> int:
+    """How many scans are unrolled whole."""
+    return sum(map(_is_unrolled, equations(closed.jaxpr)))
+
+
+def _is_unrolled(equation: Any) -> bool:
+    """Whether an equation is a scan that becomes no loop."""
+    params = equation.params
+    return equation.primitive.name == "scan" and 1 < params["length"] <= params["unroll"]
+
+
+def _lowered_equations(jaxpr: Jaxpr) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
         yield equation
-        for inner in _inner(equation.params.values()):
-            if equation.primitive.name in CALLS:
-                pairs = zip(inner.outvars, equation.outvars, strict=True)
-                yield from _needed(inner, [own for own, outer in pairs if outer in needed])
-            else:
-                yield from equations(inner)
+        kept = {**equation.params}
+        if equation.primitive.name == "custom_linear_solve":
+            kept["jaxprs"] = kept["jaxprs"].solve
+        elif equation.primitive.name == "linear_call":
+            kept.pop("transpose")
+        for inner in _inner(kept.values()):
+            yield from _lowered_equations(inner)
 
 
 def largest(closed: ClosedJaxpr) -> int:
@@ -156,22 +165,331 @@ def _inner(params: Any) -> Iterator[Jaxpr]:
 
 # ---- StableHLO, as jax.export serializes it ----
 
-# A string is taken whole, and kept: text in it is not a location, and does not begin one.
-_STRING = r'"(?:[^"\\]|\\.)*"'
-_LOCATION = re.compile(
-    rf"^#loc.*\n| loc\((?:#loc\d*|unknown|{_STRING})\)|({_STRING})", re.MULTILINE
+
+class Contained(NamedTuple):
+    """What a StableHLO module does when it is called."""
+
+    operations: Counter[str]  # how often each operation stands in it; a function for each call
+    largest: int  # the number of elements of the largest value that is computed
+
+
+class Module(NamedTuple):
+    """A StableHLO module that has been read."""
+
+    contained: Contained  # in the function `main`, and in those that it calls
+    text: str  # without the lines of Python that its operations came from
+
+
+def read_module(text: str) -> Module:
+    """What a StableHLO module is made of; a function that nothing calls does not count.
+
+    An operation has the name that StableHLO gives it, with two exceptions. Where it has a region
+    of one operation on two numbers, as a sum has, its name ends with that. The loop in which JAX
+    draws random bits is `DRAW`, and what stands in it is left out. A call counts as what it calls.
+    """
+    functions = _Functions(text)
+    return Module(functions.of("main"), functions.module.operation.get_asm())
+
+
+DRAW = "draw"
+"""A loop that draws random bits, among the operations of a module."""
+LOOP = "while"
+"""Any other loop; every primitive of `LOOPS` becomes one."""
+_CALLS = {"func.call": "callee", "call": "callee", "stablehlo.composite": "decomposition"}
+_NO_OPERATIONS = ("func.return", "stablehlo.return", "sdy.return", "func.func", "sdy.mesh")
+_COMBINING = tuple(
+    f"stablehlo.{name}"
+    for name in ("all_reduce", "reduce", "reduce_scatter", "reduce_window", "scatter")
 )
-_OPERATION = re.compile(r"(?<![#!])\bstablehlo\.(\w+)|\b(call) @")
+_LAPACK = re.compile("^lapack_[sdcz]")  # for each kind of numbers another one
+LAYOUT = ("broadcast_in_dim", "concatenate", "constant", "convert", "reshape", "slice", "transpose")
+"""Operations that compute nothing."""
 
 
-def without_locations(module: str) -> str:
-    """The text of a StableHLO module without the lines of Python that its operations came from."""
-    return _LOCATION.sub(lambda found: found[1] or "", module)
+class _Functions:
+    """The functions of a module, each read when it is first called."""
+
+    def __init__(self, text: str) -> None:
+        from jax._src.interpreters import mlir
+
+        ir: Any = getattr(mlir, "ir")  # noqa: B009
+        self.module = ir.Module.parse(text, mlir.make_ir_context())
+        each = [one.operation for one in self.module.body.operations]
+        functions = [one for one in each if one.name == "func.func"]
+        self.bodies = {one.attributes["sym_name"].value: one for one in functions}
+        self.known: dict[str, Contained] = {}
+
+    def of(self, name: str) -> Contained:
+        if name not in self.known:
+            self.known[name] = self._inside(self.bodies[name])
+        return self.known[name]
+
+    def _inside(self, operation: Any) -> Contained:
+        counts, largest = Counter[str](), 0
+        for inner in _within(operation):
+            found = self._read(inner)
+            counts += found.operations
+            largest = max(largest, found.largest)
+        return Contained(counts, largest)
+
+    def _read(self, operation: Any) -> Contained:
+        name = operation.name
+        if name in _NO_OPERATIONS:
+            return Contained(Counter(), 0)
+        size = max((_elements(one.type) for one in operation.results), default=0)
+        if name in _CALLS:
+            called = self.of(operation.attributes[_CALLS[name]].value)
+            return Contained(called.operations, max(size, called.largest))
+        name = name.removeprefix("stablehlo.")
+        if name == "constant":  # it is there, and not computed
+            return Contained(Counter([name]), 0)
+        if name == LOOP:  # it hands on what is computed outside of it, and inside
+            size = 0
+        if name == "custom_call":
+            target = operation.attributes["call_target_name"].value
+            name = f"{name} @{_LAPACK.sub('lapack_', target)}"
+        if pair := _on_two_numbers(operation):
+            return Contained(Counter([f"{name} {pair}"]), size)
+        inside = self._inside(operation)
+        if name == LOOP and _is_a_draw(operation, inside.operations):
+            return Contained(Counter([DRAW]), size)
+        return Contained(inside.operations + Counter([name]), max(size, inside.largest))
 
 
-def operations(module: str) -> dict[str, int]:
-    """How often each StableHLO operation stands in the text of a module, calls included."""
-    return dict(Counter(name or call for name, call in _OPERATION.findall(module)))
+def _within(operation: Any) -> Iterator[Any]:
+    """The operations in the regions of one, those in their own regions left out."""
+    for region in operation.regions:
+        for block in region.blocks:
+            yield from (inner.operation for inner in block.operations)
+
+
+def _elements(type_: Any) -> int:
+    return math.prod(getattr(type_, "shape", (0,)))
+
+
+def _on_two_numbers(operation: Any) -> str:
+    """The operation on its two arguments that a region consists of; "" if it is another region."""
+    if operation.name not in _COMBINING:
+        return ""
+    block = operation.regions[0].blocks[0]
+    inner = [one.operation for one in block.operations]
+    if len(inner) != 2 or list(inner[0].operands) != list(block.arguments):
+        return ""
+    return inner[0].name.removeprefix("stablehlo.")
+
+
+def _is_a_draw(loop: Any, operations: Counter[str]) -> bool:
+    """Whether a loop computes as the one does in which JAX draws bits, on integers alone."""
+    kinds = {str(getattr(one.type, "element_type", "")) for one in loop.results}
+    return kinds <= {"i32", "ui32", "i64", "ui64"} and _computing(operations) == _draw()
+
+
+def _computing(operations: Counter[str]) -> Counter[str]:
+    return Counter({name: n for name, n in operations.items() if name not in LAYOUT})
+
+
+@cache
+def _draw() -> Counter[str] | None:
+    """What the loop computes in which this JAX draws bits; None where it draws without a loop."""
+    key = jax.ShapeDtypeStruct((), jax.eval_shape(jax.random.key, 0).dtype)
+    module = jax.export.export(jax.jit(lambda key: jax.random.bits(key, (3,))))(key).mlir_module()
+    functions = _Functions(module)
+    for body in functions.bodies.values():
+        for inner in _within(body):
+            if inner.name == f"stablehlo.{LOOP}":
+                return _computing(functions._inside(inner).operations)
+    return None
+
+
+# ---- what primitives become in StableHLO ----
+
+ELEMENTARY = (
+    "abs", "add", "and", "bitcast_convert", "broadcast_in_dim", "ceil", "clamp", "compare",
+    "complex", "concatenate", "constant", "convert", "count_leading_zeros", "divide",
+    "dynamic_slice", "dynamic_update_slice", "floor", "imag", "is_finite", "maximum",
+    "minimum", "multiply", "negate", "not", "optimization_barrier", "or", "pad", "popcnt",
+    "real", "remainder", "reduce_precision", "reshape", "reverse", "round_nearest_afz",
+    "round_nearest_even", "select", "shift_left", "shift_right_arithmetic",
+    "shift_right_logical", "sign", "slice", "subtract", "transpose", "xor",
+)  # fmt: skip
+"""Arithmetic and layout: operations that the lowering of any primitive may use."""
+_PLACING = (
+    "sdy.sharding",
+    "sdy.reshard",
+    "custom_call @Sharding",
+    "custom_call @SPMD",
+    "custom_call @xla.sdy",
+)
+
+
+def observable(operations: Iterable[str]) -> set[str]:
+    """Those of the operations that only some primitives become; not arithmetic, not layout."""
+    return {one for one in operations if one not in ELEMENTARY and not one.startswith(_PLACING)}
+
+
+def becomes(primitive: str) -> set[str]:
+    """The observable operations that a primitive may become here, on this JAX and its platform.
+
+    It is lowered to find out. None for a primitive that this module has no example of: either it
+    becomes elementary operations, or those of the programs inside it, or a claim of it explains
+    nothing.
+    """
+    return set().union(*map(observable, _lowered(primitive)))
+
+
+WIDE = {"random_gamma": 6}
+"""By how much a value in a primitive's lowering may be larger than what it is given and gives."""
+
+
+def most_operations(primitive: str) -> int:
+    """The number of operations that the longest example of a primitive becomes; 0 without one."""
+    return max((operations.total() for operations in _lowered(primitive)), default=0)
+
+
+@cache
+def _lowered(primitive: str) -> list[Counter[str]]:
+    found = []
+    for function, *args in examples().get(primitive, ()):
+        program = jax.export.export(jax.jit(function))(*args)
+        found.append(read_module(program.mlir_module()).contained.operations)
+    return found
+
+
+@cache
+def examples() -> dict[str, list[tuple[Any, ...]]]:
+    """By the name of a primitive, functions that use it, each with arguments."""
+    lax, linalg, numpy, random = jax.lax, jax.lax.linalg, jax.numpy, jax.random
+    x, square, key = numpy.ones(4), numpy.ones((4, 4)), random.key(0)
+    ints, where = numpy.arange(4), numpy.array([1, 2])
+    one, bits = numpy.float32(1), numpy.ones(4, numpy.uint32)
+    image, filters = numpy.ones((1, 1, 4, 4)), numpy.ones((1, 1, 2, 2))
+    modes, devices = ("clip", "fill", "promise_in_bounds"), jax.device_count()
+
+    def at(change: str) -> list[tuple[Any, ...]]:
+        def changed(mode: str) -> Any:
+            return lambda x, i: getattr(x.at[i], change)(1, mode=mode)
+
+        return [(changed(mode), x, where) for mode in modes]
+
+    def on_devices(function: Any) -> list[tuple[Any, ...]]:
+        auto = jax.sharding.AxisType.Auto
+        mesh = jax.make_mesh((devices,), ("d",), axis_types=(auto,))
+        spec = jax.sharding.PartitionSpec("d")
+
+        def mapped(checks: bool) -> Any:
+            return jax.shard_map(
+                function, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=checks
+            )
+
+        arrays = numpy.ones(devices**2)
+        return [(mapped(True), arrays), (mapped(False), arrays)]
+
+    of_one = (
+        "cbrt", "erf", "erfc", "erf_inv", "lgamma", "digamma", "bessel_i0e", "bessel_i1e",
+        "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp",
+    )  # fmt: skip
+    also_complex = (
+        "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh",
+        "acosh", "atanh", "exp", "exp2", "expm1", "log", "log1p", "logistic", "sqrt",
+        "rsqrt", "abs", "sign", "square",
+    )  # fmt: skip
+    of_two = ("atan2", "nextafter", "igamma", "igammac", "polygamma", "zeta")
+    found: dict[str, list[tuple[Any, ...]]] = {
+        **{name: [(getattr(lax, name), x)] for name in of_one},
+        **{name: [(getattr(lax, name), x, x)] for name in of_two},
+        **{name: [(getattr(lax, name), x), (getattr(lax, name), 1j * x)] for name in also_complex},
+        **{name: [(getattr(lax, name), ints, ints)] for name in ("div", "rem")},
+        "pow": [(lax.pow, x, x), (lax.pow, 1j * x, 1j * x), (lax.pow, x, ints)],
+        "integer_pow": [(partial(lax.integer_pow, y=y), x) for y in (-3, -1, 7)],
+        "igamma_grad_a": [(jax.grad(lambda a: lax.igamma(a, one)), one)],
+        "regularized_incomplete_beta": [(lax.betainc, x, x, x)],
+        PRODUCT: [
+            (numpy.dot, square, square),
+            (numpy.dot, ints, ints),
+            (partial(numpy.dot, preferred_element_type="float32"), x.astype("bfloat16"), x),
+            (jax.vmap(numpy.dot), square, square),
+        ],
+        "ragged_dot_general": [(lax.ragged_dot, square, numpy.ones((2, 4, 4)), where)],
+        "conv_general_dilated": [
+            (partial(lax.conv, window_strides=(1, 1), padding="SAME"), image, filters)
+        ],
+        "sort": [(lax.sort, x), (lambda x, i: lax.sort((x, i), num_keys=2), x, ints)],
+        "top_k": [(lambda x: lax.top_k(x, 2), x)],
+        "approx_top_k": [(lambda x: lax.approx_max_k(x, 2), x)],
+        "argmax": [(numpy.argmax, x), (numpy.argmax, ints)],
+        "argmin": [(numpy.argmin, x), (numpy.argmin, ints)],
+        "split": [(lambda x: numpy.split(x, 16), numpy.ones(16))],
+        "iota": [(lambda: lax.iota(int, 3),)],
+        "fft": [(numpy.fft.fft, x), (numpy.fft.rfft, x)],
+        "reduce_sum": [(numpy.sum, x)],
+        "reduce_prod": [(numpy.prod, x)],
+        "reduce_max": [(numpy.max, x), (numpy.max, ints)],
+        "reduce_min": [(numpy.min, x), (numpy.min, ints)],
+        "reduce_and": [(numpy.all, x > 0)],
+        "reduce_or": [(numpy.any, x > 0)],
+        "reduce_xor": [(lambda i: lax.reduce_xor(i, (0,)), bits)],
+        "reduce": [(lambda x: lax.reduce(x, one, lambda a, b: a + 2 * b, (0,)), x)],
+        "reduce_window_sum": [(_window(lax.add), x)],
+        "reduce_window_max": [(_window(lax.max), x)],
+        "reduce_window_min": [(_window(lax.min), x)],
+        "reduce_window": [(_window(lambda a, b: a + 2 * b), x)],
+        "select_and_scatter_add": [(jax.grad(lambda x: _window(lax.max)(x)[0]), x)],
+        "select_and_gather_add": [(lambda x: jax.jvp(_window(lax.max), (x,), (x,))[1], x)],
+        "gather": [(partial(numpy.take, mode=mode), x, where) for mode in ("clip", "fill")]
+        + [(lambda x, i: x.at[i].get(mode="promise_in_bounds"), x, where)],
+        "scatter": [*at("set"), (lambda x: x.at[0].apply(lambda x: 2 * x), x)],
+        "scatter-add": at("add"),
+        "scatter-sub": at("subtract"),
+        "scatter-mul": at("multiply"),
+        "scatter-min": at("min"),
+        "scatter-max": at("max"),
+        "scan": [(lambda x: lax.scan(lambda c, a: (c + a, c), one, x), x)],
+        "while": [(lambda x: lax.while_loop(lambda c: c < 9, lambda c: 2 * c, x), one)],
+        "cond": [(lambda x: lax.cond(x > 1, lambda: x, lambda: 2 * x), one)],
+        "cholesky": [(linalg.cholesky, square)],
+        "cholesky_update": [(linalg.cholesky_update, square, x)],
+        "triangular_solve": [(partial(linalg.triangular_solve, left_side=True), square, square)],
+        "tridiagonal_solve": [(linalg.tridiagonal_solve, x, x, x, square)],
+        "lu": [(linalg.lu, square)],
+        "lu_pivots_to_permutation": [
+            (lambda i: linalg.lu_pivots_to_permutation(i, 4), ints.astype("int32"))
+        ],
+        "qr": [(linalg.qr, square)],
+        "householder_product": [(linalg.householder_product, square, x)],
+        "eigh": [(linalg.eigh, square)],
+        "eig": [(linalg.eig, square)],
+        "svd": [(linalg.svd, square)],
+        "schur": [(linalg.schur, square)],
+        "hessenberg": [(linalg.hessenberg, square)],
+        "tridiagonal": [(linalg.tridiagonal, square)],
+        "rng_bit_generator": [(lambda k: lax.rng_bit_generator(k, (3,)), bits)],
+        "rng_uniform": [(lambda a, b: lax.rng_uniform(a, b, (3,)), one, one)],
+        "random_bits": [(random.bits, key), (lambda k: random.bits(k, (3,), "uint8"), key)],
+        "random_split": [(random.split, key)],
+        "random_fold_in": [(random.fold_in, key, 1)],
+        "random_seed": [(random.key, 0)],
+        "random_gamma": [(random.gamma, key, one)],
+        **dict.fromkeys(("psum", "psum_invariant"), on_devices(lambda x: lax.psum(x, "d") + x)),
+        "pmax": on_devices(lambda x: lax.pmax(x, "d") + x),
+        "pmin": on_devices(lambda x: lax.pmin(x, "d") + x),
+        "ppermute": on_devices(lambda x: lax.ppermute(x, "d", [(0, devices - 1)])),
+        "all_gather": on_devices(lambda x: lax.all_gather(x, "d", tiled=True)[:devices]),
+        "all_to_all": on_devices(lambda x: lax.all_to_all(x, "d", 0, 0, tiled=True)),
+        "reduce_scatter": on_devices(lambda x: lax.psum_scatter(x, "d", tiled=True)),
+        "shard_map": on_devices(lambda x: 2 * x),
+        "axis_index": on_devices(lambda x: x + lax.axis_index("d")),
+    }
+    return found
+
+
+def _window(reducer: Any) -> Any:
+    """Combines every two neighbours."""
+
+    def combined(x: Any) -> Any:
+        start = {jax.lax.max: -np.inf, jax.lax.min: np.inf}.get(reducer, 0.0)
+        return jax.lax.reduce_window(x, np.float32(start), reducer, (2,), (1,), "SAME")
+
+    return combined
 
 
 # ---- compiled programs ----
@@ -403,7 +721,8 @@ BACKEND_FILE = "jax/_src/xla_bridge.py"
 # ---- keys that record how they are used ----
 
 
-class KeyUse(NamedTuple):
+@dataclass(frozen=True)
+class KeyUse:
     """One operation on keys while a program ran, for one device. A row is the words of one key."""
 
     place: int  # the place in the program; inner programs that are alike share their places

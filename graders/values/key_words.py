@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from graders.values.jax_internals import (
     recording,
     wraps_recording_keys,
 )
-from graders.values.plain import is_key
+from graders.values.plain import Natural, is_key
 
 
 class NotRecorded(Exception):
@@ -32,10 +33,23 @@ def recorded(args: Any) -> Any:
     return jax.tree.map(lambda leaf: recording(leaf) if is_key(leaf) else leaf, args)
 
 
-def uses_words_twice(function: Callable, *args: Any) -> bool:
-    """Whether the same key words are drawn from or split twice while `function(*args)` runs.
+@dataclass(frozen=True)
+class KeyRecord:
+    """What happened to the words of keys while a function ran."""
 
-    Draws whose numbers nobody uses count as well; `fold_in` does not count as use.
+    uses: list[KeyUse]
+    clones: Natural  # how often a key was cloned on purpose
+    repeated: Natural  # how many parts of the program may run a second time to save memory
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it holds words of keys: another process may have sent anything of its types."""
+        rows = (words for use in self.uses for words in (use.used, use.made))
+        return all(words.dtype == np.uint32 and words.shape[1:] == (2,) for words in rows)
+
+
+def record_of(function: Callable, *args: Any) -> KeyRecord:
+    """What happens to the words of keys while `function(*args)` runs.
 
     Raises:
         NotRecorded: the program also uses keys that are not made of those in `args`, or that it
@@ -44,39 +58,37 @@ def uses_words_twice(function: Callable, *args: Any) -> bool:
     """
     args = recorded(args)
     with wraps_recording_keys():
-        return _uses_words_twice(function, args)
+        return _record_of(function, args)
 
 
-def _uses_words_twice(function: Callable, args: Any) -> bool:
+def _record_of(function: Callable, args: Any) -> KeyRecord:
     try:
         # Without keep_unused JAX leaves out draws whose numbers nobody uses.
         traced = jax.jit(function, keep_unused=True).trace(*args)
     except Exception:  # there is only a run
-        return is_used_twice(key_uses(function, *args))
+        return KeyRecord(key_uses(function, *args), 0, 0)
     if holds_other_keys(traced.jaxpr):
         raise NotRecorded
     does = primitives(traced.jaxpr)
     uses = key_uses(traced.lower().compile(), *args)
-    return is_used_twice(uses, does[CLONE], sum(does[name] for name in REMATERIALISED))
+    return KeyRecord(uses, does[CLONE], sum(does[name] for name in REMATERIALISED))
 
 
-def is_used_twice(uses: list[KeyUse], clones: int = 0, repeated: int = 0) -> bool:
-    """Whether a key is used twice on one device.
+def is_used_twice(record: KeyRecord) -> bool:
+    """Whether the same key words are drawn from or split twice on one device.
 
-    Args:
-        uses: what was recorded.
-        clones: how often a key was cloned on purpose. A cloned key may be used, and whatever is
-            made of it may be made and used, once more for each.
-        repeated: how many parts of the program may run a second time to save memory.
+    Draws whose numbers nobody uses count as well; `fold_in` does not count as use. A cloned key may
+    be used, and whatever is made of it may be made and used, once more for each clone.
     """
+    clones = record.clones
     used: dict[int, Counter[int]] = defaultdict(Counter)
     made: Counter[int] = Counter()
-    for use, words in _without_held(uses):
+    for use, words in _without_held(record.uses):
         used[use.device].update(words.tolist())
         made.update(_numbers(use.made).tolist())
     outside = used.pop(EVERYWHERE, Counter())
     return any(
-        times > 1 + repeated + min(clones, made[word] - 1 if word in made else clones)
+        times > 1 + record.repeated + min(clones, made[word] - 1 if word in made else clones)
         for counts in used.values() or [Counter()]
         for word, times in (counts + outside).items()
     )

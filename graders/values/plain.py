@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,19 @@ from graders.values.jax_internals import Tracer, is_weak
 Origin: TypeAlias = Literal["jax", "numpy", "python"]
 Plain: TypeAlias = Any
 """None, str, `Leaf`, `Key`, `Record`, `Opaque`, or a list, tuple or dict of them."""
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """What the seam asks of an integer that is annotated with it."""
+
+    bound: int
+
+
+Natural: TypeAlias = Annotated[int, AtLeast(0)]
+"""A count that may be 0."""
+Positive: TypeAlias = Annotated[int, AtLeast(1)]
+"""A count of what is there."""
 
 DEEPEST = 40
 MOST = 20_000
