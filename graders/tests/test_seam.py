@@ -10,7 +10,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ from graders.seam.subject import Subject
 from graders.seam.wire import ProtocolError, checked, fits, pack, unpack
 from graders.tests.test_bad_input import CHECKS
 from graders.tests.test_wire import plain_data
-from graders.values.plain import Leaf
+from graders.values.plain import AtLeast, Leaf
 
 LESSONS = Path(__file__).parents[2] / "solutions"
 
@@ -490,14 +490,17 @@ def of_type(declared: Any) -> st.SearchStrategy:
     if origin is list:
         return st.lists(of_type(inner[0]), max_size=3)
     if origin is dict:
-        return st.dictionaries(st.sampled_from(["sin", "while"]), st.integers(), max_size=2)
+        return st.dictionaries(st.sampled_from(["sin", "while"]), of_type(inner[1]), max_size=2)
+    if origin is Annotated:
+        return st.integers(min_value=max(r.bound for r in inner[1:] if isinstance(r, AtLeast)))
     if isinstance(declared, type) and dataclasses.is_dataclass(declared):
-        return st.builds(declared, **{n: of_type(t) for n, t in get_type_hints(declared).items()})
+        hints = get_type_hints(declared, include_extras=True)
+        return st.builds(declared, **{name: of_type(hint) for name, hint in hints.items()})
     return st.from_type(declared)
 
 
 def returned(probe: str) -> Any:
-    return get_type_hints(PROBES[probe])["return"]
+    return get_type_hints(PROBES[probe], include_extras=True)["return"]
 
 
 @pytest.mark.parametrize("check", CHECKS)

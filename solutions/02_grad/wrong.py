@@ -9,7 +9,7 @@ def derivative(f, eps):
 
     return lambda x: (4 * central(x, eps) - central(x, eps / 2)) / 3
 
-# %% wrong="derivative" says="a constant factor of"
+# %% wrong="derivative" says="every number is 3 times"
 def derivative(f, eps):
     def central(x, h):
         return (f(x + h) - f(x - h)) / (2 * h)

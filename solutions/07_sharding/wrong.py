@@ -103,7 +103,7 @@ def compile_step(step, mesh):
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(mesh.axis_names))
     return jax.jit(step, in_shardings=(whole, rows, rows), out_shardings=whole)
 
-# %% wrong="compile_step" says="raised ValueError"
+# %% wrong="compile_step" says="two pytrees"
 def compile_step(step, mesh):
     whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     tree = {"w": whole, "b": whole}
