@@ -491,8 +491,11 @@ def of_type(declared: Any) -> st.SearchStrategy:
         return st.lists(of_type(inner[0]), max_size=3)
     if origin is dict:
         return st.dictionaries(st.sampled_from(["sin", "while"]), of_type(inner[1]), max_size=2)
+    if declared is int:
+        return st.integers(-(2**63), 2**63 - 1)  # what msgpack can hold
     if origin is Annotated:
-        return st.integers(min_value=max(r.bound for r in inner[1:] if isinstance(r, AtLeast)))
+        least = max(rule.bound for rule in inner[1:] if isinstance(rule, AtLeast))
+        return st.integers(least, 2**63 - 1)
     if isinstance(declared, type) and dataclasses.is_dataclass(declared):
         hints = get_type_hints(declared, include_extras=True)
         return st.builds(declared, **{name: of_type(hint) for name, hint in hints.items()})
