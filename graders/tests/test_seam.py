@@ -491,6 +491,8 @@ def of_type(declared: Any) -> st.SearchStrategy:
         return st.lists(of_type(inner[0]), max_size=3)
     if origin is dict:
         return st.dictionaries(st.sampled_from(["sin", "while"]), of_type(inner[1]), max_size=2)
+    if declared is np.ndarray:
+        return st.sampled_from([np.zeros((2, 2), np.uint32), np.array([True, False])])
     if declared is int:
         return st.integers(-(2**63), 2**63 - 1)  # what msgpack can hold
     if origin is Annotated:
