@@ -16,15 +16,15 @@ REQUIREMENTS = {
     "check_values": "returns the right values",
     "check_gradients": "has the right derivatives",
     "check_pure": "is pure, and can be traced",
-    "check_traces": "is traced no more often than it must be",
-    "check_primitives": "is built from the right operations",
-    "check_keys": "draws from its key, and from no key twice",
+    "check_traces": "is not retraced needlessly",
+    "check_primitives": "uses the right operations",
+    "check_keys": "uses its key, and no key twice",
     "check_distribution": "draws from the right distribution",
-    "check_batched": "gives each example of a batch what it gives it alone",
-    "check_sharding": "leaves each part of the result on the right device",
-    "check_collectives": "sends between devices what must be sent, and no more",
-    "check_training": "learns, and the same each time",
-    "check_donates": "hands on the memory of what it replaces",
+    "check_batched": "works under vmap",
+    "check_sharding": "has the right sharding",
+    "check_collectives": "uses the right collectives",
+    "check_training": "learns, reproducibly",
+    "check_donates": "donates the buffers that it replaces",
     "check_answer": "is right",
 }
 
@@ -62,7 +62,7 @@ HIDDEN = Cause(
 """All that a student is shown of a hidden test that failed."""
 
 BEHIND = "not yet checked"
-CONFIRMED = "is the same program where none of your code has run"
+CONFIRMED = "exports a program with this structure"
 """What grading demands beyond the checks of a cell."""
 
 

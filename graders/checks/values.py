@@ -59,7 +59,7 @@ def check_values(
         >>> check_values(jnp.cumsum, np.cumsum, sweep("n"))
         >>> check_values(jnp.sum, np.mean, sweep("n"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        graders.card.failure.CheckFailed: sum: a sum where the mean is meant: ...
+        graders.card.failure.CheckFailed: sum: a sum instead of the mean: ...
     """
     rounds = [_observe(answer, oracle, i, tuple(args)) for i, args in enumerate(cases)]
     Judgement(answer, rounds, rtol, atol, mistakes or {}).judge()

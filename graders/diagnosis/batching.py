@@ -7,7 +7,7 @@ from graders.card.failure import Cause
 
 def other_structure() -> Cause:
     return Cause(
-        "the result for one example has another structure than what is meant",
+        "the result for one example has another structure than expected",
         "Write the function for one example, without a batch axis: `jax.vmap` adds it to each "
         "array of the result.",
     )
@@ -15,7 +15,7 @@ def other_structure() -> Cause:
 
 def shape(expected: str, got: str) -> Cause:
     return Cause(
-        f"mapped over a batch it returns shape {got}, where {expected} is meant",
+        f"mapped over a batch it returns shape {got}, instead of {expected}",
         "Write the function for one example: axis 0 is then the first axis of the example, and "
         "sums run over the example alone.",
     )

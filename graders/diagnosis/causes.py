@@ -20,7 +20,7 @@ BY_TYPE = {
         "a boolean mask selects an unknown number of elements: the shape of the result would "
         "depend on values, and under tracing shapes are fixed",
         "Keep the shape: use the mask in `jnp.where(mask, x, 0)`, and divide by `mask.sum()` "
-        "where a mean is meant.",
+        "for a mean.",
     ),
     "TracerIntegerConversionError": Cause(
         "a traced value is used as a Python integer: it needs a concrete value while it is traced",

@@ -109,7 +109,7 @@ def no_arrays(error: Error) -> Cause | None:
     if error.type != "NoArrays":
         return None
     return Cause(
-        f"the function returns {error.message}, where arrays are meant: it cannot be traced",
+        f"the function returns {error.message}, instead of arrays: it cannot be traced",
         "Return arrays, or dicts, lists and tuples of arrays.",
     )
 

@@ -44,7 +44,7 @@ def _wrong(got: Layout, expected: Layout) -> str:
     if got.cut and not expected.cut:
         return f"the result is split along {_axes(got)}, where every device should hold all of it"
     if got.cut != expected.cut:
-        return f"the result is split along {_axes(got)}, where {_axes(expected)} is meant"
+        return f"the result is split along {_axes(got)}, instead of {_axes(expected)}"
     if got.pieces != expected.pieces:
         return f"the result is split into other parts: {described(got)}"
     return "the right parts lie on the wrong devices"
@@ -67,7 +67,7 @@ def _next_step(got: Layout, expected: Layout) -> str:
 
 def other_number(got: int, expected: int) -> Cause:
     return Cause(
-        f"the result has {got} arrays, where {expected} are meant",
+        f"the result has {got} arrays, instead of {expected}",
         "Return the arrays in the structure that the docstring names.",
     )
 

@@ -40,7 +40,7 @@ def noun(value: Plain) -> str:
 
 
 def other_kind(got: Plain, meant: str) -> Cause:
-    """A result of another kind than the one that is meant; `meant` has its article."""
+    """A result of another kind than the expected one; `meant` has its article."""
     if got is None:
         return nothing()
     if got == Opaque("a tracer"):
@@ -50,16 +50,16 @@ def other_kind(got: Plain, meant: str) -> Cause:
         )
     if isinstance(got, Opaque) and got.callable:
         return Cause(
-            f"a function was returned where {meant} is meant: it was not called",
+            f"a function was returned instead of {meant}: it was not called",
             "Transformations such as `jax.grad(f)` give a function; call it: `jax.grad(f)(x)`.",
         )
-    return Cause(f"{noun(got)} where {meant} is meant", _towards(got, meant))
+    return Cause(f"{noun(got)} instead of {meant}", _towards(got, meant))
 
 
 def other_word(got: str, meant: str) -> Cause:
-    """A string of another text than the one that is meant."""
+    """A string of another text than the expected one."""
     return Cause(
-        f"{describe.text(got)} where {describe.text(meant)} is meant",
+        f"{describe.text(got)} instead of {describe.text(meant)}",
         "Run the function yourself on the input shown here, and find the line that decides.",
     )
 
@@ -84,14 +84,14 @@ def superfluous(name: str) -> Cause:
 
 def other_length(got: int, meant: int) -> Cause:
     return Cause(
-        f"a structure of {got} where one of {meant} is meant",
+        f"a structure of {got} instead of one of {meant}",
         "Count what the return line gives, in which order.",
     )
 
 
 def exchanged(path: str, other: str) -> Cause:
     return Cause(
-        f"at {path} stands what is meant at {other}: two results have changed places, or one is "
+        f"{path} holds what is expected at {other}: two results have changed places, or one is "
         "given twice",
         "Compare the order of the return line with the one that is asked for.",
     )
@@ -99,7 +99,7 @@ def exchanged(path: str, other: str) -> Cause:
 
 def closed_object() -> Cause:
     return Cause(
-        "an object that JAX does not look into stands where its arrays are meant",
+        "an object that JAX does not look into instead of its arrays",
         "Register the object's class as a pytree.",
     )
 
@@ -131,7 +131,7 @@ def shape(
             "A reduction without `axis` removes all axes, and an index removes one.",
         )
     return Cause(
-        "the shape is not the one that is meant",
+        "the shape is not the expected one",
         "Write the shape behind each line, and find the first that is not what you expect.",
     )
 
@@ -151,7 +151,7 @@ def _other_axis(
     expected: tuple[int, ...],
     arguments: Sequence[tuple[str, Sequence[int]]],
 ) -> Cause | None:
-    """One axis of an argument was reduced, and another one is meant."""
+    """One axis of an argument was reduced, and another one is expected."""
     for name, full in arguments:
         without = [tuple(full[:i]) + tuple(full[i + 1 :]) for i in range(len(full))]
         if got in without and expected in without:
@@ -210,14 +210,14 @@ def _broadcast(got: tuple[int, ...], expected: tuple[int, ...]) -> Cause | None:
 def dtype_kind(got: str, expected: str) -> Cause:
     """The kinds of two dtypes differ, by NumPy's letters for kinds."""
     return Cause(
-        f"{KINDS.get(got, got)} where {KINDS.get(expected, expected)} are meant",
+        f"{KINDS.get(got, got)} instead of {KINDS.get(expected, expected)}",
         "Follow the dtype line by line: `/` makes floats, `//`, comparisons and `argmax` do not.",
     )
 
 
 def dtype(got: str, expected: str) -> Cause:
     return Cause(
-        f"{got} where {expected} is meant",
+        f"{got} instead of {expected}",
         "Find the operation that changes the dtype: an array of another dtype joins in, or a cast "
         "stands too early or too late.",
     )

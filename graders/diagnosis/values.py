@@ -61,7 +61,7 @@ def not_finite(pairs: Sequence[Pair]) -> Cause | None:
     shown = wrong(pairs)[0]
     if (np.isnan(shown.got) & ~np.isnan(shown.expected)).any():
         return Cause(
-            "NaN where a number is meant" + ("" if np.isnan(shown.got).all() else ", in places"),
+            "NaN instead of a number" + ("" if np.isnan(shown.got).all() else ", in places"),
             "Look for 0/0, inf/inf, inf - inf, 0 * inf, 0 * NaN, the log or the root of a negative "
             "number, a division by an empty count, or a NaN of the input that is let through. "
             "Correct the input of that operation, not only its result.",
@@ -70,7 +70,7 @@ def not_finite(pairs: Sequence[Pair]) -> Cause | None:
         return _infinite(pairs)
     if (np.isfinite(shown.got) & np.isnan(shown.expected)).any():
         return Cause(
-            "a number where NaN is meant",
+            "a number instead of NaN",
             "Find out what the exercise asks of this edge case.",
         )
     return None
@@ -80,11 +80,11 @@ def _infinite(pairs: Sequence[Pair]) -> Cause:
     """An overflow is the cause only where no right answer is infinite."""
     if any(np.isinf(pair.expected).any() for pair in pairs):
         return Cause(
-            "infinite where a finite number is meant",
+            "infinite instead of a finite number",
             "Find out at which inputs the exercise asks for an infinite number, and at which not.",
         )
     return Cause(
-        "infinite where a number is meant: an intermediate value overflows, or is divided by zero",
+        "infinite instead of a number: an intermediate value overflows, or is divided by zero",
         "Rewrite the formula so that large parts cancel before `exp`, or guard the divisor.",
     )
 
@@ -97,7 +97,7 @@ def all_zeros(pairs: Sequence[Pair]) -> Cause | None:
     if any(p.got.any() or not p.got.size for p in pairs):
         return None
     return Cause(
-        "all zeros, where other numbers are meant",
+        "all zeros, instead of other numbers",
         "Look for a result that was computed and dropped (`x.at[...]` returns a new array), "
         "for integer division, or for a `stop_gradient`.",
     )
@@ -190,7 +190,7 @@ def _constant_factor(known: float, bad: Sequence[Pair]) -> Cause:
     powers = [[abs(known) ** power] * len(bad) for power in (1, -1, 2, -2)]
     if not _sizes_vary(bad) or any(_follow_sizes(factors, bad) for factors in powers):
         return Cause(
-            f"every number is {number} times what is meant",
+            f"every number is {number} times the expected value",
             "Look for a factor that is lost or counted twice. It may be a number of the formula, "
             "or a size of the input.",
         )
@@ -246,14 +246,14 @@ def sum_or_mean(pairs: Sequence[Pair]) -> list[Cause]:
     if _follow_sizes(known, pairs):
         causes.append(
             Cause(
-                "a sum where the mean is meant: every number is a size of x times too large",
+                "a sum instead of the mean: every number is a size of x times too large",
                 "Divide by the number of elements, or use `jnp.mean`.",
             )
         )
     if _follow_sizes([1 / f for f in known], pairs):
         causes.append(
             Cause(
-                "a mean where the sum is meant: every number is divided by a size of the input",
+                "a mean instead of the sum: every number is divided by a size of the input",
                 "Leave out the division, or use `jnp.sum`.",
             )
         )
@@ -305,14 +305,14 @@ def _turned(pairs: Sequence[Pair], turn: Callable[[np.ndarray], np.ndarray], ndi
 
 
 TRANSFORMS: tuple[tuple[str, Callable[[np.ndarray], np.ndarray], str], ...] = (
-    ("the square of what is meant", np.square, "Take the square root at the end."),
-    ("the square root of what is meant", np.sqrt, "Leave out the square root."),
-    ("the exponential of what is meant", np.exp, "Take the logarithm at the end."),
-    ("the logarithm of what is meant", np.log, "Leave out the logarithm, or apply `jnp.exp`."),
+    ("the square of the expected value", np.square, "Take the square root at the end."),
+    ("the square root of the expected value", np.sqrt, "Leave out the square root."),
+    ("the exponential of the expected value", np.exp, "Take the logarithm at the end."),
+    ("the logarithm of the expected value", np.log, "Leave out the logarithm, or apply `jnp.exp`."),
     ("the sign is lost", np.abs, "Look for an `abs`, or a square, that should not be there."),
-    ("the reciprocal of what is meant", np.reciprocal, "Exchange numerator and denominator."),
-    ("the complex conjugate of what is meant", np.conj, "Look for a `conj` too many or too few."),
-    ("one minus what is meant", lambda x: 1 - x, "Look for `1 -` too many or too few."),
+    ("the reciprocal of the expected value", np.reciprocal, "Exchange numerator and denominator."),
+    ("the complex conjugate of the expected value", np.conj, "Look for a `conj` too many."),
+    ("one minus the expected value", lambda x: 1 - x, "Look for `1 -` too many or too few."),
     ("cut to whole numbers", np.trunc, "Look for an integer dtype that numbers are stored in."),
     ("rounded to whole numbers", np.round, "Look for a rounding that should not be there."),
 )  # fmt: skip

@@ -218,7 +218,7 @@ TRACEABLE = ("None", "a long list")
 def test_a_result_that_cannot_be_traced(name: str, check: str) -> None:
     failed = failure(CHECKS[check], RESULTS[name][0])
     assert "the function returns" in failed.diagnosis
-    assert failed.diagnosis.endswith("where arrays are meant: it cannot be traced")
+    assert failed.diagnosis.endswith("instead of arrays: it cannot be traced")
 
 
 def test_a_tracer_that_escaped() -> None:

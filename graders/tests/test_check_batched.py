@@ -55,7 +55,7 @@ def test_trees_of_arguments() -> None:
 WRONG: dict[str, tuple[Any, str]] = {
     "written for a batch": (
         lambda w, x: jnp.einsum("bio,bi->bo", w[None], x[None]),
-        "mapped over a batch it returns shape (3, 1, 2), where (3, 2) is meant",
+        "mapped over a batch it returns shape (3, 1, 2), instead of (3, 2)",
     ),
     "another value": (
         lambda w, x: jnp.tanh(x @ w) / 2,
@@ -90,5 +90,5 @@ def test_a_result_that_the_axis_decides_is_named() -> None:
 
 def test_the_words() -> None:
     failed = failure(check_batched, lambda w, x: -layer(w, x), EXAMPLES, oracle=by_hand)
-    assert failed.requirement == "gives each example of a batch what it gives it alone"
+    assert failed.requirement == "works under vmap"
     assert failed.at.startswith("in_axes=(0, 0): w = ")

@@ -77,7 +77,7 @@ def test_a_wrong_sampler_is_named(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "next_step"),
     [
-        ("the probability of dropping, where keeping is meant", "Compare a histogram"),
+        ("the probability of dropping, instead of keeping", "Compare a histogram"),
         ("both draws come from one key", "Split the key"),
     ],
 )

@@ -89,7 +89,7 @@ WRONG: dict[str, tuple[Callable, tuple, tuple[int, ...], str]] = {
         NOT_DONATED.format("x"),
     ),
     "one too many": (jax.jit(both, donate_argnums=(0, 1)), (X, Y), (0,), WRONGLY.format("y")),
-    "one where none is meant": (jax.jit(add, donate_argnums=0), (X, Y), (), WRONGLY.format("x")),
+    "one instead of none": (jax.jit(add, donate_argnums=0), (X, Y), (), WRONGLY.format("x")),
     "one too many, by name": (
         jax.jit(both, donate_argnames=("x", "y")),
         (X, Y),

@@ -110,8 +110,8 @@ WRONG = {
         "the gradient is not the derivative of the value",
     ),
     "not finite": (lambda x: jnp.log(x - X).sum(), "the value is not finite"),
-    "integers": (lambda x: (x > 0).sum(), "integers where floats are meant"),
-    "value and state": (lambda x: (x.sum(), x), "a tuple where one array is meant"),
+    "integers": (lambda x: (x > 0).sum(), "integers instead of floats"),
+    "value and state": (lambda x: (x.sum(), x), "a tuple instead of one array"),
     "NumPy": (lambda x: jnp.asarray(np.sin(x)).sum(), "a NumPy function was given a traced"),
     "while loop": (
         lambda x: jax.lax.while_loop(lambda s: s.sum() < 9, lambda s: s + 1, x).sum(),

@@ -544,7 +544,7 @@ def test_words_that_show_two_keys_refute_the_suspicion() -> None:
 
 def test_the_words_of_a_reused_key() -> None:
     failed = failure(check_keys, WRONG["reused"][0], KEY)
-    assert failed.requirement == "draws from its key, and from no key twice"
+    assert failed.requirement == "uses its key, and no key twice"
     assert "jax.random.split(key)" in failed.next_step
 
 

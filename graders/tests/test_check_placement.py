@@ -66,7 +66,7 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
     "the other axis": (
         on(COLUMNS),
         ROWS,
-        "the result is split along axis 1, where axis 0 is meant",
+        "the result is split along axis 1, instead of axis 0",
     ),
     "other parts": (
         on(NamedSharding(GRID, P("data"))),
@@ -79,7 +79,7 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
         "the right parts lie on the wrong devices",
     ),
     "NumPy": (lambda x: np.asarray(x), ROWS, "the result is not a JAX array, but ndarray"),
-    "two arrays": (lambda x: (x, x), (ROWS, ROWS, ROWS), "the result has 2 arrays, where 3"),
+    "two arrays": (lambda x: (x, x), (ROWS, ROWS, ROWS), "the result has 2 arrays, instead of 3"),
     "another shape": (lambda x: x[:3], ROWS, "a result of shape (3, 8) cannot be split as is"),
 }
 
@@ -92,7 +92,7 @@ def test_a_wrong_placement_is_named(name: str) -> None:
 
 def test_right_numbers_with_the_wrong_sharding() -> None:
     failed = failure(check_sharding, on(COLUMNS), X, expected=ROWS)
-    assert failed.requirement == "leaves each part of the result on the right device"
+    assert failed.requirement == "has the right sharding"
     assert failed.expected == "axis 0 in 8 parts, over 8 devices"
     assert failed.got == "axis 1 in 8 parts, over 8 devices"
     assert "PartitionSpec" in failed.next_step
@@ -188,7 +188,7 @@ def test_the_wrong_collectives_are_named(name: str) -> None:
 
 def test_the_words_of_collectives() -> None:
     failed = failure(check_collectives, gathers_all, SHARDED, at_most={"all-reduce": 1})
-    assert failed.requirement == "sends between devices what must be sent, and no more"
+    assert failed.requirement == "uses the right collectives"
     assert failed.expected == "all-reduce at most 1"
     assert failed.got == "all-gather 1"
 

@@ -140,7 +140,7 @@ def test_a_wrong_program_is_named(name: str) -> None:
 
 def test_what_the_program_is_made_of_is_shown() -> None:
     failed = failure(check_primitives, twice, X, requires=("cos",))
-    assert failed.requirement == "is built from the right operations"
+    assert failed.requirement == "uses the right operations"
     assert failed.got == "mul 1, sin 2"
     assert "jax.make_jaxpr" in failed.next_step
     assert failure(check_primitives, lambda x: x, X, requires=("cos",)).got == "no operation"
@@ -150,7 +150,7 @@ def test_what_the_program_is_made_of_is_shown() -> None:
     ("f", "says"),
     [
         (lambda x: jnp.asarray(np.sin(x)), "a NumPy function was given a traced array"),
-        (lambda x: "x", "the function returns 'x', where arrays are meant"),
+        (lambda x: "x", "the function returns 'x', instead of arrays"),
         (lambda x: jnp.zeros(x.sum().astype(int)), "needs a concrete value while it is traced"),
     ],
     ids=["NumPy", "string", "size from data"],

@@ -333,7 +333,7 @@ WRONG = {
     "float": (lambda x: x * float(x[0, 0]), "needs a concrete value while it is traced"),
     "mask": (lambda x: x[x > 2].sum(), "a boolean mask selects an unknown number of elements"),
     "in place": (lambda x: x.__setitem__(0, 1) or x, "JAX arrays cannot be changed in place"),
-    "returns a function": (lambda x: jnp.sin, "the function returns a function, where arrays are"),
+    "returns a function": (lambda x: jnp.sin, "the function returns a function, instead of arrays"),
     "generator": (lambda x: (row for row in x), "the function returns an object of type generator"),
 }
 

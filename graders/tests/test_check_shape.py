@@ -46,19 +46,19 @@ SHAPES = {
         lambda x: x.mean(axis=1)[:, None] - x.mean(axis=1),
         "two arrays were broadcast against each other",
     ),
-    "NumPy": (lambda x: np.asarray(x).mean(axis=1), "a NumPy array where a JAX array is meant"),
+    "NumPy": (lambda x: np.asarray(x).mean(axis=1), "a NumPy array instead of a JAX array"),
     "list of scalars": (
         lambda x: [row.mean() for row in x],
-        "a list where a JAX array is meant",
+        "a list instead of a JAX array",
     ),
-    "Python number": (lambda x: x.sum().item(), "a Python number where a JAX array is meant"),
-    "loss and state": (lambda x: (x.mean(axis=1), None), "a tuple where a JAX array is meant"),
+    "Python number": (lambda x: x.sum().item(), "a Python number instead of a JAX array"),
+    "loss and state": (lambda x: (x.mean(axis=1), None), "a tuple instead of a JAX array"),
     "not called": (
         lambda x: jax.grad(lambda y: y.sum()),
-        "a function was returned where a JAX array is meant: it was not called",
+        "a function was returned instead of a JAX array: it was not called",
     ),
     "no return": (lambda x: None, "nothing was returned"),
-    "the placeholder": (lambda x: ..., "the placeholder `...` where a JAX array is meant"),
+    "the placeholder": (lambda x: ..., "the placeholder `...` instead of a JAX array"),
 }
 
 
@@ -67,7 +67,7 @@ RESHAPED = {
     "regrouped": ((4, 2), (2, 2, 2), "the result was reshaped"),
     "reduced": ((4,), (4, 3), "an axis is missing that should stay: axis 1, of size 3"),
     "reduced twice": ((), (4, 3), "axes are missing"),
-    "one too few, and of another size": ((5,), (4, 3), "the shape is not the one that is meant"),
+    "one too few, and of another size": ((5,), (4, 3), "the shape is not the expected one"),
 }
 
 
@@ -109,8 +109,8 @@ def test_the_shape_of_another_argument() -> None:
 PYTREES = {
     "missing key": (lambda x: {"w": x}, "the key 'b' is missing"),
     "superfluous key": (lambda x: {"w": x, "b": V, "c": V}, "the key 'c' is one too many"),
-    "tuple for a dict": (lambda x: (x, V), "a tuple where a dict is meant"),
-    "array for a dict": (lambda x: x, "a JAX array where a dict is meant"),
+    "tuple for a dict": (lambda x: (x, V), "a tuple instead of a dict"),
+    "array for a dict": (lambda x: x, "a JAX array instead of a dict"),
     "wrong leaf": (lambda x: {"w": x.T, "b": x[:, 0]}, "the axes are transposed"),
 }
 
@@ -131,9 +131,9 @@ def test_the_path_of_a_wrong_leaf_is_shown() -> None:
 @pytest.mark.parametrize(
     ("f", "says"),
     [
-        (lambda x: [x, x], "a list where a tuple is meant"),
-        (lambda x: (x,), "a structure of 1 where one of 2 is meant"),
-        (lambda x: (x, x, x), "a structure of 3 where one of 2 is meant"),
+        (lambda x: [x, x], "a list instead of a tuple"),
+        (lambda x: (x,), "a structure of 1 instead of one of 2"),
+        (lambda x: (x, x, x), "a structure of 3 instead of one of 2"),
     ],
     ids=["list", "too short", "too long"],
 )
@@ -160,12 +160,12 @@ def test_a_right_dtype_passes(f: Callable, returns: object) -> None:
 
 
 DTYPES = {
-    "floor division": (lambda x: (x // 1).astype(int), "float32", "integers where floats are"),
-    "comparison": (lambda x: x > 0, "int32", "booleans where integers are meant"),
-    "float index": (lambda x: x * 1.0, "int32", "floats where integers are meant"),
-    "cast too late": (lambda x: x + 1, "bfloat16", "float32 where bfloat16 is meant"),
-    "NumPy": (lambda x: np.asarray(x), "float32", "a NumPy array where a JAX array is meant"),
-    "unsigned": (lambda x: x.astype(jnp.uint8), "int32", "uint8 where int32 is meant"),
+    "floor division": (lambda x: (x // 1).astype(int), "float32", "integers instead of floats"),
+    "comparison": (lambda x: x > 0, "int32", "booleans instead of integers"),
+    "float index": (lambda x: x * 1.0, "int32", "floats instead of integers"),
+    "cast too late": (lambda x: x + 1, "bfloat16", "float32 instead of bfloat16"),
+    "NumPy": (lambda x: np.asarray(x), "float32", "a NumPy array instead of a JAX array"),
+    "unsigned": (lambda x: x.astype(jnp.uint8), "int32", "uint8 instead of int32"),
 }
 
 

@@ -102,7 +102,7 @@ def test_a_function_that_is_traced_again_is_named(name: str) -> None:
 
 def test_the_words_of_too_many_traces() -> None:
     failed = failure(check_traces, jit_inside, [(X,)] * 3)
-    assert failed.requirement == "is traced no more often than it must be"
+    assert failed.requirement == "is not retraced needlessly"
     assert failed.diagnosis.endswith("its Python body ran 3 times in 3 calls that are alike")
     assert (failed.expected, failed.got) == ("at most 1 in 3 calls", "3")
     assert "`@jax.jit` on the definition" in failed.next_step

@@ -95,5 +95,5 @@ def test_one_run_may_be_enough() -> None:
 
 def test_the_words() -> None:
     failed = failure(check_training, WRONG["half trained"][0], KEY, X, **DEMANDS)
-    assert failed.requirement == "learns, and the same each time"
+    assert failed.requirement == "learns, reproducibly"
     assert failed.expected == "at least 0.950"

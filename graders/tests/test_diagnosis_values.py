@@ -34,16 +34,16 @@ def cases(seed: int, scale: float, ndim: int = 2) -> list[np.ndarray]:
 
 
 def said(wrong: Callable, right: Callable, inputs: list[np.ndarray]) -> str:
-    """The diagnosis of `wrong` where `right` is meant."""
+    """The diagnosis of `wrong` instead of `right`."""
     pairs = [pair((x,), np.asarray(right(x)), np.asarray(wrong(x))) for x in inputs]
     assume(not any(values.near(p.got, p.expected) for p in pairs))
     return values.cause_of(pairs).diagnosis
 
 
 NAMED = {
-    "sum for mean": (lambda x: x.sum(1), lambda x: x.mean(1), "sum where the mean is meant"),
-    "mean for sum": (lambda x: x.mean(0), lambda x: x.sum(0), "mean where the sum is meant"),
-    "mean of all": (lambda x: x.sum(), lambda x: x.mean(), "sum where the mean is meant"),
+    "sum for mean": (lambda x: x.sum(1), lambda x: x.mean(1), "sum instead of the mean"),
+    "mean for sum": (lambda x: x.mean(0), lambda x: x.sum(0), "mean instead of the sum"),
+    "mean of all": (lambda x: x.sum(), lambda x: x.mean(), "sum instead of the mean"),
     "flipped": (lambda x: -x.sum(1), lambda x: x.sum(1), "the sign is flipped"),
     "twice": (lambda x: 2 * x * x.sum(), lambda x: x * x.sum(), "a constant factor of 2 "),
     "half": (lambda x: 0.5 * x @ x.T, lambda x: x @ x.T, "a constant factor of 0.5 "),
@@ -51,13 +51,13 @@ NAMED = {
     "zeros": (lambda x: 0 * x, lambda x: x**3, "all zeros"),
     "unchanged": (lambda x: x, lambda x: x**3, "the input came back unchanged"),
     "absolute": (lambda x: np.abs(x**3), lambda x: x**3, "the sign is lost"),
-    "NaN": (lambda x: x + np.nan, lambda x: x, "NaN where a number is meant"),
-    "some NaN": (lambda x: np.where(x == x.max(), np.nan, x), lambda x: x, "NaN where a number"),
-    "infinite": (lambda x: np.where(x == x.max(), np.inf, x), lambda x: x, "infinite where a num"),
-    "finite": (lambda x: x, lambda x: np.where(x == x.max(), np.nan, x), "a number where NaN is"),
-    "squared": (lambda x: (x**3) ** 2, lambda x: x**3, "the square of what is meant"),
-    "root": (lambda x: np.abs(x) ** 1.5, lambda x: np.abs(x) ** 3, "the square root of what is"),
-    "reciprocal": (lambda x: 1 / x**3, lambda x: x**3, "the reciprocal of what is meant"),
+    "NaN": (lambda x: x + np.nan, lambda x: x, "NaN instead of a number"),
+    "some NaN": (lambda x: np.where(x == x.max(), np.nan, x), lambda x: x, "NaN instead of a number"),
+    "infinite": (lambda x: np.where(x == x.max(), np.inf, x), lambda x: x, "infinite instead of"),
+    "finite": (lambda x: x, lambda x: np.where(x == x.max(), np.nan, x), "a number instead of NaN"),
+    "squared": (lambda x: (x**3) ** 2, lambda x: x**3, "the square of the expected value"),
+    "root": (lambda x: np.abs(x) ** 1.5, lambda x: np.abs(x) ** 3, "the square root of the expected value"),
+    "reciprocal": (lambda x: 1 / x**3, lambda x: x**3, "the reciprocal of the expected value"),
     "reversed rows": (lambda x: (x**3)[::-1], lambda x: x**3, "reversed along axis 0"),
     "reversed columns": (lambda x: (x**3)[:, ::-1], lambda x: x**3, "reversed along axis 1"),
     "one element": (
@@ -109,15 +109,15 @@ EVIDENCE = {
     ),
     "a factor at one size": (
         *(lambda x: 2.5 * x**3, lambda x: x**3, [(ROW,)], "f"),
-        "every number is 2.5 times what is meant",
+        "every number is 2.5 times the expected value",
     ),
     "a factor that is a size": (
         *(lambda x: len(x) * x**3, lambda x: x**3, [(ROW_PAIR,), (ROW_PAIR[:, :3],)], "f"),
-        "every number is 2 times what is meant",
+        "every number is 2 times the expected value",
     ),
     "a factor that is the root of a size": (
         *(lambda x: x / 2**0.5, lambda x: x, [(ROW_PAIR,), (ROW_PAIR[:, :3],)], "f"),
-        "every number is 0.70711 times what is meant",
+        "every number is 0.70711 times the expected value",
     ),
     "a factor of four scalars": (
         *(lambda x: 2 * x**3, lambda x: x**3, scalars(1.2, 0.7, 3.1, 2), "f", FACTOR),
@@ -146,7 +146,7 @@ EVIDENCE = {
     "zeros": (lambda x: 0 * x, lambda x: x**3, [(ROW,), (2 * ROW,)], "f", "all zeros"),
     "infinite, as another is": (
         *(lambda x: np.where(x < 1, np.inf, x), lambda x: np.where(x < 0, np.inf, x), [(ROW,)]),
-        *("f", "infinite where a finite number is meant"),
+        *("f", "infinite instead of a finite number"),
     ),
     "infinite": (
         *(lambda x: np.where(x < 1, np.inf, x), lambda x: x, [(ROW,)]),
@@ -155,7 +155,7 @@ EVIDENCE = {
     "the same in two cases": (lambda x: 3, lambda x: x, scalars(1, 2), "i", PLAIN),
     "the same in four": (lambda x: 9, lambda x: x, scalars(1, 2, 3, 4), "i", "the same answer"),
     "a sum of sizes that agree": (
-        *(lambda x: x.sum(), lambda x: x.mean(), [(ROW,), (ROW[:3],)], "f", "a sum where the mean"),
+        *(lambda x: x.sum(), lambda x: x.mean(), [(ROW,), (ROW[:3],)], "f", "a sum instead of the mean"),
     ),
     "half, and two columns": (
         *(lambda x: (x**2).sum() / 2, lambda x: (x**2).sum(), [(np.eye(3, 2),)], "f", PLAIN),

@@ -115,7 +115,7 @@ def unfinished(x: object) -> None:
             "failed open open",
             "f: an axis is missing that should stay: axis 0, of size 3",
         ),
-        (lambda x: 4 * x, "met failed open", "f: every number is 2 times what is meant"),
+        (lambda x: 4 * x, "met failed open", "f: every number is 2 times the expected value"),
         (unfinished, "unanswered open open", "f: not answered yet"),
         (
             lambda x: jnp.clip(2 * x, 0, 9),

@@ -151,7 +151,7 @@ BROKEN: dict[str, tuple[tuple[str, str, str], str, str]] = {
     "a solution that fails its check": (
         ("lesson", "return 2 * x", "return 4 * x"),
         CHECK,
-        "the solution fails its own check: every number is 2 times what is meant "
+        "the solution fails its own check: every number is 2 times the expected value "
         "(expected [2, 4, -8, 6], got [4, 8, -16, 12])",
     ),
     "a given cell that raises": (
@@ -273,7 +273,7 @@ def test_an_answer_that_costs_another_exercise_its_points(tmp_path: Path) -> Non
     lesson = made(tmp_path, lesson=LESSON + TRIPLE, wrong=WRONG + MORE)
     (found,) = independence.prove_independence(lesson, lambda: None)
     assert found.what.startswith("triple: its solution fails beside wrong answers to ['double'")
-    assert found.what.endswith("every number is 2 times what is meant")
+    assert found.what.endswith("every number is 2 times the expected value")
 
 
 def compared(lesson: Lesson, chosen: Sequence[Entry]) -> list[Problem]:

@@ -1,4 +1,4 @@
-# %% wrong="rescale" says="a NumPy array where a JAX array is meant"
+# %% wrong="rescale" says="a NumPy array instead of a JAX array"
 def rescale(x):
     x = np.asarray(x)
     spread = x.max() - x.min()
@@ -17,7 +17,7 @@ def rescale(x):
     return (x - x.min()) / (x.max() - x.min())
 
 
-# %% wrong="rescale" says="NaN where a number is meant"
+# %% wrong="rescale" says="NaN instead of a number"
 def rescale(x):
     return (x - x.min()) / (x.max() - x.min())
 
@@ -150,7 +150,7 @@ def scaled(params, factor):
     return params
 
 
-# %% wrong="scaled" says="a list where a dict is meant"
+# %% wrong="scaled" says="a list instead of a dict"
 def scaled(params, factor):
     return [factor * array for array in params.values()]
 

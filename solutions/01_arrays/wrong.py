@@ -31,11 +31,11 @@ def unit_rows(x):
 def unit_rows(x):
     return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-6)
 
-# %% wrong="unit_rows" says="NaN where a number is meant"
+# %% wrong="unit_rows" says="NaN instead of a number"
 def unit_rows(x):
     return x / jnp.linalg.norm(x, axis=1, keepdims=True)
 
-# %% wrong="frame_difference" says="a Python number where a JAX array is meant"
+# %% wrong="frame_difference" says="a Python number instead of a JAX array"
 def frame_difference(a, b):
     return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean().item()
 
@@ -43,7 +43,7 @@ def frame_difference(a, b):
 def frame_difference(a, b):
     return jnp.mean(jnp.abs(a - b))
 
-# %% wrong="frame_difference" says="sum where the mean is meant"
+# %% wrong="frame_difference" says="sum instead of the mean"
 def frame_difference(a, b):
     return jnp.sum(jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)))
 
@@ -61,12 +61,12 @@ def frame_difference(a, b):
     difference = jnp.abs(a.astype(jnp.int16) - b.astype(jnp.int16))
     return jnp.sum(difference, dtype=jnp.int16) / difference.size
 
-# %% wrong="gelu" says="float32 where bfloat16 is meant"
+# %% wrong="gelu" says="float32 instead of bfloat16"
 def gelu(x):
     z = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
     return 0.5 * x * (1 + jnp.tanh(z))
 
-# %% wrong="gelu" says="bfloat16 where float32 is meant"
+# %% wrong="gelu" says="bfloat16 instead of float32"
 def gelu(x):
     z = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
     return (0.5 * x * (1 + jnp.tanh(z))).astype(jnp.bfloat16)
@@ -89,13 +89,13 @@ def gelu(x):
     z, half = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3), 0.5 * x
     return half + half * np.tanh(z)
 
-# %% wrong="gelu" says="float32 where float16 is meant"
+# %% wrong="gelu" says="float32 instead of float16"
 def gelu(x):
     z = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
     out = 0.5 * x * (1 + jnp.tanh(z))
     return out.astype(jnp.bfloat16) if x.dtype == jnp.bfloat16 else out
 
-# %% wrong="gelu" says="NaN where a number is meant"
+# %% wrong="gelu" says="NaN instead of a number"
 def gelu(x):
     z = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
     tanh = (jnp.exp(z) - jnp.exp(-z)) / (jnp.exp(z) + jnp.exp(-z))
@@ -116,7 +116,7 @@ def confusion(labels, predictions, classes):
     counts.at[labels, predictions].add(1)
     return counts
 
-# %% wrong="confusion" says="floats where integers are meant"
+# %% wrong="confusion" says="floats instead of integers"
 def confusion(labels, predictions, classes):
     return jnp.zeros((classes, classes)).at[labels, predictions].add(1)
 
@@ -138,7 +138,7 @@ def confusion(labels, predictions, classes):
     place = labels * classes + predictions
     return jnp.bincount(place, length=classes**2).reshape(classes, classes)
 
-# %% wrong="confusion" says="uint8 where int32 is meant"
+# %% wrong="confusion" says="uint8 instead of int32"
 def confusion(labels, predictions, classes):
     return jnp.zeros((classes, classes), labels.dtype).at[labels, predictions].add(1)
 
@@ -207,7 +207,7 @@ def z_buffer(rows, cols, depth, height, width):
 def distances(x, y):
     return jnp.linalg.norm(x - y, axis=-1)
 
-# %% wrong="distances" says="the square of what is meant"
+# %% wrong="distances" says="the square of the expected value"
 def distances(x, y):
     return jnp.sum((x[:, None] - y[None]) ** 2, axis=-1)
 
@@ -237,7 +237,7 @@ def distances(x, y):
 def attention_scores(q, k):
     return jnp.einsum("bqhd,bkhd->bhkq", q, k) / math.sqrt(q.shape[-1])
 
-# %% wrong="attention_scores" says="float32 where bfloat16 is meant"
+# %% wrong="attention_scores" says="float32 instead of bfloat16"
 def attention_scores(q, k):
     return jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
 
@@ -281,7 +281,7 @@ def log_mean_exp(x):
 def log_mean_exp(x):
     return jax.nn.logsumexp(x, axis=-1)
 
-# %% wrong="log_mean_exp" says="infinite where a number is meant"
+# %% wrong="log_mean_exp" says="infinite instead of a number"
 def log_mean_exp(x):
     return jnp.log(jnp.mean(jnp.exp(x), axis=-1))
 
@@ -303,7 +303,7 @@ def log_mean_exp(x):
     m = jnp.maximum(jnp.max(x, axis=-1, keepdims=True), -1e4)
     return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1)) + m[:, 0]
 
-# %% wrong="log_mean_exp" says="NaN where"
+# %% wrong="log_mean_exp" says="NaN instead of"
 def log_mean_exp(x):
     m = jnp.max(x, axis=-1, keepdims=True)
     return jnp.log(jnp.mean(jnp.exp(x - m), axis=-1)) + m[:, 0]
@@ -329,7 +329,7 @@ def masked_mean(x, lengths):
     mask = jnp.arange(x.shape[1]) < lengths[:, None]
     return (x * mask).sum(1) / jnp.maximum(lengths, 1)
 
-# %% wrong="masked_mean" says="NaN where a number is meant"
+# %% wrong="masked_mean" says="NaN instead of a number"
 def masked_mean(x, lengths):
     mask = jnp.arange(x.shape[1]) < lengths[:, None]
     return (jnp.where(jnp.isnan(x), 0, x) * mask).sum(1) / jnp.maximum(lengths, 1)

@@ -1617,7 +1617,7 @@ check_values(
     + sweep("50 3", integers("50", 0, 2), 0.0, 2, count=1)
     + [(np.eye(3), np.ones(3, int), 0.7, 2)],
     mistakes={
-        "sum where the mean is meant": lambda *data: descent(*data, total=True),
+        "sum instead of the mean": lambda *data: descent(*data, total=True),
         "the loss after each step": lambda *data: descent(*data, after=True),
         "the bias is never trained": lambda *data: descent(*data, bias=False),
         "the gradient is added, not subtracted": lambda *data: descent(*data, factor=-1.0),

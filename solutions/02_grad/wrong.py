@@ -23,7 +23,7 @@ def derivative(f, eps):
 
     return lambda x: (4 * central(x, eps) - central(x, 2 * eps)) / 3
 
-# %% wrong="derivative" says="a NumPy array where a JAX array is meant"
+# %% wrong="derivative" says="a NumPy array instead of a JAX array"
 def derivative(f, eps):
     def central(x, h):
         return np.divide(f(x + h) - f(x - h), 2 * h)
@@ -52,7 +52,7 @@ def derivative(f, eps, h=0.5):
 
     return lambda x: (4 * central(x, h / 2) - central(x, h)) / 3
 
-# %% wrong="loss_and_grads" says="where a tuple is meant"
+# %% wrong="loss_and_grads" says="instead of a tuple"
 def loss_and_grads(w, b, x, y):
     def loss_fn(w, b):
         predictions = x @ w + b
@@ -76,7 +76,7 @@ def loss_and_grads(w, b, x, y):
 
     return jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(w, b)
 
-# %% wrong="loss_and_grads" says="a sum where the mean is meant"
+# %% wrong="loss_and_grads" says="a sum instead of the mean"
 def loss_and_grads(w, b, x, y):
     def loss_fn(w, b):
         predictions = x @ w + b
@@ -117,12 +117,12 @@ def sgd_step(params, grads, learning_rate):
 def sgd_step(params, grads, learning_rate):
     return jax.tree.map(lambda p, g: p - g, params, grads)
 
-# %% wrong="sgd_step" says="where a dict is meant"
+# %% wrong="sgd_step" says="instead of a dict"
 def sgd_step(params, grads, learning_rate):
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(grads))
     return [p - learning_rate * g for p, g in pairs]
 
-# %% wrong="sgd_step" says="float32 where bfloat16 is meant"
+# %% wrong="sgd_step" says="float32 instead of bfloat16"
 def sgd_step(params, grads, learning_rate):
     rate = jnp.float32(learning_rate)
     return jax.tree.map(lambda p, g: p - rate * g, params, grads)
@@ -164,7 +164,7 @@ def backprop(params, x, y):
         "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
     }
 
-# %% wrong="backprop" says="the shape is not the one that is meant"
+# %% wrong="backprop" says="the shape is not the expected one"
 def backprop(params, x, y):
     hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
     output = hidden @ params["output"]["w"] + params["output"]["b"]
@@ -242,7 +242,7 @@ def backprop(params, x, y):
         "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
     }
 
-# %% wrong="backprop" says="where the mean is meant"
+# %% wrong="backprop" says="instead of the mean"
 def backprop(params, x, y):
     hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
     output = hidden @ params["output"]["w"] + params["output"]["b"]
@@ -268,7 +268,7 @@ class Layer:
     def tree_unflatten(cls, activation, children):
         return cls(*children, activation)
 
-# %% wrong="Layer" says="a structure of 3 where"
+# %% wrong="Layer" says="a structure of 3 instead of"
 @jax.tree_util.register_pytree_node_class
 class Layer:
     def __init__(self, w, b, activation="relu"):
@@ -386,7 +386,7 @@ class Layer:
     def tree_unflatten(cls, _, children):
         return cls(*children)
 
-# %% wrong="gauss_newton" says="a tuple where a JAX array is meant"
+# %% wrong="gauss_newton" says="a tuple instead of a JAX array"
 def gauss_newton(f, x, v):
     _, pushed = jax.jvp(f, (x,), (v,))
     _, pull = jax.vjp(f, x)
@@ -510,7 +510,7 @@ def row_norms(x):
     squares = jnp.sum(x**2, axis=1)
     return jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
 
-# %% wrong="row_norms" says="NaN where a number is meant"
+# %% wrong="row_norms" says="NaN instead of a number"
 def row_norms(x):
     return jnp.nan_to_num(jnp.linalg.norm(x, axis=1))
 
@@ -594,7 +594,7 @@ def binarise_backward(_, cotangent):
 
 binarise.defvjp(binarise_forward, binarise_backward)
 
-# %% wrong="binarise" says="integers where floats are meant"
+# %% wrong="binarise" says="integers instead of floats"
 def binarise(x):
     ramp = jnp.clip(x, -1, 1)
     bits = jnp.where(x >= 0, 1, -1)
@@ -709,7 +709,7 @@ def binarise_backward(inside, cotangent):
 
 binarise.defvjp(binarise_forward, binarise_backward)
 
-# %% wrong="binarise" says="float32 where bfloat16 is meant"
+# %% wrong="binarise" says="float32 instead of bfloat16"
 @jax.custom_vjp
 def binarise(x):
     return jnp.where(x >= 0, 1.0, -1.0)
@@ -725,7 +725,7 @@ def binarise_backward(inside, cotangent):
 
 binarise.defvjp(binarise_forward, binarise_backward)
 
-# %% wrong="fit_logistic" says="a list where a JAX array is meant"
+# %% wrong="fit_logistic" says="a list instead of a JAX array"
 def fit_logistic(x, y, learning_rate, steps):
     def loss_fn(params):
         logits = x @ params["w"] + params["b"]
@@ -738,7 +738,7 @@ def fit_logistic(x, y, learning_rate, steps):
         params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
     return params, losses
 
-# %% wrong="fit_logistic" says="sum where the mean is meant"
+# %% wrong="fit_logistic" says="sum instead of the mean"
 def fit_logistic(x, y, learning_rate, steps):
     def loss_fn(params):
         logits = x @ params["w"] + params["b"]
@@ -803,7 +803,7 @@ def fit_logistic(x, y, learning_rate, steps):
         params = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
     return params, jnp.squeeze(jnp.stack(losses))
 
-# %% wrong="fit_logistic" says="NaN where a number is meant"
+# %% wrong="fit_logistic" says="NaN instead of a number"
 def fit_logistic(x, y, learning_rate, steps):
     def loss_fn(params):
         probability = 1 / (1 + jnp.exp(-(x @ params["w"] + params["b"])))

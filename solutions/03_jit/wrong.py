@@ -154,7 +154,7 @@ def keep_if_finite(params, proposed):
 
     return jax.tree.map(choose, params, proposed)
 
-# %% wrong="keep_if_finite" says="NaN where a number is meant"
+# %% wrong="keep_if_finite" says="NaN instead of a number"
 def keep_if_finite(params, proposed):
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(proposed)]).all()
     return jax.tree.map(lambda old, new: finite * new + (1 - finite) * old, params, proposed)

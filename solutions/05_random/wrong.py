@@ -142,7 +142,7 @@ def waiting_times(key, shape, rate):
 def waiting_times(key, shape, rate):
     return jnp.log1p(-jax.random.uniform(key, shape)) / rate
 
-# %% wrong="waiting_times" says="infinite where"
+# %% wrong="waiting_times" says="infinite instead of"
 def waiting_times(key, shape, rate):
     return -jnp.log(jax.random.uniform(key, shape)) / rate
 
@@ -639,7 +639,7 @@ def epoch_batches(key, epoch, n, batch_size):
     order = jax.random.permutation(jax.random.key(epoch), n)
     return order[: n // batch_size * batch_size].reshape(-1, batch_size)
 
-# %% wrong="epoch_batches" says="the shape is not the one that is meant"
+# %% wrong="epoch_batches" says="the shape is not the expected one"
 def epoch_batches(key, epoch, n, batch_size):
     order = jax.random.permutation(jax.random.fold_in(key, epoch), n)
     return jnp.resize(order, (-(-n // batch_size), batch_size))
@@ -669,7 +669,7 @@ def init_ensemble(key, members, shapes):
 
     return [{name: draw(i, name) for name in shapes} for i in range(members)]
 
-# %% wrong="init_ensemble" says="a dict where a list is meant"
+# %% wrong="init_ensemble" says="a dict instead of a list"
 def init_ensemble(key, members, shapes):
     def draw(name):
         name_key = jax.random.fold_in(key, zlib.crc32(name.encode()))

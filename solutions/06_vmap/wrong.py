@@ -241,7 +241,7 @@ def clipped_mean(params, x, y, limit):
         total = jax.tree.map(lambda t, g: t + factor * g, total, grads)
     return total
 
-# %% wrong="clipped_mean" says="1.3333 times what is meant"
+# %% wrong="clipped_mean" says="1.3333 times the expected value"
 def clipped_mean(params, x, y, limit):
     def clipped(x, y):
         grads = jax.grad(loss_fn)(params, x, y)

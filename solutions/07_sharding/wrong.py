@@ -59,7 +59,7 @@ def spread(params, batch, mesh):
     place = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, batch)
     return jax.device_put(params, whole), jax.device_put(batch, place)
 
-# %% wrong="spread" says="floats where integers are meant"
+# %% wrong="spread" says="floats instead of integers"
 def spread(params, batch, mesh):
     def place(leaf):
         spec = P("data") if jnp.ndim(leaf) else P()
@@ -115,7 +115,7 @@ def sharded_softmax(scores, mesh):
         jax.shard_map(jax.nn.softmax, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
     )(scores)
 
-# %% wrong="sharded_softmax" says="NaN where a number is meant"
+# %% wrong="sharded_softmax" says="NaN instead of a number"
 def sharded_softmax(scores, mesh):
     def body(part):
         powers = jnp.exp(part)
@@ -513,7 +513,7 @@ def least_squares(x, y, mesh):
     )
     return jax.jit(mapped)(x, y)
 
-# %% wrong="least_squares" says="NaN where a number is meant"
+# %% wrong="least_squares" says="NaN instead of a number"
 def least_squares(x, y, mesh):
     def body(x, y):
         gram = x.T @ x

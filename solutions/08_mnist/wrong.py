@@ -89,7 +89,7 @@ def mlp_forward(params, x):
         x = jax.nn.relu(x @ layer["w"] + layer["b"])
     return jnp.squeeze(x @ last["w"] + last["b"])
 
-# %% wrong="cross_entropy" says="infinite where a number is meant"
+# %% wrong="cross_entropy" says="infinite instead of a number"
 def cross_entropy(logits, y):
     p = jax.nn.softmax(logits)
     return -jnp.mean(jnp.log(p[jnp.arange(len(y)), y]))
@@ -102,7 +102,7 @@ def cross_entropy(logits, y):
 def cross_entropy(logits, y):
     return jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(y)), y])
 
-# %% wrong="cross_entropy" says="a sum where the mean is meant"
+# %% wrong="cross_entropy" says="a sum instead of the mean"
 def cross_entropy(logits, y):
     return -jnp.sum(jax.nn.log_softmax(logits)[jnp.arange(len(y)), y])
 
@@ -371,7 +371,7 @@ def confusion_matrix(y, predicted, classes):
     table = jnp.zeros((classes, classes), int)
     return table.at[y, predicted].set(table[y, predicted] + 1)
 
-# %% wrong="confusion_matrix" says="floats where integers are meant"
+# %% wrong="confusion_matrix" says="floats instead of integers"
 def confusion_matrix(y, predicted, classes):
     return jax.nn.one_hot(y, classes).T @ jax.nn.one_hot(predicted, classes)
 
@@ -462,7 +462,7 @@ def gradient_norms(loss_fn, params, x, y):
 
     return jax.vmap(one)(x, y)
 
-# %% wrong="gradient_norms" says="the square of what is meant"
+# %% wrong="gradient_norms" says="the square of the expected value"
 def gradient_norms(loss_fn, params, x, y):
     def one(x, y):
         grads = jax.grad(loss_fn)(params, x[None], y[None])
@@ -504,7 +504,7 @@ def adversarial(loss_fn, params, x, y, epsilon):
 def adversarial(loss_fn, params, x, y, epsilon):
     return x + epsilon * jnp.sign(jax.grad(loss_fn, argnums=1)(params, x, y))
 
-# %% wrong="adversarial" says="a list where one array is meant"
+# %% wrong="adversarial" says="a list instead of one array"
 def adversarial(loss_fn, params, x, y, epsilon):
     slope = jax.grad(loss_fn)(params, x, y)
     return jax.tree.map(lambda p, g: p + epsilon * jnp.sign(g), params, slope)

@@ -3,7 +3,7 @@ def cast(model, dtype):
     return jax.tree.map(lambda leaf: leaf.astype(dtype), model)
 
 
-# %% wrong="cast" says="floats where integers are meant"
+# %% wrong="cast" says="floats instead of integers"
 def cast(model, dtype):
     return jax.tree.map(lambda leaf: leaf.astype(dtype) if eqx.is_array(leaf) else leaf, model)
 
@@ -59,7 +59,7 @@ def grad_of_model(f):
     return g
 
 
-# %% wrong="grad_of_model" says="a function was returned where None is meant"
+# %% wrong="grad_of_model" says="a function was returned instead of None"
 def grad_of_model(f):
     def g(model, *args):
         params, static = eqx.partition(model, eqx.is_inexact_array)

@@ -134,7 +134,7 @@ def save_state(path, state):
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(Path(path).resolve(), state, force=True)
 
-# %% wrong="load_state" says="a list where a tuple is meant"
+# %% wrong="load_state" says="a list instead of a tuple"
 def load_state(path, init):
     return ocp.StandardCheckpointer().restore(path)
 
@@ -266,7 +266,7 @@ def run_to(folder, init, step_fn, total, every):
             if step >= total:
                 return state
 
-# %% wrong="forgotten" says="'step' is meant"
+# %% wrong="forgotten" says="instead of 'step'"
 def forgotten(whole, resumed):
     if np.any(whole["losses"][0] != resumed["losses"][0]):
         return "key"
@@ -276,7 +276,7 @@ def forgotten(whole, resumed):
         return "count"
     return "ema" if np.any(whole["ema_losses"] != resumed["ema_losses"]) else "nothing"
 
-# %% wrong="forgotten" says="'count' is meant"
+# %% wrong="forgotten" says="instead of 'count'"
 def forgotten(whole, resumed):
     if not np.array_equal(whole["rows"], resumed["rows"]):
         return "step"
@@ -286,7 +286,7 @@ def forgotten(whole, resumed):
         return "count"
     return "nothing" if np.allclose(whole["ema_losses"], resumed["ema_losses"]) else "ema"
 
-# %% wrong="forgotten" says="'key' is meant"
+# %% wrong="forgotten" says="instead of 'key'"
 def forgotten(whole, resumed):
     if not np.array_equal(whole["rows"], resumed["rows"]):
         return "step"
@@ -326,7 +326,7 @@ def abstract_on(init, mesh):
 
     return jax.tree.map(place, jax.eval_shape(init))
 
-# %% wrong="abstract_on" says="floats where integers"
+# %% wrong="abstract_on" says="floats instead of integers"
 def abstract_on(init, mesh):
     def place(leaf):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):

@@ -793,7 +793,7 @@ check_values(
     + sweep(integers("3 2", 1, 9), count=1),
     mistakes={
         "padded at the beginning": partial(padded_by_hand, front=True),
-        "the last row is repeated, where zeros are meant": last_row_repeated,
+        "the last row is repeated, instead of zeros": last_row_repeated,
     },
 )
 check_dtype(
@@ -1277,7 +1277,7 @@ check_values(
     + sweep(two_products, True, "1 3 3", "2 3", "2 3", count=1, seed=6),
     rtol=1e-3,
     atol=1e-4,
-    mistakes={"a sum where the mean is meant": partial(plain_loss, reduced=jnp.sum)},
+    mistakes={"a sum instead of the mean": partial(plain_loss, reduced=jnp.sum)},
 )
 check_values(
     through(products, make_deep_loss),

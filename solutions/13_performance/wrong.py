@@ -105,7 +105,7 @@ def chain(matrices):
         matrices[k : k + 2] = [matrices[k] @ matrices[k + 1]]
     return matrices[0]
 
-# %% wrong="chain" says="the shape is not the one that is meant"
+# %% wrong="chain" says="the shape is not the expected one"
 def chain(matrices):
     return reduce(jnp.matmul, matrices[:-1] or matrices)
 
@@ -147,7 +147,7 @@ def pool(x, lengths, query):
         "attention": jnp.einsum("bt,btf->bf", jax.nn.softmax(true @ query, axis=1), true),
     }
 
-# %% wrong="pool" says="NaN where a number is meant, in places"
+# %% wrong="pool" says="NaN instead of a number, in places"
 def pool(x, lengths, query):
     mask = jnp.arange(x.shape[1]) < lengths[:, None]
     weights = jax.nn.softmax(jnp.where(mask, x @ query, -jnp.inf), axis=1)
@@ -189,7 +189,7 @@ def pool(x, lengths, query):
         rows.append({"mean": true.mean(axis=0), "max": true.max(axis=0), "attention": weights @ true})
     return jax.tree.map(lambda *row: jnp.stack(row), *rows)
 
-# %% wrong="pool" says="NaN where a number is meant"
+# %% wrong="pool" says="NaN instead of a number"
 def pool(x, lengths, query):
     mask = jnp.arange(x.shape[1]) < lengths[:, None]
     true = jnp.where(mask[:, :, None], x, 0)
@@ -266,7 +266,7 @@ def make_bucketed(f):
 
     return g
 
-# %% wrong="make_bucketed" says="floats where integers are meant"
+# %% wrong="make_bucketed" says="floats instead of integers"
 def make_bucketed(f):
     compiled = jax.jit(f)
 
@@ -278,7 +278,7 @@ def make_bucketed(f):
 
     return g
 
-# %% wrong="make_bucketed" says="float32 where bfloat16"
+# %% wrong="make_bucketed" says="float32 instead of bfloat16"
 def make_bucketed(f):
     compiled = jax.jit(f)
 
@@ -451,7 +451,7 @@ def make_deep_loss(layer, save_products):
 
     return loss
 
-# %% wrong="make_deep_loss" says="a sum where the mean is meant"
+# %% wrong="make_deep_loss" says="a sum instead of the mean"
 def make_deep_loss(layer, save_products):
     policy = jax.checkpoint_policies.dots_saveable if save_products else None
     layer = jax.checkpoint(layer, policy=policy)
@@ -550,7 +550,7 @@ def make_mixed_step(loss_fn, learning_rate, dtype):
 
     return step
 
-# %% wrong="make_mixed_step" says="bfloat16 where float32"
+# %% wrong="make_mixed_step" says="bfloat16 instead of float32"
 def make_mixed_step(loss_fn, learning_rate, dtype):
     @jax.jit
     def step(params, x, y):
@@ -720,7 +720,7 @@ def make_scaled_step(loss_fn, learning_rate, patience):
 
     return step
 
-# %% wrong="make_scaled_step" says="float16 where float32"
+# %% wrong="make_scaled_step" says="float16 instead of float32"
 def make_scaled_step(loss_fn, learning_rate, patience):
     half = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.float16), tree)
 
@@ -808,7 +808,7 @@ def train_on(step, params, batches):
         losses.append(float(loss))
     return params, jax.device_put(np.array(losses, np.float32))
 
-# %% wrong="train_on" says="a list where one array is meant"
+# %% wrong="train_on" says="a list instead of one array"
 def train_on(step, params, batches):
     losses = []
     for batch in batches:
@@ -854,12 +854,12 @@ def pool(x, lengths, query):
         "attention": jnp.einsum("bt,btf->bf", jax.nn.softmax(scores, axis=1), x),
     }
 
-# %% wrong="chain" says="float32 where bfloat16 is meant"
+# %% wrong="chain" says="float32 instead of bfloat16"
 def chain(matrices):
     axes = [part for i, matrix in enumerate(matrices) for part in (matrix, (i, i + 1))]
     return jnp.einsum(*axes, optimize="optimal", preferred_element_type=jnp.float32)
 
-# %% wrong="make_bucketed" says="int32 where int16 is meant"
+# %% wrong="make_bucketed" says="int32 instead of int16"
 def make_bucketed(f):
     compiled = jax.jit(f)
 

@@ -232,7 +232,7 @@ check_values(
     rtol=1e-3,
     atol=1e-4,
     mistakes={
-        "the empirical Fisher stands where the Fisher information is meant": as_fisher("data"),
+        "the empirical Fisher instead of the Fisher information": as_fisher("data"),
         "the likeliest class is used, not the expectation over all classes": as_fisher("likeliest"),
         "the classes are not weighted with their probabilities": as_fisher("uniform"),
         "sums over the batch, not means": partial(curvatures_by_differences, mean=False),
@@ -1402,7 +1402,7 @@ check_values(
     ],
     rtol=1e-3,
     mistakes={
-        "the sum where the mean is meant": partial(mean_log_slope, total=True),
+        "the sum instead of the mean": partial(mean_log_slope, total=True),
         "the first state is left out": partial(mean_log_slope, first=1),
         "the absolute value is left out: the logarithm of a negative slope": lambda *_: np.float64(np.nan),
     },

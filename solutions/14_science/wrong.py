@@ -1,4 +1,4 @@
-# %% wrong="curvatures" says="at ['fisher'] stands what is meant at ['empirical']"
+# %% wrong="curvatures" says="['fisher'] holds what is expected at ['empirical']"
 @partial(jax.jit, static_argnums=0)
 def curvatures(logits_fn, w, x, y):
     def loss_fn(w, x, y):
@@ -42,7 +42,7 @@ def curvatures(logits_fn, w, x, y):
     }
 
 
-# %% wrong="curvatures" says="at ['hessian'] stands what is meant at ['fisher']"
+# %% wrong="curvatures" says="['hessian'] holds what is expected at ['fisher']"
 @partial(jax.jit, static_argnums=0)
 def curvatures(logits_fn, w, x, y):
     def loss_fn(w, x, y):
@@ -595,7 +595,7 @@ def bounce(y, v, t, restitution, bounces):
     return y + v * t - 9.81 / 2 * t**2, v - 9.81 * t
 
 
-# %% wrong="lyapunov" says="the sum where the mean"
+# %% wrong="lyapunov" says="the sum instead of the mean"
 def lyapunov(f, x, steps):
     def step(x, _):
         x, slope = jax.value_and_grad(f)(x)

@@ -1,4 +1,4 @@
-# %% wrong="tracing_errors" says="where 'ConcretizationTypeError' is meant"
+# %% wrong="tracing_errors" says="instead of 'ConcretizationTypeError'"
 def tracing_errors():
     return {
         "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
@@ -8,7 +8,7 @@ def tracing_errors():
         "NonConcreteBooleanIndexError": lambda x: x[x > 1],
     }
 
-# %% wrong="tracing_errors" says="where 'TracerIntegerConversionError' is meant"
+# %% wrong="tracing_errors" says="instead of 'TracerIntegerConversionError'"
 def tracing_errors():
     return {
         "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
@@ -18,7 +18,7 @@ def tracing_errors():
         "NonConcreteBooleanIndexError": lambda x: x[x > 1],
     }
 
-# %% wrong="tracing_errors" says="where 'no error' is meant"
+# %% wrong="tracing_errors" says="instead of 'no error'"
 def tracing_errors():
     return {
         "TracerBoolConversionError": lambda x: 1 if x[0] > 0 else 0,
@@ -47,7 +47,7 @@ def tracing_errors():
         "ConcretizationTypeError": lambda x: float(x[0]),
     }
 
-# %% wrong="other_errors" says="where 'KeyReuseError' is meant"
+# %% wrong="other_errors" says="instead of 'KeyReuseError'"
 def other_errors():
     def unexpected():
         kept = []
@@ -65,7 +65,7 @@ def other_errors():
         "JaxRuntimeError": lambda: jnp.zeros((10**6, 10**6)),
     }
 
-# %% wrong="other_errors" says="'JaxRuntimeError from a `raise` of your own' where 'JaxRuntimeError' is meant"
+# %% wrong="other_errors" says="'JaxRuntimeError from a `raise` of your own' instead of 'JaxRuntimeError'"
 def other_errors():
     def unexpected():
         kept = []
@@ -87,7 +87,7 @@ def other_errors():
         "JaxRuntimeError": by_hand,
     }
 
-# %% wrong="other_errors" says="where 'UnexpectedTracerError' is meant"
+# %% wrong="other_errors" says="instead of 'UnexpectedTracerError'"
 def other_errors():
     kept, calls = [], []
 
@@ -131,7 +131,7 @@ def other_errors():
         "JaxRuntimeError": lambda: jnp.zeros((10**6, 10**6)),
     }
 
-# %% wrong="other_errors" says="'JaxRuntimeError of checkify' where 'JaxRuntimeError' is meant"
+# %% wrong="other_errors" says="'JaxRuntimeError of checkify' instead of 'JaxRuntimeError'"
 def other_errors():
     def leaked():
         kept = []
@@ -207,7 +207,7 @@ def watched_descent(f, x, learning_rate, steps, log):
 
     return lax.scan(step, x, jnp.arange(steps))[0]
 
-# %% wrong="loud_errors" says="where 'FloatingPointError' is meant"
+# %% wrong="loud_errors" says="instead of 'FloatingPointError'"
 def loud_errors():
     return loud_solution() | {"nan": hidden_log}
 
@@ -247,7 +247,7 @@ def loud_solution():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="loud_errors" says="where 'ValueError' is meant"
+# %% wrong="loud_errors" says="instead of 'ValueError'"
 def loud_errors():
     def rank():
         with jax.numpy_rank_promotion("raise"):
@@ -286,7 +286,7 @@ def loud_right():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="loud_errors" says="where 'RuntimeError' is meant"
+# %% wrong="loud_errors" says="instead of 'RuntimeError'"
 def loud_errors():
     x = jnp.arange(4.0)
     step = jax.jit(lambda x: x + 1, donate_argnums=0)
@@ -321,7 +321,7 @@ def loud_again():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="loud_errors" says="where 'Exception' is meant"
+# %% wrong="loud_errors" says="instead of 'Exception'"
 def loud_errors():
     kept = []
     leaking = jax.jit(lambda x: kept.append(x))
@@ -399,7 +399,7 @@ def loud_but_nan():
         "transfer": switched(jax.transfer_guard, "disallow", jnp.sin, np.ones(3)),
     }
 
-# %% wrong="normalise" says="is meant"
+# %% wrong="normalise" says="instead of"
 def normalise(weights):
     checkify.check(jnp.all(weights >= 0), "negative weight {value} at index {first}",
                    value=jnp.min(weights), first=jnp.argmin(weights))
@@ -407,7 +407,7 @@ def normalise(weights):
     checkify.check(total > 0, "all weights are zero")
     return weights / total
 
-# %% wrong="normalise" says="where 'no error' is meant"
+# %% wrong="normalise" says="instead of 'no error'"
 def normalise(weights):
     first = jnp.argmax(weights <= 0)
     checkify.check(jnp.all(weights > 0), "negative weight {value} at index {first}", value=weights[first], first=first)
@@ -415,13 +415,13 @@ def normalise(weights):
     checkify.check(total > 0, "all weights are zero")
     return weights / total
 
-# %% wrong="normalise" says="'all weights are zero' is meant"
+# %% wrong="normalise" says="instead of 'all weights are zero'"
 def normalise(weights):
     first = jnp.argmax(weights < 0)
     checkify.check(jnp.all(weights >= 0), "negative weight {value} at index {first}", value=weights[first], first=first)
     return weights / jnp.maximum(weights.sum(), 1e-9)
 
-# %% wrong="normalise" says="'negative weight -1.0 at index 1' is meant"
+# %% wrong="normalise" says="instead of 'negative weight -1.0 at index 1'"
 def normalise(weights):
     total = weights.sum()
     checkify.check(total != 0, "all weights are zero")

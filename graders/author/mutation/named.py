@@ -3,7 +3,7 @@
 The check names a cause from its own cases. Here the mutant and the solution get other inputs, made
 from those cases, and the cause has to hold there too: wherever a candidate of the author changes a
 number the mutant must have that number, and a general cause must be found again. Causes that only
-state a fact of the cases, such as "NaN where a number is meant", are not counted.
+state a fact of the cases, such as "NaN instead of a number", are not counted.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from graders.values.plain import Leaf, leaves
 LABELS = ("other numbers", "negative numbers", "other sizes", "twice the sizes")
 """Inputs on which float32 loses no digits."""
 FACTS = (
-    "NaN where", "a number where NaN", "infinite where", "right except at", "right on some",
-    "wrong values", "all zeros", "every number is",
+    "NaN instead", "a number instead of NaN", "infinite instead", "right except at",
+    "right on some", "wrong values", "all zeros", "every number is",
 )  # fmt: skip
 """How the diagnoses begin that state what is seen, and no cause."""
 
