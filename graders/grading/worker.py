@@ -20,6 +20,7 @@ from graders.grading.submissions import Submission
 from graders.lesson import hosted
 from graders.lesson.cells import Lesson
 from graders.material.mnist import FILE, data_folders
+from graders.sandbox import bubblewrap
 from graders.sandbox.process import Sandbox, Unavailable
 from graders.seam.remote import RemoteProcess, StudentProcess
 from graders.values.jax_internals import LESS_OPTIMISED, share_context
@@ -128,8 +129,10 @@ def sandbox(lessons: Iterable[Lesson], cache: Path, seconds: float, flags: str) 
     `flags` are XLA's, as the workers have them.
 
     Raises:
-        Unavailable: there is no bubblewrap.
+        Unavailable: there is no bubblewrap, or it would show the solutions or the submissions.
     """
+    lessons = list(lessons)
+    bubblewrap.refuse_shown([*(lesson.path for lesson in lessons), cache.parent])
     cache.mkdir(parents=True, exist_ok=True)
     return Sandbox(cache, _data(), _imports(lessons), seconds=seconds, flags=flags)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 from graders.errors import CourseError
@@ -96,9 +97,29 @@ def _rights() -> list[str]:
     return [*alone, "--uid", NOBODY, "--gid", NOBODY]
 
 
-def _folders(cache: Path, data: Path | None) -> Iterator[str]:
+def refuse_shown(private: Iterable[Path]) -> None:
+    """Returns if the sandbox shows none of the files and folders in `private`.
+
+    Raises:
+        Unavailable: one of them lies where the system or this Python does, which answers can read.
+    """
+    for path, folder in product(private, _shown()):
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise Unavailable(
+                f"Answers can read all that lies in {folder}, and {path} lies there. Move the "
+                "course out of it, or make the environment in a folder of its own: "
+                "python -m venv .venv"
+            )
+
+
+def _shown() -> list[Path]:
+    """What of this machine is seen in the sandbox, by the same names."""
     shown = [*(Path(folder) for folder in (*SYSTEM, *SETTINGS)), *_python(), PACKAGE]
-    shown = [path for path in shown if path.exists()]
+    return [path for path in shown if path.exists()]
+
+
+def _folders(cache: Path, data: Path | None) -> Iterator[str]:
+    shown = _shown()
     yield from ("--proc", "/proc", "--size", str(64 << 20), "--tmpfs", SCRATCH)
     yield from ("--tmpfs", "/dev", "--dir", "/dev/shm")
     for device in DEVICES:

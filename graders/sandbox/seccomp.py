@@ -2,7 +2,9 @@
 
 It reaches no network, and nothing by which two processes could talk that read the same files:
 locks, leases, watches, futexes that are shared. Locks are granted and do nothing, so that libraries
-go on that lock the files that they write: nobody else has these files.
+go on that lock the files that they write: nobody else has these files. It makes nothing that takes
+the kernel's own memory and that no limit counts, or that counts towards one limit of the whole
+machine or account: semaphores, message queues, asynchronous I/O, large pipes, more filters.
 
 The filter is a program of the kernel's classic BPF (seccomp(2), `SECCOMP_SET_MODE_FILTER`). The
 numbers are those of the kernel's headers: asm/unistd_64.h for x86-64, asm-generic/unistd.h for
@@ -30,23 +32,26 @@ NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16
 EVERYWHERE = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
     "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433,
-    "clone3": 435, "pidfd_getfd": 438, "mount_setattr": 442, "futex_waitv": 449, "futex_wake": 454,
-    "futex_wait": 455, "futex_requeue": 456,
+    "clone3": 435, "pidfd_getfd": 438, "mount_setattr": 442, "landlock_create_ruleset": 444,
+    "memfd_secret": 447, "futex_waitv": 449, "futex_wake": 454, "futex_wait": 455,
+    "futex_requeue": 456,
 }  # fmt: skip
 X86_64 = {
-    "shmget": 29, "socket": 41, "fork": 57, "vfork": 58, "execve": 59, "flock": 73, "ptrace": 101,
-    "pivot_root": 155, "chroot": 161, "mount": 165, "umount2": 166, "add_key": 248,
-    "request_key": 249, "keyctl": 250, "inotify_init": 253, "unshare": 272, "inotify_init1": 294,
+    "shmget": 29, "socket": 41, "fork": 57, "vfork": 58, "execve": 59, "semget": 64, "msgget": 68,
+    "flock": 73, "ptrace": 101, "pivot_root": 155, "chroot": 161, "mount": 165, "umount2": 166,
+    "io_setup": 206, "mq_open": 240, "add_key": 248, "request_key": 249, "keyctl": 250,
+    "inotify_init": 253, "unshare": 272, "vmsplice": 278, "inotify_init1": 294,
     "perf_event_open": 298, "fanotify_init": 300, "setns": 308, "process_vm_readv": 310,
-    "process_vm_writev": 311, "kcmp": 312, "memfd_create": 319, "bpf": 321, "execveat": 322,
-    "userfaultfd": 323,
+    "process_vm_writev": 311, "kcmp": 312, "seccomp": 317, "memfd_create": 319, "bpf": 321,
+    "execveat": 322, "userfaultfd": 323,
 }  # fmt: skip
 ARM64 = {
-    "inotify_init1": 26, "flock": 32, "umount2": 39, "mount": 40, "pivot_root": 41, "chroot": 51,
-    "unshare": 97, "ptrace": 117, "shmget": 194, "socket": 198, "add_key": 217, "request_key": 218,
-    "keyctl": 219, "execve": 221, "perf_event_open": 241, "fanotify_init": 262, "setns": 268,
-    "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "memfd_create": 279, "bpf": 280,
-    "execveat": 281, "userfaultfd": 282,
+    "io_setup": 0, "inotify_init1": 26, "flock": 32, "umount2": 39, "mount": 40, "pivot_root": 41,
+    "chroot": 51, "vmsplice": 75, "unshare": 97, "ptrace": 117, "mq_open": 180, "msgget": 186,
+    "semget": 190, "shmget": 194, "socket": 198, "add_key": 217, "request_key": 218, "keyctl": 219,
+    "execve": 221, "perf_event_open": 241, "fanotify_init": 262, "setns": 268,
+    "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272, "seccomp": 277,
+    "memfd_create": 279, "bpf": 280, "execveat": 281, "userfaultfd": 282,
 }  # fmt: skip
 TOLD = {
     "clone3": errno.ENOSYS,  # its flags lie in memory; libc then uses clone
@@ -68,14 +73,19 @@ class Rule(NamedTuple):
 
 CLONE_THREAD, FUTEX_PRIVATE, WHOLE = 0x00010000, 128, 0xFFFFFFFF
 MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN = 0x01, 0x20, 0x100
-F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE, F_NOTIFY = 6, 7, 37, 38, 1024, 1026
+F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW = 6, 7, 37, 38
+F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ = 1024, 1026, 1031
 RULES = (
     Rule("clone", 0, CLONE_THREAD, 0, errno.EPERM),  # of a process; not of a thread
     *(
         Rule("fcntl", 1, WHOLE, command, NOTHING_DONE)
         for command in (F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW)
     ),
-    *(Rule("fcntl", 1, WHOLE, command, errno.EPERM) for command in (F_SETLEASE, F_NOTIFY)),
+    *(
+        Rule("fcntl", 1, WHOLE, command, errno.EPERM)
+        for command in (F_SETLEASE, F_NOTIFY, F_SETPIPE_SZ)
+    ),
+    Rule("prctl", 0, WHOLE, PR_SET_SECCOMP, errno.EPERM),  # each filter takes memory
     # One that lies in a file is shared by all who read the file. Whoever is told that it has woken
     # up looks at the value, and waits again: libc, when it joins a thread, and C++'s futures.
     Rule("futex", 1, FUTEX_PRIVATE, 0, NOTHING_DONE),
@@ -87,12 +97,12 @@ RULES = (
 MACHINES = {
     "x86_64": (
         0xC000003E,
-        {"mmap": 9, "clone": 56, "fcntl": 72, "futex": 202},
+        {"mmap": 9, "clone": 56, "fcntl": 72, "prctl": 157, "futex": 202},
         X86_64 | EVERYWHERE,
     ),
     "aarch64": (
         0xC00000B7,
-        {"fcntl": 25, "futex": 98, "clone": 220, "mmap": 222},
+        {"fcntl": 25, "futex": 98, "prctl": 167, "clone": 220, "mmap": 222},
         ARM64 | EVERYWHERE,
     ),
 }

@@ -22,6 +22,7 @@ from graders.seam.place import Place
 from graders.seam.protocol import ENDED, GARBLED, OUT_OF_TIME, Error, Request, Result, Step
 from graders.seam.shell import Names
 from graders.seam.subject import Subject, Unanswered
+from graders.seam.tampering import replaced_sign
 from graders.values.plain import is_key
 
 LONGEST_SIGN, MOST_SIGNS = 200, 10  # of tampering, for each cell
@@ -145,17 +146,19 @@ class RemotePlace(Place):
 
     def reaches_for(self, source: str) -> list[str]:
         """What of the process a cell reaches for that does not run: signs of tampering."""
-        return self._signs("reaches_for", source)
+        found = self._texts("reaches_for", source)
+        return [sign[:LONGEST_SIGN] for sign in found[:MOST_SIGNS]]
 
     def replaced(self) -> list[str]:
-        """Which functions of `graders` and of JAX its process says have been replaced."""
-        return self._signs("replaced")
+        """Which functions of `graders` and of JAX its process says have been replaced, in a line.
 
-    def _signs(self, command: str, *arguments: str) -> list[str]:
+        The process may say anything by now: of what it says, names are shown.
+        """
+        return replaced_sign(self._texts("replaced"))
+
+    def _texts(self, command: str, *arguments: str) -> list[str]:
         reply = self.process.ask(command, *arguments)
-        if not wire.fits(reply, list[str]):
-            return []
-        return [sign[:LONGEST_SIGN] for sign in reply[:MOST_SIGNS]]
+        return reply if wire.fits(reply, list[str]) else []
 
     def run(self, source: str, filename: str) -> Error | None:
         reply = self.process.ask("run", self.number, source, filename)

@@ -9,8 +9,9 @@ student's could have replaced too.
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from types import FunctionType, ModuleType
 from typing import Any
@@ -22,7 +23,8 @@ FRAMES = (
     "cr_frame", "gi_frame", "tb_frame", "setprofile", "settrace",
 )  # fmt: skip
 DESCRIPTORS = ("fdopen", "dup2", "sendfile", "memfd_create", "pidfd_open")
-MODULES = ("ctypes", "gc", "socket", "multiprocessing", "subprocess", "_ctypes", "_socket", "cffi")
+MODULES = ("ctypes", "socket", "multiprocessing", "subprocess", "_ctypes", "_socket", "cffi")
+OBJECTS = ("get_objects", "get_referents", "get_referrers")  # of `gc`; who collects sees none
 OF_OS = ("write", "read", "dup", "fork", "pipe", "close", "closerange", "kill")
 OURS = (
     "probes", "seam", "grading", "judging", "values", "checks", "card", "sandbox", "diagnosis",
@@ -33,8 +35,9 @@ JAX = (
     "jax.export", "jax.sharding", "numpy", "jax._src.api", "jax._src.interpreters.mlir",
 )  # fmt: skip
 """Modules beside `graders` whose functions an observation relies on."""
-MOST_NAMES = 5
+MOST_NAMES, LONGEST_NAME = 5, 100
 """Replaced functions that are named; of more there is a number."""
+_NAME = re.compile(r"(?:graders|jax|numpy)(?:\.[A-Za-z_][A-Za-z0-9_]*)+")
 
 
 @lru_cache(4096)
@@ -73,6 +76,8 @@ def _of_module(name: str) -> Iterator[str]:
         yield first
     elif name == "sys.modules":
         yield name
+    elif first == "gc" and rest in OBJECTS:
+        yield f"all objects ({rest})"
     elif (first == "sys" or first == "inspect") and rest in FRAMES:
         yield f"frames ({rest})"
     elif first == "os" and rest in (*DESCRIPTORS, *OF_OS):
@@ -87,6 +92,8 @@ def _of_attribute(node: ast.Attribute) -> Iterator[str]:
         yield f"frames ({node.attr})"
     elif node.attr in DESCRIPTORS:
         yield f"descriptors or processes ({node.attr})"
+    elif node.attr in OBJECTS:
+        yield f"all objects ({node.attr})"
     elif owner:
         yield from _of_module(f"{owner}.{node.attr}")
 
@@ -98,13 +105,26 @@ class Functions:
         self.before = dict(_functions())
 
     def replaced(self) -> list[str]:
-        """Those that are other ones now, in a line; nothing where none is."""
+        """The names of those that are other ones now."""
         now = dict(_functions())
-        names = sorted(name for name, one in self.before.items() if now.get(name) != one)
-        if not names:
-            return []
-        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        return [f"replaced functions: {', '.join(names[:MOST_NAMES])}{more}"]
+        return sorted(name for name, one in self.before.items() if now.get(name) != one)
+
+
+def replaced_sign(names: Sequence[str]) -> list[str]:
+    """A line that names functions which are said to have been replaced; nothing where none is.
+
+    Args:
+        names: what a student's process says. What could be no name of a function of `graders`, JAX
+            or NumPy is counted, and not shown: it would be a text of the student's.
+    """
+    if not names:
+        return []
+    shown = [name for name in names if len(name) <= LONGEST_NAME and _NAME.fullmatch(name)]
+    shown = shown[:MOST_NAMES]
+    rest = len(names) - len(shown)
+    more = f"{rest} more" if shown else f"{rest} without a name"
+    listed = " and ".join([", ".join(shown)] * bool(shown) + [more] * bool(rest))
+    return [f"replaced functions: {listed}"]
 
 
 def _functions() -> Iterator[tuple[str, Any]]:

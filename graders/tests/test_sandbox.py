@@ -21,6 +21,8 @@ import pytest
 
 from graders.author.build import build
 from graders.files import PACKAGE
+from graders.grading import worker
+from graders.lesson.source import read_lesson
 from graders.probes.answer import value
 from graders.sandbox import bubblewrap, processors, seccomp
 from graders.sandbox.bubblewrap import Unavailable
@@ -178,6 +180,30 @@ SHARED = {
     "a lease": ("try_(fcntl.fcntl, open(os.__file__), 1024, 0)", "PermissionError"),
     "a notice": ("try_(fcntl.fcntl, os.open('/usr', 0), 1026, 1)", "PermissionError"),
 }
+UNCOUNTED = {
+    "semaphores": "semget(0, 32000, 0o600)",
+    "messages": "msgget(0, 0o600)",
+    "a queue": "mq_open(b'/x', 0o102, 0o600, None)",
+    "asynchronous I/O": "syscall({io_setup}, 60000, ctypes.byref(ctypes.c_ulong(0)))",
+    "pages in a pipe": "vmsplice(os.pipe()[1], None, 0, 0)",
+    "a large pipe": "fcntl(os.pipe()[1], 1031, 1 << 20)",
+    "a further filter": "prctl(22, 1, 0, 0, 0)",
+    "a further filter by a call of its own": "syscall({seccomp}, 0, 0, 0)",
+    "secret memory": "syscall({memfd_secret}, 0)",
+    "rules for files": "syscall({landlock_create_ruleset}, None, 0, 1)",
+}
+"""What takes memory of the kernel's that no limit counts, or a share of one limit for all."""
+
+
+@pytest.mark.parametrize("call", UNCOUNTED.values(), ids=UNCOUNTED)
+def test_what_no_limit_counts_cannot_be_made(process: SandboxedProcess, call: str) -> None:
+    call = call.format(**numbers_of(platform.machine()))
+    cell = (
+        f"import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\nfound = str((libc.{call}, "
+    )
+    assert found(process, cell + "ctypes.get_errno()))") == str((-1, errno.EPERM))
+
+
 WITH = """
 import ctypes, fcntl, mmap, os, socket
 libc = ctypes.CDLL(None, use_errno=True)
@@ -278,6 +304,8 @@ take("semaphores", lambda: libc.semget(77, 1, new))
 take("messages", lambda: libc.msgget(77, new))
 take("shared memory", lambda: libc.shmget(77, 4096, new))
 take("queue", lambda: libc.mq_open(b"/reached", os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600, None))
+events, most = ctypes.c_ulong(0), 60_000  # of fs.aio-max-nr, which all processes share
+take("events", lambda: libc.syscall(IO_SETUP, most, ctypes.byref(events)))
 found = json.dumps([changed, taken])
 """
 WITHOUT_A_STATE = {"/dev/null", "/dev/full", "/dev/random", "/dev/urandom"}
@@ -285,10 +313,11 @@ WITHOUT_A_STATE = {"/dev/null", "/dev/full", "/dev/random", "/dev/urandom"}
 
 
 def test_there_is_no_place_that_two_submissions_reach(sandbox: Sandbox) -> None:
+    look = f"IO_SETUP = {numbers_of(platform.machine())['io_setup']}\n{REACHED}"
     with sandbox.processes.new_process() as one, sandbox.processes.new_process() as two:
         one.seconds = two.seconds = 120
         (changed, _), (also_changed, taken) = (
-            json.loads(found(process, REACHED)) for process in (one, two)
+            json.loads(found(process, look)) for process in (one, two)
         )
     own = {"/scratch", "/dev/shm"}
     assert own <= {path for what, path in changed.items() if what.startswith("created in")}
@@ -622,6 +651,20 @@ def test_no_bubblewrap_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         bubblewrap.program()
 
 
+@pytest.mark.parametrize("prefix", ["prefix", "base_prefix"])
+@pytest.mark.parametrize("private", [".", "solutions", "build"])
+def test_nothing_is_graded_where_answers_could_read_the_course(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str, private: str
+) -> None:
+    """As after `python -m venv .` in the folder of the course."""
+    make_course(tmp_path)
+    (tmp_path / "build").mkdir()
+    lesson = read_lesson(next((tmp_path / "solutions").glob("[0-9]*")))
+    monkeypatch.setattr(sys, prefix, str(tmp_path / private))
+    with pytest.raises(Unavailable, match="Move the course"):
+        worker.sandbox([lesson], tmp_path / "build/compiled", 1, "")
+
+
 # What POSIX alone has, and the libraries that grading uses do not need there.
 MISSING = """
 import sys
@@ -696,22 +739,24 @@ def test_the_filter_reads_one_way(machine: str) -> None:
 # From the kernel's headers (Linux 6.1): arch/x86/entry/syscalls/syscall_64.tbl, and
 # include/uapi/asm-generic/unistd.h, which arm64 uses. A number, once given, never changes.
 X86_64 = """
-9 mmap 29 shmget 41 socket 56 clone 57 fork 58 vfork 59 execve 72 fcntl 73 flock 101 ptrace
-155 pivot_root 161 chroot 165 mount 166 umount2 202 futex 248 add_key 249 request_key 250 keyctl
-253 inotify_init 272 unshare 294 inotify_init1 298 perf_event_open 300 fanotify_init 308 setns
-310 process_vm_readv 311 process_vm_writev 312 kcmp 319 memfd_create 321 bpf 322 execveat
-323 userfaultfd
+9 mmap 29 shmget 41 socket 56 clone 57 fork 58 vfork 59 execve 64 semget 68 msgget 72 fcntl 73 flock
+101 ptrace 155 pivot_root 157 prctl 161 chroot 165 mount 166 umount2 202 futex 206 io_setup
+240 mq_open 248 add_key 249 request_key 250 keyctl 253 inotify_init 272 unshare 278 vmsplice
+294 inotify_init1 298 perf_event_open 300 fanotify_init 308 setns 310 process_vm_readv
+311 process_vm_writev 312 kcmp 317 seccomp 319 memfd_create 321 bpf 322 execveat 323 userfaultfd
 """
 ARM64 = """
-25 fcntl 26 inotify_init1 32 flock 39 umount2 40 mount 41 pivot_root 51 chroot 97 unshare 98 futex
-117 ptrace 194 shmget 198 socket 217 add_key 218 request_key 219 keyctl 220 clone 221 execve
-222 mmap 241 perf_event_open 262 fanotify_init 268 setns 270 process_vm_readv
-271 process_vm_writev 272 kcmp 279 memfd_create 280 bpf 281 execveat 282 userfaultfd
+0 io_setup 25 fcntl 26 inotify_init1 32 flock 39 umount2 40 mount 41 pivot_root 51 chroot
+75 vmsplice 97 unshare 98 futex 117 ptrace 167 prctl 180 mq_open 186 msgget 190 semget 194 shmget
+198 socket 217 add_key 218 request_key 219 keyctl 220 clone 221 execve 222 mmap 241 perf_event_open
+262 fanotify_init 268 setns 270 process_vm_readv 271 process_vm_writev 272 kcmp 277 seccomp
+279 memfd_create 280 bpf 281 execveat 282 userfaultfd
 """
 BOTH = """
 425 io_uring_setup 426 io_uring_enter 427 io_uring_register 428 open_tree 429 move_mount 430 fsopen
-431 fsconfig 432 fsmount 433 fspick 435 clone3 438 pidfd_getfd 442 mount_setattr 449 futex_waitv
-454 futex_wake 455 futex_wait 456 futex_requeue
+431 fsconfig 432 fsmount 433 fspick 435 clone3 438 pidfd_getfd 442 mount_setattr
+444 landlock_create_ruleset 447 memfd_secret 449 futex_waitv 454 futex_wake 455 futex_wait
+456 futex_requeue
 """
 # EM_X86_64 (62) and EM_AARCH64 (183) of linux/elf-em.h, with __AUDIT_ARCH_64BIT and _LE.
 AUDIT = {"x86_64": 62 | 0x80000000 | 0x40000000, "aarch64": 183 | 0x80000000 | 0x40000000}
@@ -783,7 +828,7 @@ OTHERWISE = {
         ("clone3", "futex_waitv", "futex_wake", "futex_wait", "futex_requeue"), NOT_THERE
     ),
 }
-LOOKED_INTO = ("clone", "fcntl", "futex", "mmap")
+LOOKED_INTO = ("clone", "fcntl", "futex", "mmap", "prctl")
 
 
 @pytest.mark.parametrize("machine", TABLES)
@@ -804,14 +849,15 @@ def test_what_the_filter_says_of_each_call(machine: str) -> None:
 # What is said of a call by one of its arguments: its position, then values with what is told.
 # The flags of glibc's fork and pthread_create; F_DUPFD, F_SETFL and F_GETLK beside the commands of
 # locks; FUTEX_WAIT and FUTEX_WAIT_BITSET with FUTEX_PRIVATE_FLAG and without;
-# MAP_PRIVATE | MAP_ANONYMOUS, MAP_SHARED of a file, the others of linux/mman.h.
+# MAP_PRIVATE | MAP_ANONYMOUS, MAP_SHARED of a file, the others of linux/mman.h; PR_SET_NAME,
+# PR_GET_DUMPABLE, PR_SET_SECCOMP.
 ARGUMENTS = {
     "clone": (0, {0x11: REFUSED_BY_NUMBER, 0x3D0F00: ALLOWED}),
     "fcntl": (
         1,
         dict.fromkeys((6, 7, 37, 38), GRANTED)
-        | dict.fromkeys((1024, 1026), REFUSED_BY_NUMBER)
-        | dict.fromkeys((0, 3, 4, 5, 36, 1025, 1030, 1031), ALLOWED),
+        | dict.fromkeys((1024, 1026, 1031), REFUSED_BY_NUMBER)
+        | dict.fromkeys((0, 3, 4, 5, 36, 1025, 1030, 1032), ALLOWED),
     ),
     "futex": (1, {0: GRANTED, 1: GRANTED, 9 | 256: GRANTED, 128: ALLOWED, 9 | 128 | 256: ALLOWED}),
     "mmap": (
@@ -819,6 +865,7 @@ ARGUMENTS = {
         {0x22: ALLOWED, 0x1: ALLOWED, 0x2: ALLOWED, 0x4022: ALLOWED}
         | dict.fromkeys((33, 35, 16417, 290), ERRNO | errno.ENOMEM),
     ),
+    "prctl": (0, {15: ALLOWED, 3: ALLOWED, 22: REFUSED_BY_NUMBER}),
 }
 
 

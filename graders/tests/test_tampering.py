@@ -13,7 +13,7 @@ from graders.root import course_root
 from graders.seam import observation, wire
 from graders.seam.protocol import ENDED
 from graders.seam.remote import MOST_SIGNS, RemotePlace, StudentProcess
-from graders.seam.tampering import Functions, reaches_for
+from graders.seam.tampering import Functions, reaches_for, replaced_sign
 
 REACHING = {
     "import sys\nsys._getframe(1)": "frames (_getframe)",
@@ -24,7 +24,9 @@ REACHING = {
     "def f():\n    return g.gi_frame": "frames (gi_frame)",
     "error.__traceback__.tb_frame": "frames (tb_frame)",
     "getattr(frame, 'f_locals')": "frames (f_locals)",
-    "import gc": "gc",
+    "import gc\ngc.get_objects()": "all objects (get_objects)",
+    "import gc as g\ng.get_referrers(x)": "all objects (get_referrers)",
+    "from gc import get_referents as of": "all objects (get_referents)",
     "import numpy, ctypes.util": "ctypes",
     "from socket import socketpair": "socket",
     "import sys\nsys.modules['jax']": "sys.modules",
@@ -42,6 +44,7 @@ HONEST = [
     "from graders import check_values, sweep",
     "import os\npath = os.path.join('a', 'b')",
     "import sys\nprint(sys.version)",
+    "import gc\ngc.collect()",
     "file.write('text')\nfile.read()",
     "def write(x):\n    return x",
     "no Python (",
@@ -75,9 +78,9 @@ def test_replaced_functions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(probes.PROBES, "program", lambda *_: None)
     monkeypatch.setattr(jax, "grad", lambda f: f)
     monkeypatch.setattr(wire._Decoder, "check_end", lambda _: None)
-    (line,) = functions.replaced()
-    for name in ("graders.probes.PROBES", "jax.grad", "graders.seam.wire._Decoder.check_end"):
-        assert name in line
+    names = ["graders.probes.PROBES", "graders.seam.wire._Decoder.check_end", "jax.grad"]
+    assert set(names) <= set(functions.replaced())
+    assert replaced_sign(names) == [f"replaced functions: {', '.join(names)}"]
     monkeypatch.undo()
     assert functions.replaced() == []
 
@@ -85,14 +88,17 @@ def test_replaced_functions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_function_with_other_code_is_a_replaced_one(monkeypatch: pytest.MonkeyPatch) -> None:
     functions = Functions()
     monkeypatch.setattr(observation.error_facts, "__code__", (lambda *_: None).__code__)
-    assert "graders.seam.observation.error_facts" in functions.replaced()[0]
+    assert "graders.seam.observation.error_facts" in functions.replaced()
 
 
-def test_many_replaced_functions_are_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    functions = Functions()
-    for name in ("grad", "jit", "vmap", "make_jaxpr", "jvp", "vjp", "hessian"):
-        monkeypatch.setattr(jax, name, None)
-    assert functions.replaced()[0].endswith(" and 2 more")
+def test_many_replaced_functions_are_a_number() -> None:
+    names = [f"jax.{name}" for name in ("grad", "hessian", "jit", "jvp", "make_jaxpr", "vjp")]
+    (line,) = replaced_sign(names)
+    assert (
+        line
+        == "replaced functions: jax.grad, jax.hessian, jax.jit, jax.jvp, jax.make_jaxpr and 1 more"
+    )
+    assert replaced_sign([]) == []
 
 
 class Saying(StudentProcess):
@@ -112,6 +118,27 @@ class Saying(StudentProcess):
 @pytest.mark.parametrize("reply", [None, 3, [1], {"a": "b"}, "gc"])
 def test_what_is_no_list_of_signs_is_none(reply: object) -> None:
     assert RemotePlace(Saying(reply)).replaced() == []
+
+
+TEXTS = [
+    "ada, 00_start: cheated",
+    "jax.grad ada, 00_start",
+    "jax.grad\n",
+    "jax.\u0430\u0501\u0430",
+    "\x1b[2J",
+    "=cmd()",
+    "os.system",
+    "jax",
+    "jax." + "a" * 200,
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_of_the_students_is_no_name_of_a_function(text: str) -> None:
+    """It would stand in the remarks of the class, beside other names."""
+    assert RemotePlace(Saying([text])).replaced() == ["replaced functions: 1 without a name"]
+    found = RemotePlace(Saying([text, "jax.grad"])).replaced()
+    assert found == ["replaced functions: jax.grad and 1 more"]
 
 
 def test_signs_are_cut() -> None:
