@@ -52,11 +52,11 @@ NAMED = {
     "unchanged": (lambda x: x, lambda x: x**3, "the input came back unchanged"),
     "absolute": (lambda x: np.abs(x**3), lambda x: x**3, "the sign is lost"),
     "NaN": (lambda x: x + np.nan, lambda x: x, "NaN instead of a number"),
-    "some NaN": (lambda x: np.where(x == x.max(), np.nan, x), lambda x: x, "NaN instead of a number"),
+    "some NaN": (lambda x: np.where(x == x.max(), np.nan, x), lambda x: x, "NaN instead of a"),
     "infinite": (lambda x: np.where(x == x.max(), np.inf, x), lambda x: x, "infinite instead of"),
     "finite": (lambda x: x, lambda x: np.where(x == x.max(), np.nan, x), "a number instead of NaN"),
     "squared": (lambda x: (x**3) ** 2, lambda x: x**3, "the square of the expected value"),
-    "root": (lambda x: np.abs(x) ** 1.5, lambda x: np.abs(x) ** 3, "the square root of the expected value"),
+    "root": (lambda x: np.abs(x) ** 1.5, lambda x: np.abs(x) ** 3, "the square root of the"),
     "reciprocal": (lambda x: 1 / x**3, lambda x: x**3, "the reciprocal of the expected value"),
     "reversed rows": (lambda x: (x**3)[::-1], lambda x: x**3, "reversed along axis 0"),
     "reversed columns": (lambda x: (x**3)[:, ::-1], lambda x: x**3, "reversed along axis 1"),
@@ -155,7 +155,8 @@ EVIDENCE = {
     "the same in two cases": (lambda x: 3, lambda x: x, scalars(1, 2), "i", PLAIN),
     "the same in four": (lambda x: 9, lambda x: x, scalars(1, 2, 3, 4), "i", "the same answer"),
     "a sum of sizes that agree": (
-        *(lambda x: x.sum(), lambda x: x.mean(), [(ROW,), (ROW[:3],)], "f", "a sum instead of the mean"),
+        *(lambda x: x.sum(), lambda x: x.mean(), [(ROW,), (ROW[:3],)], "f"),
+        "a sum instead of the mean",
     ),
     "half, and two columns": (
         *(lambda x: (x**2).sum() / 2, lambda x: (x**2).sum(), [(np.eye(3, 2),)], "f", PLAIN),
