@@ -142,7 +142,7 @@ def waiting_times(key, shape, rate):
 def waiting_times(key, shape, rate):
     return jnp.log1p(-jax.random.uniform(key, shape)) / rate
 
-# %% wrong="waiting_times" says="infinite instead of"
+# %% wrong="waiting_times" says="infinite where"
 def waiting_times(key, shape, rate):
     return -jnp.log(jax.random.uniform(key, shape)) / rate
 
