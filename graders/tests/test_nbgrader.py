@@ -479,3 +479,37 @@ def test_formgrader_shows_text_cleaned_html_and_pictures() -> None:
     }
     assert (kept.cells[2].cell_type, kept.cells[2].metadata) == ("code", {})
     assert about == {"student": "&lt;img src=x onerror=alert(1)&gt;", "index": 3}
+
+
+SLOW = {
+    "deep": ["<div>" * 20_000],
+    "long": ["a" * 200_000],
+    "much": ["a" * 20_000] * 1_000,
+}
+"""Texts that take minutes to clean, while JupyterLab does nothing else."""
+
+
+@pytest.mark.parametrize("texts", SLOW.values(), ids=SLOW)
+def test_formgrader_shows_what_takes_long_to_clean_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, texts: list[str]
+) -> None:
+    cells = [new_markdown_cell("*before*"), *map(new_markdown_cell, texts)]
+    kept, _ = formgrader.Harmless().preprocess(new_notebook(cells=cells), {})
+    kinds = [cell.cell_type for cell in kept.cells]
+    cleaned = [cell.source for cell in kept.cells if cell.cell_type == "markdown"]
+    assert (kinds[0], kinds[-1], kept.cells[-1].source) == ("markdown", "code", texts[-1])
+    assert sum(map(len, cleaned)) <= formgrader.MOST_TEXT
+
+    seen: list[str] = []
+    monkeypatch.setitem(formgrader._SHOWN, "text/html", lambda html: seen.append(html) or html)
+    given = ["<b>1</b>", *texts]
+    outputs = [new_output("display_data", {"text/plain": "1", "text/html": t}) for t in given]
+    kept, _ = formgrader.Harmless().preprocess(
+        new_notebook(cells=[new_code_cell(outputs=outputs)]), {}
+    )
+    shown = kept.cells[0].outputs
+    assert (list(shown[0].data), list(shown[-1].data)) == (
+        ["text/plain", "text/html"],
+        ["text/plain"],
+    )
+    assert sum(map(len, seen)) <= formgrader.MOST_TEXT
