@@ -105,13 +105,17 @@ class Confirmer:
         self.clean: StudentProcess | None = None
 
     def hold(self, claims: Sequence[Claim], place: RemotePlace) -> bool:
-        """Whether the answers in `place` export programs that have what is claimed of them."""
+        """Whether the answers in `place` export programs that have what is claimed of them.
+
+        A program that has not ends the process that ran it: nothing of it is left for the next.
+        """
         known: dict[tuple, Structure] = {}
         for claim in claims:
             steps = claim.request.steps
             same = known.setdefault((claim.name, len(steps), *map(id, steps)), Structure())
             sent = RemoteSubject(place, claim.name, steps).send(_export_of(claim.request)).value
             if not self._holds(claim, sent if type(sent) is bytes else b"", same):
+                self.close()
                 return False
         return True
 

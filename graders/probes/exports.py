@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax import export
 
-from graders.values.jax_internals import nothing_cached, placing, read_module
+from graders.values.jax_internals import foreign_calls, nothing_cached, placing, read_module
 from graders.values.plain import Natural, Positive
 
 
@@ -60,7 +60,15 @@ class ExportedProgram:
     """
 
     def __init__(self, content: bytes) -> None:
+        """Reads it.
+
+        Raises:
+            Exception: it is none, or it calls what `jax.export` does not carry by itself: code that
+                lies in memory, for instance.
+        """
         self.exported = export.deserialize(bytearray(content))
+        if foreign := foreign_calls(self.exported.mlir_module()):
+            raise ValueError(f"the program calls {', '.join(sorted(foreign))}")
 
     def __call__(self, *arrays: Any) -> Any:
         return self.exported.call(*self._on_its_devices(arrays))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +16,12 @@ from graders.diagnosis.confirmation import UNCONFIRMED
 from graders.grading.examiner import Examiner
 from graders.grading.results import WRONG, kind
 from graders.lesson.source import read_lesson
+from graders.probes.answer import value
 from graders.probes.exports import Contents, contents
 from graders.sample.draft import Draft
 from graders.sandbox.process import Sandbox
-from graders.seam.remote import StudentProcess
+from graders.seam.protocol import ENDED
+from graders.seam.remote import RemotePlace, StudentProcess
 from graders.tests.fixture_lesson import make_course
 
 # On Linux alone: all of these run answers in bubblewrap's sandbox.
@@ -284,6 +287,54 @@ def test_the_clean_process_has_no_file_of_the_students(
     assert clean
     assert not [one for commands in clean for one in commands if one in ("put", "run")]
     assert [commands.count("put") for commands in others] == [1]
+
+
+# A program that calls a function of Python, which it finds where it lies in memory: both processes
+# are forks of one. On the bytes that it is given, `pickle.loads` runs any code.
+CALLING_PYTHON = """
+import ctypes, pickle, jax, numpy as np
+from jax import export
+class Code:
+    def __reduce__(self):
+        return exec, ("import graders.probes as p; p.PROBES['contents'] = None",)
+code = np.frombuffer(pickle.dumps(Code()), np.uint8)
+word = ctypes.c_uint64.from_address
+keys = word(id(pickle.__dict__) + 32).value
+place = next(at for at in range(keys, keys + 16384, 8) if word(at).value == id(pickle.loads))
+target = "xla_ffi_python_cpu_callback"
+def program(x):
+    call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct((), np.float32), has_side_effect=True)
+    return x + 0 * call(code, index=np.uint64(place // 8))
+allowed = [export.DisabledSafetyCheck.custom_call(target)]
+found = export.export(jax.jit(program), disabled_checks=allowed)(np.float32(1)).serialize().hex()
+"""
+
+
+def test_a_program_that_calls_code_of_its_own_is_not_read(tmp_path: Path) -> None:
+    with Sandbox(tmp_path, seconds=60) as sandbox, sandbox.processes.new_process() as process:
+        place = RemotePlace(process)
+        assert place.run(CALLING_PYTHON, "<cell>") is None
+        program = bytes.fromhex(place.subject("found").observe(value).value)
+        with sandbox.processes.new_process() as clean:
+            assert clean.ask("load", program, 1) == ENDED
+
+
+def test_a_process_that_ran_a_refused_program_runs_no_other(
+    examine: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[StudentProcess] = []
+    ask = StudentProcess.ask
+
+    def noted(process: StudentProcess, command: str, *arguments: Any) -> Any:
+        if command == "load":
+            loaded.append(process)
+        return ask(process, command, *arguments)
+
+    monkeypatch.setattr(StudentProcess, "ask", noted)
+    examine(total=LOOP + patch("program", CLAIM) + patch("exported", SHIFTED))
+    refused, *others = loaded
+    assert others
+    assert refused not in others
 
 
 @pytest.mark.parametrize("name", FORGERIES)

@@ -346,6 +346,24 @@ func.func private @other(%x: tensor<f32>) -> tensor<f32> {
 """
 
 
+CALLING = """
+func.func public @main(%x: tensor<f32>) -> tensor<f32> { return %x : tensor<f32> }
+func.func private @other(%x: tensor<f32>) -> tensor<f32> {
+  %0 = stablehlo.custom_call @TARGET(%x) : (tensor<f32>) -> tensor<f32>
+  return %0 : tensor<f32>
+}
+"""
+
+
+def test_calls_that_jax_does_not_vouch_for_are_found_wherever_they_stand() -> None:
+    python = "xla_ffi_python_cpu_callback"
+    assert jax_internals.foreign_calls(CALLING.replace("TARGET", python)) == {python}
+    assert jax_internals.foreign_calls(CALLING.replace("TARGET", "Sharding")) == set()
+    solved = jax.export.export(jax.jit(jnp.linalg.cholesky))(np.eye(3)).mlir_module()
+    assert "custom_call" in solved
+    assert jax_internals.foreign_calls(solved) == set()
+
+
 def test_a_function_that_nothing_calls_does_not_count() -> None:
     assert jax_internals.read_module(UNCALLED).contained.operations == {}
 

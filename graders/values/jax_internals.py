@@ -191,6 +191,32 @@ def read_module(text: str) -> Module:
     return Module(functions.of("main"), functions.module.operation.get_asm())
 
 
+def foreign_calls(text: str) -> set[str]:
+    """What a StableHLO module calls by name, as far as `jax.export` does not vouch for it.
+
+    LAPACK and the partitioner are left out. A call of Python is in it: its operand is a place
+    in memory, and whoever runs the module runs what lies there.
+    """
+    from jax._src.export import _export
+
+    stable = set(getattr(_export, "_CUSTOM_CALL_TARGETS_GUARANTEED_STABLE"))  # noqa: B009
+    return {target for one in _every(_Functions(text).module) if (target := _called(one))} - stable
+
+
+def _every(operation: Any) -> Iterator[Any]:
+    """The operation and all in its regions, of functions that nothing calls too."""
+    yield operation.operation
+    for inner in _within(operation.operation):
+        yield from _every(inner)
+
+
+def _called(operation: Any) -> str:
+    """The name of what a custom call calls; "" of another operation."""
+    if "call_target_name" in operation.attributes:
+        return operation.attributes["call_target_name"].value
+    return operation.name if "custom_call" in operation.name else ""
+
+
 DRAW = "draw"
 """A loop that draws random bits, among the operations of a module."""
 LOOP = "while"
