@@ -199,7 +199,7 @@ def foreign_calls(text: str) -> set[str]:
     """
     from jax._src.export import _export
 
-    stable: set[str] = getattr(_export, "_CUSTOM_CALL_TARGETS_GUARANTEED_STABLE")  # noqa: B009
+    stable = set(getattr(_export, "_CUSTOM_CALL_TARGETS_GUARANTEED_STABLE"))  # noqa: B009
     return {target for one in _every(_Functions(text).module) if (target := _called(one))} - stable
 
 
