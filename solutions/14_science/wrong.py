@@ -269,7 +269,7 @@ def integrate(f, y, times, params):
     return jnp.concatenate([y[None], later])
 
 
-# %% wrong="integrate" says="the shape is not the one"
+# %% wrong="integrate" says="the shape is not the expected one"
 def integrate(f, y, times, params):
     def step(y, interval):
         t, end = interval
