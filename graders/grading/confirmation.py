@@ -2,11 +2,11 @@
 
 All that a process says of itself may be forged: its jaxpr, its collectives.
 So the answer is asked for its program (`jax.export`), and another process, in which nothing of the
-student's has run, reads that program, and runs it where it is not the solution's own. The claim
-stands where the program has the structure that was claimed (`graders.grading.structure`) and
-computes what the author's solution computes, at other inputs than it was made for: then the student
-has such a program. Where `jax.export` cannot carry the solution, the
-claim stands for what it is, and counts beside values. How often a body is traced, which memory is
+student's has run, reads that program, and runs it if it is not the solution's own. The claim holds
+if the program has the structure that was claimed (`graders.grading.structure`) and computes what
+the author's solution computes, at other inputs than it was made for: then the student has such a
+program. Where `jax.export` cannot carry the solution, the claim is not confirmed, and counts beside
+values. How often a body is traced, which memory is
 reused, where arrays lie and purity are always claims.
 """
 
@@ -129,14 +129,17 @@ class Confirmer:
         found = carried.observe(contents)
         if found.error:
             return False
+        largest = max((np.size(array) for array in arrays if not is_key(array)), default=0)
+        is_structure = claim.request.probe == program.__name__
+        if is_structure and not structure.agrees(claim.value, found.value, largest):
+            return False  # before it is run: a program that is refused does nothing here
         if reference.outputs is not None and found.value.digest != reference.digest:
             outputs = carried.call(*_moved(arrays))
             if outputs.error or not _alike(_numbers(outputs.value), reference.outputs):
                 return False
-        if claim.request.probe == collectives.__name__:
-            return _sorted(carried.observe(collectives, *arrays).value) == _sorted(claim.value)
-        largest = max((np.size(array) for array in arrays if not is_key(array)), default=0)
-        return structure.agrees(claim.value, found.value, largest)
+        if is_structure:
+            return True
+        return _sorted(carried.observe(collectives, *arrays).value) == _sorted(claim.value)
 
     def close(self) -> None:
         """Ends the clean process."""

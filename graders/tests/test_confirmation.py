@@ -254,8 +254,15 @@ def test_true_claims_are_confirmed(examine: Examine) -> None:
     assert {name: one.words for name, one in examine(**TRUE).items() if not one.passed} == {}
 
 
-@pytest.mark.parametrize(("source", "runs"), [("", 0), (TRUE["total"], 2)])
-def test_the_program_of_the_solution_is_not_run_again(
+RUNS = {
+    "the solution's": ("", 0),
+    "of another right answer": (TRUE["total"], 2),
+    "without what is claimed": (LOOP + patch("program", CLAIM), 0),
+}
+
+
+@pytest.mark.parametrize(("source", "runs"), RUNS.values(), ids=RUNS)
+def test_a_program_is_run_if_it_has_the_claimed_structure_and_is_not_the_solutions(
     examine: Examine, monkeypatch: pytest.MonkeyPatch, source: str, runs: int
 ) -> None:
     asked, ask = [], StudentProcess.ask

@@ -160,10 +160,15 @@ CALLS = {
 }
 
 
+def says(process: SandboxedProcess, call: str) -> Any:
+    """What a function of libc returns, and the error that it leaves, as text."""
+    start = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)"
+    return found(process, f"{start}\nfound = str((libc.{call}, ctypes.get_errno()))")
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_system_call_is_refused(process: SandboxedProcess, call: str) -> None:
-    cell = f"import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\nfound = str((libc.{call}, "
-    assert found(process, cell + "ctypes.get_errno()))") == str((-1, errno.EPERM))
+    assert says(process, call) == str((-1, errno.EPERM))
 
 
 SHARED = {
@@ -197,11 +202,8 @@ UNCOUNTED = {
 
 @pytest.mark.parametrize("call", UNCOUNTED.values(), ids=UNCOUNTED)
 def test_what_no_limit_counts_cannot_be_made(process: SandboxedProcess, call: str) -> None:
-    call = call.format(**numbers_of(platform.machine()))
-    cell = (
-        f"import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\nfound = str((libc.{call}, "
-    )
-    assert found(process, cell + "ctypes.get_errno()))") == str((-1, errno.EPERM))
+    numbered = call.format(**numbers_of(platform.machine()))
+    assert says(process, numbered) == str((-1, errno.EPERM))
 
 
 WITH = """

@@ -84,7 +84,7 @@ def used_primitives(closed: ClosedJaxpr) -> Counter[str]:
     """How often each primitive occurs in what JAX lowers of a program.
 
     What no result and no effect needs is left out, in loops and branches too. So is a scan that is
-    unrolled whole, which is no loop, and a program that is kept for another derivative.
+    unrolled completely, which becomes no loop, and a program that is kept for another derivative.
     """
     from jax._src.interpreters import partial_eval
 
@@ -356,9 +356,8 @@ def observable(operations: Iterable[str]) -> set[str]:
 def becomes(primitive: str) -> set[str]:
     """The observable operations that a primitive may become here, on this JAX and its platform.
 
-    It is lowered to find out. None for a primitive that this module has no example of: either it
-    becomes elementary operations, or those of the programs inside it, or a claim of it explains
-    nothing.
+    Its examples are lowered to find out. The set is empty for a primitive without an example: it
+    becomes elementary operations, or those of the programs inside it, or explains nothing.
     """
     return set().union(*map(observable, _lowered(primitive)))
 
