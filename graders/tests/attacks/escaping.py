@@ -119,6 +119,44 @@ print("REA" "CHED")
 """),
         False,
     ),
+    "memory of the kernel": (
+        "has the kernel hold semaphores, which no limit on memory counts (and gives them back)",
+        code(
+            """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+made = libc.semget(0, 32000, 0o600)
+print(ctypes.get_errno(), "REA" "CHED" if made >= 0 else "")
+libc.semctl(made, 0, 0)
+""",
+            RIGHT,
+        ),
+        True,
+    ),
+    "pages in pipes": (
+        "has pipes hold memory that is no longer its own (up to 64 MB)",
+        code(
+            """
+import ctypes, fcntl, os
+libc = ctypes.CDLL(None, use_errno=True)
+class Piece(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("size", ctypes.c_size_t)]
+held, taken = ctypes.create_string_buffer(1 << 20), 0
+pipes = []
+for _ in range(64):
+    try:
+        pipes.append(os.pipe())
+        fcntl.fcntl(pipes[-1][1], 1031, 1 << 20)
+    except OSError as error:
+        print(error)
+    piece = Piece(ctypes.addressof(held), 1 << 16)
+    taken += max(0, libc.vmsplice(pipes[-1][1], ctypes.byref(piece), 1, 2))
+print(taken, "REA" "CHED" if taken else "")
+""",
+            RIGHT,
+        ),
+        True,
+    ),
     "sockets of other kinds": (
         "makes sockets that lead to the kernel, to a host, to other submissions",
         code(
