@@ -93,9 +93,22 @@ def test_every_lesson_is_in_the_readme(lesson: str) -> None:
     assert f"course/{lesson}/{lesson}.ipynb\n" in readme
 
 
+def row_of_the_syllabus(lesson: str) -> list[str]:
+    link = f"| [{lesson}](../{lesson}/{lesson}.ipynb) |"
+    lines = (REFERENCE / "syllabus.md").read_text().splitlines()
+    (row,) = [line for line in lines if link in line]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_the_syllabus_has_the_points_of_every_lesson(lesson: str) -> None:
     points = sum(check.points or 0 for check in read_lesson(SOLUTIONS / lesson).checks)
-    row = f"| [{lesson}](../{lesson}/{lesson}.ipynb) |"
-    rows = [line for line in (REFERENCE / "syllabus.md").read_text().splitlines() if row in line]
-    assert [line.split("|")[-2].strip() for line in rows] == [str(points)]
+    assert row_of_the_syllabus(lesson)[-1] == str(points)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_syllabus_has_the_minutes_that_the_lesson_names(lesson: str) -> None:
+    introduction = read_lesson(SOLUTIONS / lesson).cells[0].source
+    minutes = re.search(r"About (\d+) minutes", introduction)
+    assert minutes, "a lesson says at its head how long it takes"
+    assert row_of_the_syllabus(lesson)[-2] == minutes[1]
