@@ -75,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     reset.add_argument("lesson", metavar="LESSON", help="for example 02_grad")
     reset.set_defaults(run=_reset)
 
+    check = verbs.add_parser("check", help="run notebooks, and print what their checks find")
+    check.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
+    check.add_argument(
+        "--seconds", type=int, default=300, help="for each cell (300); then it is interrupted"
+    )
+    check.epilog = "The exit status is 1 if a check has not passed."
+    check.set_defaults(run=_check)
+
     fetch = verbs.add_parser("fetch", help="fetch MNIST, where data/mnist.npz is missing")
     fetch.set_defaults(run=_fetch)
 
@@ -141,6 +149,12 @@ def _reset(arguments: argparse.Namespace) -> int:
     from graders.lab.server import start_afresh
 
     return start_afresh(course_root(), arguments.lesson)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from graders.lab import check
+
+    return check.main(arguments.notebooks, arguments.seconds)
 
 
 def _fetch(arguments: argparse.Namespace) -> int:

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from graders.author.proofs import PASSES, touched
 from graders.card.messages import UNANSWERED
 from graders.lesson.cells import Cell, Lesson
 from graders.lesson.problems import Problem
-from graders.notebook.progress import FOLDER_VARIABLE, NOWHERE
+from graders.notebook.running import run_all_cells
 
 SECONDS, LIMIT = 60, 600
 
@@ -27,14 +26,8 @@ def run_notebook(notebook: NotebookNode) -> float:
     the processors, which count double where two are at work.
     """
     before, start = _seconds_of_children(), time.monotonic()
-    NotebookClient(
-        notebook,
-        timeout=LIMIT,
-        startup_timeout=LIMIT,
-        allow_errors=True,
-        kernel_name="python3",
-        extra_arguments=["--log-level=ERROR", "--HistoryManager.hist_file=:memory:"],
-    ).execute(env=os.environ | {FOLDER_VARIABLE: NOWHERE})
+    if (fatal := run_all_cells(notebook, seconds=LIMIT)) is not None:
+        raise RuntimeError(f"the kernel died in the cell {fatal.id}")
     return min(_seconds_of_children() - before, time.monotonic() - start)
 
 

@@ -1,0 +1,129 @@
+"""Checks notebooks from the command line: `jax-course check NOTEBOOK ...`, for students and CI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from graders.card.outcome import MIME
+from graders.errors import CourseError
+from graders.notebook.running import run_all_cells
+from graders.seam.capture import shown
+
+PASSED, FAILED, UNANSWERED, NOT_RUN = "passed", "failed", "not answered", "not run"
+INTERRUPTED = "interrupted: it ran past the time limit of a cell"
+NOTE = "Hidden tests are not part of this: they run when your work is graded."
+
+
+class CheckError(CourseError):
+    """A notebook cannot be checked; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one check cell found."""
+
+    check: str  # the name that nbgrader gives the cell
+    points: float
+    state: str  # PASSED, FAILED, UNANSWERED, NOT_RUN or INTERRUPTED
+    card: str = ""  # in plain text
+
+    @property
+    def exercise(self) -> str:
+        name, _, part = self.check.rpartition("_check")
+        return name + part.replace("_", " ", 1)
+
+
+def main(notebooks: Sequence[Path], seconds: int) -> int:
+    """Runs each notebook and prints a line for each check; 1 if a check has not passed.
+
+    Args:
+        notebooks: their files, which are not changed.
+        seconds: for each cell; a cell that runs longer is interrupted.
+
+    Raises:
+        CheckError: a file is no notebook, or has no check cells.
+    """
+    read = [(path, _read(path)) for path in notebooks]
+    passed = True
+    for path, notebook in read:
+        died = _run(notebook, path.parent, seconds)
+        rows = list(rows_of(notebook))
+        print("\n".join(_lines(path.name, rows, died)), flush=True)
+        passed = passed and all(row.state == PASSED for row in rows)
+    return 0 if passed else 1
+
+
+def _read(path: Path) -> NotebookNode:
+    if not path.is_file():
+        raise CheckError(f"There is no file {path}.")
+    try:
+        notebook = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
+    except (ValueError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        what = " ".join(str(error).split())[:120]
+        raise CheckError(f"{path} is not a notebook that can be read: {what}") from error
+    if not any(_is_check(cell) for cell in notebook.cells):
+        raise CheckError(
+            f"{path} has no check cells. Name a lesson of the course, such as "
+            "work/02_grad/02_grad.ipynb"
+        )
+    return notebook
+
+
+def _run(notebook: NotebookNode, folder: Path, seconds: int) -> str:
+    """Runs the notebook; says which cell has ended the kernel, if one has."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    fatal = run_all_cells(notebook, folder, seconds)
+    if fatal is None:
+        return ""
+    name = fatal.metadata.get("nbgrader", {}).get("grade_id")
+    where = f"the cell of {name}" if name else f"this cell: {shown(fatal.source[:60])!r}"
+    return f"The kernel died in {where}. The cells below were not run."
+
+
+def rows_of(notebook: NotebookNode) -> Iterator[Row]:
+    """A row for each check cell of a notebook that has been run."""
+    for cell in notebook.cells:
+        if _is_check(cell):
+            marks = cell.metadata.nbgrader
+            yield Row(str(marks.grade_id), float(marks.get("points") or 0), *_found(cell.outputs))
+
+
+def _is_check(cell: NotebookNode) -> bool:
+    marks = cell.metadata.get("nbgrader", {})
+    return cell.cell_type == "code" and bool(marks.get("grade")) and not marks.get("solution")
+
+
+def _found(outputs: Sequence[NotebookNode]) -> tuple[str, str]:
+    """The state of a check, and its card."""
+    cards = [output.data for output in outputs if MIME in output.get("data", {})]
+    if not cards:
+        errors = [output for output in outputs if output.output_type == "error"]
+        if any(error.ename == "KeyboardInterrupt" for error in errors):
+            return INTERRUPTED, ""
+        return NOT_RUN, "\n".join(f" {error.ename}: {error.evalue}" for error in errors)
+    states = [requirement["state"] for requirement in cards[-1][MIME]["requirements"]]
+    if all(state == "met" for state in states):
+        return PASSED, ""
+    return UNANSWERED if "unanswered" in states else FAILED, str(cards[-1].get("text/plain", ""))
+
+
+def _lines(name: str, rows: Sequence[Row], died: str) -> Iterator[str]:
+    wide = max(len(row.exercise) for row in rows)
+    yield name
+    for row in rows:
+        got = row.points if row.state == PASSED else 0
+        yield f"  {row.exercise:{wide}}  {got:g} of {row.points:g}  {row.state}"
+        if row.state == FAILED or (row.state == NOT_RUN and row.card):
+            yield from (f"      {shown(line)}" for line in row.card.splitlines())
+    met = [row for row in rows if row.state == PASSED]
+    got, of = sum(row.points for row in met), sum(row.points for row in rows)
+    yield f"{len(met)} of {len(rows)} checks passed, {got:g} of {of:g} points. {NOTE}"
+    if died:
+        yield died
