@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 7 · Sharding: arrays and programs on many devices
 #
-# One array can be spread over eight devices and still be one array with one shape. The programs that you have written so far run on it unchanged. After this lesson you can
+# One array can be spread over many devices, and your programs run on it unchanged. This is how JAX trains models and batches that do not fit on one device. After this lesson you can
 #
 # - place arrays on a mesh of devices, and say which device holds which part;
 # - let `jit` divide the work, count the messages between devices, and remove a needless one by a constraint;
@@ -10,11 +10,9 @@
 # - train the MLP on all devices with the same result as on one, with parameters and optimizer state sharded (FSDP);
 # - shard a layer that is too large for one device, and migrate `pmap` code.
 #
-# This is how JAX trains models and batches that do not fit on one device.
+# About 165 minutes for reading, exercises and waiting, in two halves: 60 minutes for `jit` and shardings (7.1 to 7.3), and 105 for `shard_map` (7.4 to 7.10). You need lessons 02, 03, 05 and 06.
 #
-# About 150 minutes for reading, exercises and waiting. 7.1 and 7.2 are about `jit` and computation that follows data, and 7.3 to 7.7 about `shard_map`. There is a good place for a break after 7.2. You need lessons 02, 03, 05 and 06.
-#
-# You need no special hardware. With fewer than two accelerators, `lesson_devices(8)` simulates eight CPU devices. This must happen before JAX is first used: if the next cell says that JAX has already started, choose Kernel, Restart and run that cell first. With several accelerators the lesson uses those.
+# You need no special hardware. With fewer than two accelerators, `lesson_devices(8)` simulates eight CPU devices. This must happen before JAX is first used: if the next cell says that JAX has already started, choose Kernel, Restart and run that cell first.
 
 # %%
 import re
@@ -54,7 +52,7 @@ print(n, "devices:", devices[0], "to", devices[-1])
 #
 # ## 7.0 Recall
 #
-# Three questions, one point each. Answer before you run anything.
+# Two questions, one point each. Answer before you run anything.
 #
 # **Recall** · 1 minute · difficulty 2 of 5
 #
@@ -108,39 +106,6 @@ check_answer(
         20: "the inner `vmap` does not map the key, so the examples of a group share one draw",
         1: "the outer `vmap` maps over four different keys",
         5: "the examples of a group share a key. There are four groups",
-    },
-)
-
-# %% [markdown]
-# **Recall** · 1 minute · difficulty 2 of 5
-#
-# `loss_fn(params, x, y)` takes one example, and `params["w"]` has shape `(3,)`. For a batch of 5, `g = jax.grad(lambda p: jax.vmap(loss_fn, in_axes=(None, 0, 0))(p, x, y).mean())(params)`. What is the shape of `g["w"]`?
-
-# %% exercise="mapped_grads" kind="recall"
-# A tuple of integers.
-### BEGIN SOLUTION
-mapped_grads = (3,)
-### END SOLUTION
-
-# %% check="mapped_grads" points=1
-def shape_of_mapped_grads():
-    def loss_fn(params, x, y):
-        return (x @ params["w"] - y) ** 2
-
-    def mean_loss(params):
-        losses = jax.vmap(loss_fn, in_axes=(None, 0, 0))
-        return losses(params, jnp.ones((5, 3)), jnp.ones(5)).mean()
-
-    return jax.grad(mean_loss)({"w": jnp.ones(3)})["w"].shape
-
-
-check_answer(
-    mapped_grads,
-    shape_of_mapped_grads,
-    because="A gradient has the shape of the parameters. Here it is that of the mean loss.",
-    mistakes={
-        (5, 3): "that is `vmap(grad(loss_fn))`. Here `grad` is outside, and the mean is one number",
-        (3, 5): "`grad` is outside the `vmap`: there is one gradient, of the mean loss",
     },
 )
 
@@ -216,11 +181,9 @@ square = np.zeros((n, n))
 draw({title: jax.device_put(square, sharding) for title, sharding in layouts.items()}, width=11)
 
 # %% [markdown]
-# *Four shardings of a square matrix. The numbers say which devices hold each part. With eight devices, from left to right: eight bands of rows, eight bands of columns, a grid of four by two blocks, and two bands of rows, each held by four devices, since the spec does not mention "data".*
+# *Four shardings of a square matrix, and the devices that hold each part. With eight devices: eight bands of rows, eight bands of columns, four by two blocks, and two bands of rows, each held by four devices.*
 #
-# Along a mesh axis that the spec does not mention, the array is **replicated**: each device has a copy. `P()` replicates the whole array. The size of a split axis must be a multiple of the size of the mesh axis: n + 1 rows on n devices raise an `IndivisibleError`.
-#
-# `jax.device_put(tree, sharding)` places all leaves of a pytree in one way. It also takes a pytree of shardings.
+# Along a mesh axis that the spec does not mention, the array is **replicated**, and `P()` replicates it on all devices. The size of a split axis must be a multiple of the size of the mesh axis: n + 1 rows on n devices raise an `IndivisibleError`.
 #
 # > **In PyTorch**, the placements of a `DTensor` are listed by *mesh* axis, as in `[Shard(0), Replicate()]`. A `PartitionSpec` is listed by *array* axis, and names the mesh axis.
 #
@@ -229,7 +192,7 @@ draw({title: jax.device_put(square, sharding) for title, sharding in layouts.ite
 #
 # `shard_params(params, mesh)` returns `params`, a pytree of arrays, placed on `mesh`. Each leaf is split over the mesh axis `"data"`, along its longest axis among those whose size is a multiple of the size of `"data"`.
 #
-# Of equally long axes, take the first. A leaf without such an axis is replicated, and so is a scalar. The mesh may have other axes, over which everything is replicated.
+# Of equally long axes, take the first. A leaf without such an axis is replicated. The mesh may have other axes.
 #
 # The check compares shardings, dtypes and values.
 
@@ -330,14 +293,14 @@ check_dtype(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Your function places the weights of an MLP with 3n inputs and 2n hidden units:
+# Your function places four matrices:
 
 # %% tags=["demonstration", "raises-exception"]
-weights = {"hidden w": (3 * n, 2 * n), "output w": (2 * n, n), "last w": (n, n + 1), "head": (3, 5)}
-draw(shard_params({name: jnp.zeros(shape) for name, shape in weights.items()}, mesh), width=11)
+shapes = {"3 by 5": (3, 5), "3n by 2n": (3 * n, 2 * n), "n by 2n": (n, 2 * n), "n by n + 1": (n, n + 1)}
+draw(shard_params({name: jnp.zeros(shape) for name, shape in shapes.items()}, mesh), width=11)
 
 # %% [markdown]
-# *Four matrices, and the devices that hold each part. With eight devices: the first three are split into eight bands of rows, although the last of these has more columns than rows. The fourth, 3 by 5, is replicated.*
+# *With eight devices: one matrix that all devices hold, eight bands of rows, eight bands of columns, and bands of rows again, since n + 1 columns cannot be split.*
 #
 # ## 7.2 Computation follows data: jit on sharded arrays
 #
@@ -380,7 +343,7 @@ print("sin, transpose:", messages(lambda x: jnp.sin(x).T, x))
 print("x @ x.T:", messages(lambda x: x @ x.T, x))
 
 # %% [markdown]
-# Messages between devices are **collectives**. An *all-reduce* adds an array over all devices (or takes the maximum) and gives every device the result. An *all-gather* gives every device all the parts. The compiler inserts them where an operation needs them, and does not tell you, so read the compiled text.
+# Messages between devices are **collectives**. An *all-reduce* adds an array over all devices and gives every device the result. An *all-gather* gives every device all the parts. The compiler inserts them without telling you, so read the compiled text.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -412,9 +375,9 @@ check_answer(
 )
 
 # %% [markdown]
-# An array that you place with `device_put` is *committed* to its devices. Two arrays that are committed to different sets of devices cannot be combined: JAX raises a `ValueError` about incompatible devices. A fresh `jnp.ones(3)` is uncommitted, and JAX moves it where it is needed.
+# An array that you place with `device_put` is *committed* to its devices. Combining arrays that are committed to different sets of devices raises a `ValueError`. A fresh `jnp.ones(3)` is uncommitted, and JAX moves it where it is needed.
 #
-# So a data-parallel step needs no new code: split the batch, replicate the parameters, and the mean over the batch becomes an all-reduce. To fix the placement, pass `in_shardings` and `out_shardings` to `jit`, a sharding or a pytree of shardings for each argument. NumPy and uncommitted arrays are placed as you say. An argument committed to another sharding raises a `ValueError`, except that JAX moves an array on a single device where the spec is `P()`.
+# A data-parallel step needs no new code: split the batch, replicate the parameters, and the mean over the batch becomes an all-reduce. To fix the placement, pass `in_shardings` and `out_shardings` to `jit`. NumPy and uncommitted arrays are placed as you say. An array committed to several devices in another way raises a `ValueError`.
 
 # %%
 rows, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
@@ -432,7 +395,7 @@ print(messages(step, np.ones(4), np.ones((2 * n, 4)), np.ones(2 * n)))
 #
 # ### with_sharding_constraint: the sharding of an intermediate value
 #
-# The compiler also chooses the sharding of intermediate values, and its choice is not always the cheapest. Here a small batch passes through two large layers. The batch is split by examples, and each weight by rows:
+# The compiler chooses the sharding of intermediate values, and not always the cheapest. Here a small batch, split by examples, passes through two large weights, each split by rows:
 
 # %%
 def forward_plain(ws, x):
@@ -445,15 +408,15 @@ large = jax.device_put([jnp.ones((16 * n, 32 * n)), jnp.ones((32 * n, 16 * n))],
 print(messages(forward_plain, large, jax.device_put(jnp.ones((n, 16 * n)), rows)))
 
 # %% [markdown]
-# Each device gathers both weights, with eight devices 256 kB, although the batch has 4 kB. For a large batch this is right. For a small one, move the activations instead. `lax.with_sharding_constraint(value, sharding)` tells the compiler how a value in the middle of the program is sharded. It never changes the numbers.
+# Each device gathers both weights, with eight devices 256 kB, although the batch has 4 kB. This is right for a large batch. For a small one, move the activations instead. `lax.with_sharding_constraint(value, sharding)` fixes the sharding of a value in the middle of a program, and never changes the numbers.
 #
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# `forward(ws, x, mesh)` returns `forward_plain(ws, x)`. `x` is split along axis 0 over `"data"`, and so is each weight. The weights stay where they are. The result may have any sharding.
+# `forward(ws, x, mesh)` returns `forward_plain(ws, x)`. `x` is split along axis 0 over `"data"`, and so is each weight. The weights stay where they are.
 #
-# There is at least one weight. All sizes are multiples of the number of devices, and the mesh may have other axes.
+# All sizes are multiples of the number of devices. There is at least one weight, the result may have any sharding, and the mesh other axes.
 #
-# The check compares values, and looks at the compiled program: no all-gather, and the messages together are no larger than `x` and the outputs of all layers.
+# The check compares values. The compiled program may have no all-gather, and its messages together are no larger than `x` and the outputs of all layers.
 
 # %% exercise="forward"
 def forward(
@@ -526,7 +489,7 @@ check_values(
 # %% [markdown]
 # ## 7.3 Explicit axes: the sharding in the type
 #
-# With `Auto` axes the compiler chooses the sharding of intermediate values, and you find out afterwards. With `Explicit` axes the sharding is part of the *type*: it is known at trace time, and each operation has a rule for the sharding of its result. `jax.make_mesh` makes Explicit axes by default, but `jax.sharding.Mesh(devices, names)`, which older code uses, makes Auto axes.
+# With `Auto` axes the compiler chooses the sharding of intermediate values, and you find out afterwards. With `Explicit` axes the sharding is part of the *type*, known at trace time, and each operation has a rule for the sharding of its result. `jax.make_mesh` makes Explicit axes by default, `jax.sharding.Mesh(devices, names)` Auto axes.
 
 # %%
 typed_mesh = jax.make_mesh((n,), ("data",), axis_types=(AxisType.Explicit,), devices=devices)
@@ -666,13 +629,13 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## Break: the end of the first half
+# ## Break: end of the first half
 #
-# This is a good place to stop. The second half is about `shard_map`, and uses from the first only meshes, specs and `messages`. When you come back, run the cells above once more.
+# This is a good place to stop. The second half needs meshes, specs and `messages` from the first. When you come back, run the cells above again.
 #
 # ## 7.4 shard_map: the view from one device
 #
-# With `jax.shard_map` you divide the work yourself. You write the body for one device's part, and communicate through the axis name, with the `psum` and `pmean` that you know from `vmap`. `in_specs` says how the arguments are split, and `out_specs` how the parts of the result are put together.
+# With `jax.shard_map` you divide the work yourself. You write the body for one device's part, and communicate through the axis name, with the `psum` and `pmean` that you know from `vmap`. `in_specs` says how the arguments are split, and `out_specs` how the parts of the result are put together. (On an Auto mesh the arguments are moved to fit `in_specs`. On Explicit axes they must already have that sharding.)
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -713,7 +676,7 @@ column_sums = jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_spe
 print("outside:", x.shape, "to", column_sums(x).shape, column_sums(x))
 
 # %% [markdown]
-# `{V:data}` is part of the type: the value *varies* over the mesh axis. After a `psum` it is the same on all devices, the mark is gone, and `out_specs=P()` is allowed. Without the `psum`, JAX refuses `P()`, since n different sums cannot be one replicated result ("can't be statically inferred"). The message suggests `check_vma=False`. That only switches the check off: you get an array that claims to be replicated while its n copies differ. Printing shows the first copy, but each device computes with its own.
+# `{V:data}` is part of the type: the value *varies* over the mesh axis. After a `psum` it is the same on all devices, the mark is gone, and `out_specs=P()` is allowed. Without the `psum`, JAX refuses `P()`, since n different sums cannot be one replicated result. The message suggests `check_vma=False`, which only switches the check off: you get an array that claims to be replicated while its n copies differ.
 #
 # | in the body | each device gets | message |
 # |---|---|---|
@@ -726,7 +689,7 @@ print("outside:", x.shape, "to", column_sums(x).shape, column_sums(x))
 # ### Softmax of a sharded vector
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# `sharded_softmax(scores, mesh)` returns $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is split over all devices, such as the scores of a large vocabulary. The result is split over `"data"` as well.
+# `sharded_softmax(scores, mesh)` returns $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is split over `"data"`, as is the result.
 #
 # Scores may be as large, or as far below zero, as float32 allows. Some may be -inf (masked), even all those on one device: their probability is 0. The mesh may have other axes.
 #
@@ -866,7 +829,7 @@ panel.axis("off")
 plt.show()
 
 # %% [markdown]
-# *The ring: a vector of 2n elements, two on each device. Along the blue arrows each device sends its last element to the next device, and along the red dashed arrows its first element to the one before. Device 0 follows the last.*
+# *The ring: two elements on each device. Along the blue arrows each device sends its last element to the next, and along the red dashed arrows its first element to the one before.*
 #
 # ### A stencil on a ring
 # **Exercise** · 9 minutes · difficulty 4 of 5
@@ -975,7 +938,7 @@ plt.colorbar(label="height")
 plt.show()
 
 # %% [markdown]
-# *A bump crosses the white lines, the borders between devices, without a break. It leaves at the right edge, comes back at the left, and becomes lower and wider.*
+# *A bump crosses the white lines, the borders between devices, without a break. It leaves at the right, comes back at the left, and becomes lower and wider.*
 #
 # ## 7.6 Gradients inside shard_map
 #
@@ -1052,13 +1015,13 @@ print("no collective:", (summed["output"]["b"] / grads["output"]["b"]).item())
 print("with pmean:   ", (averaged(params, x, y)["output"]["b"] / grads["output"]["b"]).item())
 
 # %% [markdown]
-# The parameters are *one* value that n devices use. The gradient of a value that is used n times is the sum of n gradients, so the backward pass ends with a `psum`. A `pmean` afterwards averages n equal numbers and changes nothing. There are three correct ways:
+# The parameters are *one* value that n devices use, and its gradient is the sum of n gradients: the backward pass ends with a `psum`. A `pmean` afterwards averages n equal numbers. There are three correct ways:
 #
 # - Differentiate the *global* loss: apply `lax.pmean` to the loss inside the function that you differentiate.
 # - Differentiate outside: `jax.grad` of a `shard_map` that returns the `pmean` of the losses.
-# - Mark the parameters as varying with `lax.pcast(params, "data", to="varying")`. Then each device has its own gradient, and you apply `pmean` to it. (`pcast` replaces `pvary`, which JAX 0.10 removed.)
+# - Mark the parameters as varying with `lax.pcast(params, "data", to="varying")` (in older code `pvary`). Then each device has its own gradient, and you apply `pmean` to it.
 #
-# With `check_vma=False`, and in `pmap`, there is no implicit `psum`: you apply `pmean` to the gradients, as in most older code.
+# With `check_vma=False`, and in `pmap`, there is no implicit `psum`, and you apply `pmean` to the gradients.
 #
 # > **In PyTorch**, `DistributedDataParallel` *averages* the gradients during `backward()`. `shard_map` *sums* the gradients of replicated parameters.
 #
@@ -1069,7 +1032,7 @@ print("with pmean:   ", (averaged(params, x, y)["output"]["b"] / grads["output"]
 #
 # The mesh may have other axes.
 #
-# The check compares the result with the step on one device, looks at the sharding and for `shard_map`, and allows exactly one all-reduce, of the size of the gradients and the loss.
+# The check compares with the step on one device, looks at the sharding and for `shard_map`, and allows one all-reduce, of the size of the gradients and the loss.
 
 # %% exercise="parallel_step"
 def parallel_step(
@@ -1197,9 +1160,7 @@ plt.xlabel("column of x")
 plt.show()
 
 # %% [markdown]
-# *The noise on a black image of 2n rows and 60 columns, with two rows on each device. The same two rows of grey pixels repeat from top to bottom.*
-#
-# Shape, mean, variance and sharding are right, and the noise of each device alone is right too.
+# *The noise on a black image, with two rows on each device. The same two rows of grey pixels repeat from top to bottom. Shape, mean, variance and sharding are right.*
 #
 # ### Independent noise on every device
 # **Exercise** · 5 minutes · difficulty 2 of 5
@@ -1280,9 +1241,9 @@ check_sharding(
 # %% [markdown]
 # ## 7.7 psum_scatter and FSDP: shard parameters and optimizer state
 #
-# In data parallelism every device stores all parameters and the whole optimizer state, and makes the same update. **ZeRO-1** shards the optimizer state over `"data"`, and **FSDP** (or ZeRO-3) the parameters as well. Each device then updates only its own part.
+# In data parallelism, every device stores all parameters and the whole optimizer state, and makes the same update. **ZeRO-1** shards the optimizer state over `"data"`, **FSDP** (or ZeRO-3) the parameters as well, and each device updates only its own part.
 #
-# For that, a device needs only its part of the summed gradient. `lax.psum_scatter(x, "data", tiled=True)` adds `x` over all devices, and gives each device one part of the sum along axis 0. This collective is a **reduce-scatter**. An all-reduce is a reduce-scatter followed by an all-gather.
+# For that, it needs only its part of the summed gradient. `lax.psum_scatter(x, "data", tiled=True)` adds `x` over all devices, and gives each device one part of the sum along axis 0. This is a **reduce-scatter**. An all-reduce is a reduce-scatter followed by an all-gather.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -1330,7 +1291,7 @@ print(jnp.allclose(at_once(vectors), collective(in_two_steps)(vectors)))
 print(messages(at_once, vectors), messages(collective(in_two_steps), vectors))
 
 # %% [markdown]
-# `psum_scatter` is also the *transpose* of `all_gather`: the gradient of a gathered value is added over the devices, and each gets its part. So if you differentiate through an `all_gather` of the parameters, you get the reduce-scatter without writing it.
+# `psum_scatter` is also the *transpose* of `all_gather`: if you differentiate through an `all_gather` of the parameters, you get the reduce-scatter without writing it. (A gathered value counts as varying unless you pass `to="invarying"`.)
 #
 # ### A training step with sharded parameters and momentum
 # **Exercise** · 14 minutes · difficulty 4 of 5
@@ -1339,7 +1300,7 @@ print(messages(at_once, vectors), messages(collective(in_two_steps), vectors))
 #
 # Axis 0 of each leaf is a multiple of the number of devices along `"data"`. The mesh may have other axes.
 #
-# The check compares the result with the step on one device, and looks at the sharding. It allows an all-gather and a reduce-scatter for each leaf, of its size, and no other message.
+# The check compares with the step on one device, and looks at the sharding. It allows an all-gather and a reduce-scatter for each leaf, and no other message.
 
 # %% exercise="fsdp_step"
 def fsdp_step(
@@ -1463,15 +1424,14 @@ check_values(
 
 # %% tags=["demonstration", "raises-exception"]
 train = jax.jit(partial(fsdp_step, learning_rate=0.05, mesh=mesh))
-state = jax.device_put(
-    ({"hidden": init_layer(n, 16 * n), "output": init_layer(16 * n, n)},) * 2, rows
-)
-state = state[0], jax.tree.map(jnp.zeros_like, state[1])
-inputs = jax.device_put(jnp.asarray(rng.normal(size=(16 * n, n)), jnp.float32), rows)
-curve = []
+whole_loss, curve = jax.jit(loss_fn), []
+model = {"hidden": init_layer(n, 16 * n), "output": init_layer(16 * n, n)}
+state = jax.device_put((model, jax.tree.map(np.zeros_like, model)), rows)
+inputs = rng.normal(size=(16 * n, n)).astype(np.float32)
+inputs, ranked = jax.device_put((inputs, np.sort(inputs, axis=1)), rows)
 for _ in range(60):
-    curve.append(loss_fn(state[0], inputs, jnp.sort(inputs, axis=1)).item())
-    state = train(*state, inputs, jnp.sort(inputs, axis=1))
+    curve.append(whole_loss(state[0], inputs, ranked).item())
+    state = train(*state, inputs, ranked)
 leaves = jax.tree.leaves(state)
 parts = [leaf.addressable_shards[0].data for leaf in leaves]
 print("bytes:", sum(leaf.nbytes for leaf in leaves), "on one device:", sum(p.nbytes for p in parts))
@@ -1485,7 +1445,7 @@ plt.show()
 #
 # ## 7.8 pmap: how to read it, and how to migrate
 #
-# Older code uses `jax.pmap`, a `vmap` over devices. It still works, but new code should use `shard_map`. Here is batch normalisation over all devices in both:
+# Older code uses `jax.pmap`, a `vmap` over devices. New code should use `shard_map`. Here is batch normalisation in both:
 
 # %% tags=["demonstration"]
 def normalise(x):
@@ -1499,11 +1459,11 @@ new = jax.shard_map(normalise, mesh=mesh, in_specs=P("data"), out_specs=P("data"
 print(old.shape, new.shape, jnp.allclose(old.reshape(-1, 3), new))
 
 # %% [markdown]
-# `pmap` maps over a leading axis of at most n elements, one for each device, and removes it. `shard_map` splits an axis and keeps it. So when you migrate, drop the reshapes, write `P("data")` for `in_axes=0` and `P()` for `in_axes=None`, and keep the body. Two traps: an array that keeps the shape (n, batch, ...) gives the body a leading axis of size 1, and gradients with respect to replicated arguments are summed, as in 7.6.
+# `pmap` maps over a leading axis of at most n elements, one for each device, and removes it. `shard_map` splits an axis and keeps it. To migrate, drop the reshapes, write `P("data")` for `in_axes=0` and `P()` for `in_axes=None`, and keep the body. Remember that gradients with respect to replicated arguments are summed (7.6).
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
-# This line from an old training script nests four transformations. `params["hidden"]["w"]` has shape (3, 32), and the reshaped `x` has shape (n, 4, 3). What is the shape of the result?
+# `params["hidden"]["w"]` has shape (3, 32), and the reshaped `x` has shape (n, 4, 3). What is the shape of the result?
 #
 # ```python
 # old_grads = jax.pmap(
@@ -1637,7 +1597,7 @@ check_values(
 # %% [markdown]
 # ### vmap of a sharded function: spmd_axis_name
 #
-# You can also map *over* a function that contains a `shard_map`. Here `centred` works on one vector, split over `"data"`. The rows of `table` are split over `"model"`:
+# You can also map a function that contains a `shard_map`. This one takes a vector that is split over `"data"`. The rows of `table` are split over `"model"`:
 
 # %%
 def centred_vector(v):
@@ -1678,11 +1638,11 @@ along_model = jax.vmap(centred_vector, spmd_axis_name="model")
 print("spmd_axis_name:", messages(along_model, table), along_model(table).sharding.spec)
 
 # %% [markdown]
-# `vmap` alone gathers the rows, and every device along `"model"` computes all of them. `spmd_axis_name="model"` adds that mesh axis to the specs, so that each device computes its own rows. The same holds for a `with_sharding_constraint` in a mapped function, where `vmap` alone leaves the sharding of the new axis to the compiler.
+# `vmap` alone gathers the rows, and every device along `"model"` computes all of them. `spmd_axis_name="model"` adds that mesh axis to the specs, and each device computes its own rows. It also applies to a `with_sharding_constraint` in the mapped function.
 #
 # ## 7.9 Communication cost: send sums, not data
 #
-# A link between devices is far slower than memory, so make messages small. Here is a first attempt to fit a line through points on all devices. (A gathered value counts as varying unless you pass `to="invarying"`.)
+# A link between devices is far slower than memory, so make messages small. Here is a first attempt to fit a line through points on all devices:
 
 # %% tags=["demonstration"]
 def fit_by_gathering(x, y):
@@ -1695,7 +1655,7 @@ mapped = jax.shard_map(fit_by_gathering, mesh=mesh, in_specs=P("data"), out_spec
 print(messages(mapped, x, y[:, 0]))
 
 # %% [markdown]
-# Every device gets all the data and does the same work. With a million rows of ten columns, each device receives 40 MB, to compute ten numbers.
+# Every device gets all the data. With a million rows of ten columns, each receives 40 MB, to compute ten numbers.
 #
 # ### Least squares on distributed rows
 # **Exercise** · 8 minutes · difficulty 3 of 5
@@ -1777,7 +1737,7 @@ check_values(
 # %% [markdown]
 # ### Tensor parallelism: shard the hidden units
 #
-# When the parameters are too large for one device, shard *them*. Split the columns of a hidden layer, and each device computes some of the hidden units, without communication. Split the rows of the output layer in the same way, and each device computes one summand of every output, which one `psum` adds. This is **tensor parallelism**, known from Megatron-LM.
+# FSDP gathers each weight before it is used. **Tensor parallelism**, known from Megatron-LM, never does: split the columns of a hidden layer, and each device computes some of the hidden units. Split the rows of the output layer in the same way, and each device computes one summand of every output, which one `psum` adds.
 #
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
@@ -1884,17 +1844,17 @@ check_values(
 # %% [markdown]
 # ## 7.10 Several machines: jax.distributed
 #
-# All devices so far belong to one Python process. On a cluster, each machine runs the same script. Before it uses JAX, the script calls `jax.distributed.initialize(coordinator_address, num_processes, process_id)`, on Cloud TPUs and under Slurm without arguments. Then `jax.devices()` lists the devices of all machines, and `jax.local_devices()` those of this process. Meshes, `jit` and `shard_map` work as before.
+# On a cluster, each machine runs the same script, which first calls `jax.distributed.initialize(coordinator_address, num_processes, process_id)`, on Cloud TPUs and under Slurm without arguments. Then `jax.devices()` lists the devices of all machines, and `jax.local_devices()` those of this process. Meshes, `jit` and `shard_map` work as before.
 #
-# All processes must run the same operations in the same order, or they wait for each other forever. Each sees its own parts only (`addressable_shards`), and supplies its own data with `jax.make_array_from_process_local_data`. This lesson does not run it.
+# All processes must run the same operations in the same order, or they wait for each other forever. Each sees only its own parts, and supplies its own data with `jax.make_array_from_process_local_data`. This lesson does not run it.
 #
 # ## What to remember
 #
-# 1. An array has one shape and many parts: mesh, `PartitionSpec`, `NamedSharding`, `device_put`. Along a mesh axis that the spec does not mention, it is replicated.
-# 2. Computation follows data. Split the batch, and `jit` inserts the collectives. Read the compiled text to see which, and use `with_sharding_constraint` to change them.
-# 3. `shard_map` is the view from one device. Gradients with respect to replicated parameters are summed over the devices, so apply `pmean` to the loss before you differentiate. FSDP gathers the parameters, and reduce-scatters the gradients.
-# 4. Send sums, not data. What you add before a `psum` is added n times, and a replicated key gives the same noise n times.
-# 5. On `Auto` axes the compiler chooses shardings. On `Explicit` axes they are in the type, and JAX asks. Read `pmap`, and write `shard_map`.
+# 1. An array has one shape and many parts: mesh, `PartitionSpec`, `NamedSharding`, `device_put`.
+# 2. Computation follows data, and `jit` inserts the collectives. Read the compiled text, and steer with `with_sharding_constraint`. On `Explicit` axes the sharding is in the type, and JAX asks.
+# 3. `shard_map` is the view from one device. Gradients with respect to replicated parameters are summed over the devices, so apply `pmean` to the loss before you differentiate.
+# 4. FSDP gathers the parameters and reduce-scatters the gradients. Each device stores and updates one part of parameters and optimizer state.
+# 5. Send sums, not data. What you add before a `psum` is added n times, and a replicated key gives the same noise n times.
 #
 # ## Further reading
 #
@@ -1904,4 +1864,4 @@ check_values(
 #
 # ## Previous and next
 #
-# Lesson 06 used the same collectives over a batch. In lesson 08 you train the MLP on MNIST with Optax, first on one device. Its last exercise makes that step data-parallel, with three things from here: `P()` for parameters and optimizer state, `P("data")` for the batch, and `pmean` of the loss before you differentiate.
+# Lesson 06 used the same collectives over a batch. In lesson 08 you train the MLP on MNIST with Optax. Its last exercise makes that step data-parallel, with `P()` for parameters and optimizer state, `P("data")` for the batch, and `pmean` of the loss before you differentiate.
