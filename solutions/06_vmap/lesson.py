@@ -11,7 +11,7 @@
 #
 # The result is mostly as fast as code written for the whole batch. Sections 6.6 and 6.7 show the exceptions.
 #
-# About 120 minutes for reading, exercises and waiting. There is a good place for a break after 6.4. You need lessons 01 to 05.
+# About 125 minutes for reading, exercises and waiting. There is a good place for a break after 6.4. You need lessons 01 to 05.
 
 # %%
 from functools import partial
@@ -1141,20 +1141,20 @@ check_keys(
 def init_curve(key):
     keys = jax.random.split(key, 3)
     w, b, out = (2 * jax.random.normal(k, (40,)) for k in keys)
-    return {"hidden": {"w": w[None], "b": b}, "output": {"w": out[:, None] / 12, "b": jnp.zeros(1)}}
+    return {"hidden": {"w": w[None], "b": b}, "output": {"w": out[:, None] / 20, "b": jnp.zeros(1)}}
 
 
 points = jax.random.uniform(jax.random.key(8), (20, 1), minval=-1.0)
-line = jnp.linspace(-3, 3, 200)[:, None]
+line = jnp.linspace(-2, 2, 200)[:, None]
 fit = jax.jit(train_ensemble, static_argnums=(0, 5))
-twelve = jnp.geomspace(0.003, 0.03, 12)
-trained, losses = fit(init_curve, jax.random.key(9), points, jnp.sin(4 * points), twelve, 3000)
+twelve = jnp.geomspace(0.002, 0.008, 12)
+trained, losses = fit(init_curve, jax.random.key(9), points, jnp.sin(4 * points), twelve, 5000)
 _, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
-left.loglog(1 + jnp.arange(3000), losses.T)
+left.loglog(1 + jnp.arange(5000), losses.T)
 left.set(xlabel="step", ylabel="loss")
 right.plot(line, jax.vmap(mlp, (0, None))(trained, line)[:, :, 0].T)
 right.plot(points, jnp.sin(4 * points), "o", color="black")
-right.set(xlabel="x", ylabel="prediction", ylim=(-4, 4))
+right.set(xlabel="x", ylabel="prediction", ylim=(-3, 3))
 plt.tight_layout()
 plt.show()
 

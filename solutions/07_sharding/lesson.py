@@ -10,7 +10,7 @@
 # - train the MLP on all devices with the same result as on one, with parameters and optimizer state sharded (FSDP);
 # - shard a layer that is too large for one device, and migrate `pmap` code.
 #
-# About 165 minutes for reading, exercises and waiting, in two halves: 60 minutes for `jit` and shardings (7.1 to 7.3), and 105 for `shard_map` (7.4 to 7.10). You need lessons 02, 03, 05 and 06.
+# About 175 minutes for reading, exercises and waiting, in two halves: 55 for `jit` and shardings (7.1 to 7.3), and 120 for `shard_map` (7.4 to 7.10), with another place to stop after 7.7. You need lessons 02, 03, 05 and 06.
 #
 # You need no special hardware. With fewer than two accelerators, `lesson_devices(8)` simulates eight CPU devices. This must happen before JAX is first used: if the next cell says that JAX has already started, choose Kernel, Restart and run that cell first.
 
@@ -1442,6 +1442,8 @@ plt.show()
 
 # %% [markdown]
 # *The loss of a network that learns to sort n numbers falls over 60 steps.*
+#
+# This is another good place to stop.
 #
 # ## 7.8 pmap: how to read it, and how to migrate
 #
