@@ -5,13 +5,13 @@
 #
 # - choose which axis of which argument is mapped, also inside a pytree;
 # - compute a gradient for each example, and clip it;
-# - nest `vmap`, `grad` and `jit`, and initialise an ensemble whose members differ;
+# - nest `vmap`, `grad` and `jit`, and train a whole ensemble in one program;
 # - say what becomes of `cond`, `while_loop` and `scan` under `vmap`, and when that is expensive;
 # - compute sums and means over the batch from inside the function, with collectives.
 #
 # The result is mostly as fast as code written for the whole batch. Sections 6.6 and 6.7 show the exceptions.
 #
-# About 120 minutes for reading, exercises and waiting. There is a good place for a break after 6.4. You need lessons 01 to 05.
+# About 125 minutes for reading, exercises and waiting. There is a good place for a break after 6.4. You need lessons 01 to 05.
 
 # %%
 from functools import partial
@@ -26,10 +26,8 @@ from jaxtyping import Array, Float, Int
 from graders import (
     check_answer,
     check_batched,
-    check_distribution,
     check_keys,
     check_primitives,
-    check_shape,
     check_values,
     normal,
     sweep,
@@ -273,6 +271,21 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# `jax.vmap` gives your function many queries. With the identity matrix as values, its result is the weights themselves, an attention map:
+
+# %% tags=["demonstration", "raises-exception"]
+turns = jnp.arange(12) * jnp.pi / 8
+places = 4 * jnp.stack([jnp.cos(turns), jnp.sin(turns)], axis=1)
+attention = jax.vmap(attend, in_axes=(0, None, None, None))(places, places, jnp.eye(12), 9)
+plt.figure(figsize=(4.5, 3.6))
+plt.imshow(attention)
+plt.xlabel("word"), plt.ylabel("query")
+plt.colorbar(label="weight")
+plt.show()
+
+# %% [markdown]
+# *Each query gives most weight to words near its own position, and none to words 9 to 11, the padding. The last three queries look at the last words that count.*
+#
 # ## 6.2 in_axes and out_axes: which axis is mapped
 #
 # `in_axes` has one entry for each positional argument: the axis that is mapped, or `None` for an argument that is the same for all examples. `out_axes` says where the batch axis goes in the result. Keyword arguments are always mapped over axis 0. To keep one unmapped, bind it with `functools.partial`.
@@ -926,7 +939,7 @@ check_answer(
 #
 # > **In PyTorch**, a random operation under `torch.func.vmap` raises an error by default, and you choose `randomness="same"` or `"different"`.
 #
-# The same holds for parameters. An *ensemble* is a set of networks that start differently. Where its members disagree, the prediction is uncertain.
+# An *ensemble* is a set of networks that start differently. Where its members disagree, the prediction is uncertain.
 #
 # ### Bug hunt: an ensemble of identical members
 
@@ -943,116 +956,211 @@ print(outputs.shape, "largest difference between members:", jnp.ptp(outputs, axi
 # %% [markdown]
 # All five members are equal, so they never disagree.
 #
-# ### Initialise an ensemble
-# **Exercise** · 5 minutes · difficulty 2 of 5
+# ### Train an ensemble: vmap of a whole training run
+# **Exercise** · 10 minutes · difficulty 3 of 5
 #
-# `init(key)` returns the parameters of one member. `init_ensemble(init, key, members)` returns those of `members` independent members as one pytree, stacked along a new axis 0 of each leaf.
+# `init(key)` returns the parameters of one `mlp`. `train_ensemble(init, key, x, y, rates, steps)` trains one member for each learning rate in `rates`. Each starts from `init` with a key of its own, and takes `steps` steps of gradient descent on `loss_fn` over the whole batch, with its own rate. Return `(params, losses)`: the trained parameters, stacked along a new axis 0 of each leaf, and the loss of each member *before* each of its steps.
 #
-# The numbers depend on `key` alone. There may be one member only, and a leaf may be a constant.
+# `steps` is a Python integer. There may be one member only.
 #
-# The check compares shapes, tests that the members are independent and are what `init` draws, and counts traces: `init` is traced once, and the program does not grow with `members`.
+# The check compares values, and tests that the members start independently. The program must not grow with the number of members or steps.
 
 
-# %% exercise="init_ensemble"
-def init_ensemble(init, key, members: int):
-    """Parameters of `members` independent members, stacked along axis 0 of each leaf."""
+# %% exercise="train_ensemble"
+def train_ensemble(
+    init,
+    key,
+    x: Float[Array, "batch inputs"],
+    y: Float[Array, "batch outputs"],
+    rates: Float[Array, "members"],
+    steps: int,
+) -> tuple[dict, Float[Array, "members steps"]]:
+    """The trained members, stacked along axis 0 of each leaf, and the loss before each step."""
+
     ### BEGIN SOLUTION
-    return jax.vmap(init)(jax.random.split(key, members))
+    def train(key, rate):
+        def step(params, _):
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
+
+        return lax.scan(step, init(key), length=steps)
+
+    return jax.vmap(train)(jax.random.split(key, len(rates)), rates)
     ### END SOLUTION
 
 
-# %% [markdown] hints="init_ensemble"
+# %% [markdown] hints="train_ensemble"
 # <details><summary>Hint 1: the idea</summary>
 #
-# What differs from member to member must be a mapped argument.
+# Write the training of *one* member as a function of what differs between members, and map it. The batch is shared, so close over it.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.random.split` with a number returns an array of keys. `jax.random.fold_in(key, i)` makes a key from a key and a number. You can use either.
+# `lax.scan(step, start, length=steps)` needs no inputs: the second argument of `step` is `None`. `jax.random.split(key, len(rates))` makes the keys, and `jax.value_and_grad` returns the loss as well.
+# </details>
+# <details><summary>Hint 3: the skeleton</summary>
+#
+# ```python
+# def train(key, rate):
+#     def step(params, _):
+#         ...
+#         return jax.tree.map(...), loss
+#
+#     return lax.scan(step, init(key), length=steps)
+# ```
 # </details>
 
 
-# %% check="init_ensemble" points=3
-@jax.jit
-def two_normals(key):
-    one, other = jax.random.split(key)
-    return {"w": jax.random.normal(one, (3, 2)), "b": (jax.random.normal(other, (2,)),)}
+# %% check="train_ensemble" points=3
+def known_start(inputs, hidden, outputs, seed):
+    rng = np.random.default_rng(seed)
+    shapes = {"hidden": ((inputs, hidden), (hidden,)), "output": ((hidden, outputs), (outputs,))}
+    return {
+        layer: {"w": rng.normal(size=w), "b": rng.normal(size=b)}
+        for layer, (w, b) in shapes.items()
+    }
 
 
-def one_normal(key):
-    w = jax.random.normal(key, (2,))
-    return {"w": w, "b": (w[0], 2 * w), "scale": jnp.array([3.0, 4.0])}
+def narrow(key):
+    return jax.tree.map(jnp.float32, known_start(2, 3, 1, seed=1))
 
 
-def what_is_known(init_ensemble, init, key, members):
-    params = init_ensemble(init, key, members)
-    first, twice = params["b"]
-    return first - params["w"][..., 0], twice - 2 * params["w"], params["scale"]
+def broad(key):
+    return jax.tree.map(jnp.float32, known_start(3, 5, 2, seed=2))
 
 
-def known(init, key, members):
-    return np.zeros(members), np.zeros((members, 2)), np.tile([3.0, 4.0], (members, 1))
+def drawn(key):
+    shapes = known_start(2, 3, 1, seed=0)
+    keys = iter(jax.random.split(key, 4))
+    return jax.tree.map(lambda leaf: jax.random.normal(next(keys), leaf.shape), shapes)
 
 
-def times_traced(init_ensemble, key, members):
-    calls = []
+def one_descent(params, x, y, rate, steps, stay=False):
+    losses, first = [], None
+    for _ in range(steps + 1):
+        hidden = np.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+        error = hidden @ params["output"]["w"] + params["output"]["b"] - y
+        losses.append(np.mean(error**2))
+        slope = 2 * error / y.size
+        behind = slope @ params["output"]["w"].T * (hidden > 0)
+        grads = {
+            "hidden": {"w": x.T @ behind, "b": behind.sum(axis=0)},
+            "output": {"w": hidden.T @ slope, "b": slope.sum(axis=0)},
+        }
+        first = grads if first is None else first
+        used, last = (first if stay else grads), params
+        params = jax.tree.map(lambda p, g: p - rate * g, params, used)
+    return last, losses
 
-    def counted(key):
-        calls.append(key)
-        return two_normals(key)
 
-    init_ensemble(counted, key, members)
-    return jnp.asarray(len(calls))
-
-
-def last_digits(init_ensemble, init, key, members):
-    leaves = jax.tree.leaves(init_ensemble(init, key, members))
-    return jnp.concatenate([leaf.ravel() * 256 % 1 for leaf in leaves])
+def descents(init, key, x, y, rates, steps, late=0, **options):
+    start = known_start(2, 3, 1, seed=1) if init is narrow else known_start(3, 5, 2, seed=2)
+    runs = [one_descent(start, x, y, rate, steps, **options) for rate in rates]
+    params = jax.tree.map(lambda *leaves: np.stack(leaves), *[last for last, _ in runs])
+    return params, np.array([losses[late : steps + late] for _, losses in runs])
 
 
-check_shape(
-    init_ensemble,
-    two_normals,
-    jax.random.key(712),
-    4,
-    returns={"w": "members 3 2", "b": ("members 2",)},
-    members=4,
-)
-check_keys(init_ensemble, two_normals, jax.random.key(713), 4, key=1, rows=True)
+def first_rate(init, key, x, y, rates, steps):
+    return descents(init, key, x, y, np.full(len(rates), rates[0]), steps)
+
+
+def backwards(init, key, x, y, rates, steps):
+    return descents(init, key, x, y, -rates, steps)
+
+
+def one_step_short(init, key, x, y, rates, steps):
+    _, losses = descents(init, key, x, y, rates, steps)
+    return descents(init, key, x, y, rates, steps - 1)[0], losses
+
+
+rates = np.array([0.1, 0.02, 0.05], np.float32)
 check_values(
-    through(what_is_known, init_ensemble),
-    known,
-    [(one_normal, jax.random.key(718), 5), (one_normal, jax.random.key(719), 1)],
-    about="leaves that depend on others, and one that is constant",
+    train_ensemble,
+    descents,
+    [
+        (narrow, jax.random.key(1), *batch, rates, 4)
+        for batch in sweep("6 2", "6 1", count=3)
+    ]
+    + [
+        (broad, jax.random.key(2), *batch, rates[:1], 2)
+        for batch in sweep("5 3", "5 2", count=1, seed=1)
+    ],
+    mistakes={
+        "every member uses the first learning rate": first_rate,
+        "the loss is recorded after each step, not before it": partial(descents, late=1),
+        "the gradient is always that at the start": partial(descents, stay=True),
+        "uphill: the gradient is added": backwards,
+        "the parameters before the last step are returned": one_step_short,
+    },
+)
+((some_x, some_y),) = sweep("6 2", "6 1", count=1, seed=2)
+check_keys(
+    train_ensemble,
+    drawn,
+    jax.random.key(713),
+    some_x,
+    some_y,
+    np.zeros(4, np.float32),
+    1,
+    key=1,
+    rows=True,
 )
 check_primitives(
-    init_ensemble,
-    two_normals,
+    train_ensemble,
+    drawn,
     jax.random.key(716),
+    some_x,
+    some_y,
+    rates,
     4,
-    static_argnums=(2,),
-    same_size_for=[(two_normals, jax.random.key(716), 7)],
-)
-check_values(
-    through(times_traced, init_ensemble),
-    [np.array(1)],
-    [(jax.random.key(720), 3)],
-    mistakes={"`init` is traced more than once": lambda key, members: 2},
-    about="how often `init` is traced",
-)
-check_distribution(
-    through(last_digits, init_ensemble),
-    two_normals,
-    jax.random.key(717),
-    500,
-    cdf=lambda v: np.clip(v, 0, 1),
-    about="the last digits of the numbers: each leaf is what `init` drew",
+    static_argnums=(5,),
+    same_size_for=[
+        (drawn, jax.random.key(716), some_x, some_y, rates[:2], 4),
+        (drawn, jax.random.key(716), some_x, some_y, rates, 7),
+    ],
 )
 ### BEGIN HIDDEN TESTS
-check_keys(init_ensemble, two_normals, jax.random.key(715), 60, key=1, rows=True)
+check_keys(
+    train_ensemble,
+    drawn,
+    jax.random.key(715),
+    some_x,
+    some_y,
+    np.zeros(60, np.float32),
+    1,
+    key=1,
+    rows=True,
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# Twelve networks, trained by your function on 20 points of a curve:
+
+
+# %% tags=["demonstration", "raises-exception"]
+def init_curve(key):
+    keys = jax.random.split(key, 3)
+    w, b, out = (2 * jax.random.normal(k, (40,)) for k in keys)
+    return {"hidden": {"w": w[None], "b": b}, "output": {"w": out[:, None] / 20, "b": jnp.zeros(1)}}
+
+
+points = jax.random.uniform(jax.random.key(8), (20, 1), minval=-1.0)
+line = jnp.linspace(-2, 2, 200)[:, None]
+fit = jax.jit(train_ensemble, static_argnums=(0, 5))
+twelve = jnp.geomspace(0.002, 0.008, 12)
+trained, losses = fit(init_curve, jax.random.key(9), points, jnp.sin(4 * points), twelve, 5000)
+_, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+left.loglog(1 + jnp.arange(5000), losses.T)
+left.set(xlabel="step", ylabel="loss")
+right.plot(line, jax.vmap(mlp, (0, None))(trained, line)[:, :, 0].T)
+right.plot(points, jnp.sin(4 * points), "o", color="black")
+right.set(xlabel="x", ylabel="prediction", ylim=(-3, 3))
+plt.tight_layout()
+plt.show()
+
+# %% [markdown]
+# *Left: twelve loss curves, which fall at different speeds, one for each learning rate. Right: the predictions nearly agree between -1 and 1, where the points are, and fan out on both sides.*
+#
 # ## 6.6 Loops under vmap: while_loop and scan
 #
 # You can also map a function that contains a loop. This one runs Newton's method for $z^3 = 1$ from one starting point $z$ in the complex plane. Two `vmap`s run it on a grid:
@@ -1248,6 +1356,25 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# Your function moves 300 particles, which all start near the centre, for 400 steps:
+
+
+# %% tags=["demonstration", "raises-exception"]
+def swirl(x):
+    return 2 * x * (1 - x @ x) + jnp.array([-x[1], x[0]])
+
+
+kicks = 0.15 * jax.random.normal(jax.random.key(11), (400, 300, 2))
+swarm = jax.jit(paths, static_argnums=0)(swirl, 0.3 * kicks[0], kicks, 0.02)
+plt.figure(figsize=(4.5, 4.5))
+plt.plot(swarm[:, :40, 0], swarm[:, :40, 1], color="tab:blue", alpha=0.15, linewidth=0.8)
+plt.scatter(*swarm[-1].T, s=8, color="tab:red")
+plt.axis("equal")
+plt.show()
+
+# %% [markdown]
+# *Blue: forty paths, which wind outwards from the centre onto a ring. Red: all particles after the last step, spread along the ring.*
+#
 # ## 6.7 Branches under vmap: cond becomes select
 #
 # For one example, `cond` runs one of its branches. In a batch, some examples need one branch and some the other. Therefore **a `cond` whose predicate is mapped becomes a `select`**: both branches run for all examples. You always pay for an expensive branch, its callbacks run, and a `while_loop` in it must end even for examples that do not take the branch. If the predicate is *not* mapped, `cond` stays `cond`:
@@ -1446,7 +1573,7 @@ check_values(
 # %% [markdown]
 # ## 6.8 Collectives over a named axis: psum, pmean, pmax
 #
-# A mapped function sees one example, but batch normalisation needs the mean over all of them. So give the mapped axis a *name*: `jax.vmap(f, axis_name="batch")`. Inside `f`, a **collective** combines values along that axis: `lax.psum(v, "batch")` returns to each example the sum of the `v` of all examples. `lax.pmean` and `lax.pmax` return the mean and the maximum, and `lax.axis_index` the number of the example.
+# A mapped function sees one example, but batch normalisation needs the mean over all of them. So give the mapped axis a *name*: `jax.vmap(f, axis_name="batch")`. Inside `f`, a **collective** combines values along that axis: `lax.psum(v, "batch")` returns to each example the sum of the `v` of all examples. `lax.pmean` and `lax.pmax` return the mean and the maximum, `lax.axis_index` the number of the example, and `lax.axis_size` how many there are. With no mapped argument, pass the size: `jax.vmap(f, in_axes=None, axis_size=5)` runs five copies of `f`.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #

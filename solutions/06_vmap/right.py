@@ -81,14 +81,32 @@ def clipped_mean(params, x, y, limit):
     total, _ = lax.scan(add, jax.tree.map(jnp.zeros_like, params), (x, y))
     return jax.tree.map(lambda t: t / len(x), total)
 
-# %% right="init_ensemble"
-def init_ensemble(init, key, members):
-    return jax.vmap(lambda i: init(jax.random.fold_in(key, i)))(jnp.arange(members))
+# %% right="train_ensemble"
+def train_ensemble(init, key, x, y, rates, steps):
+    def step(params, _):
+        losses, grads = jax.vmap(jax.value_and_grad(loss_fn), (0, None, None))(params, x, y)
+        return jax.vmap(lambda p, g, r: jax.tree.map(lambda p, g: p - r * g, p, g))(
+            params, grads, jnp.asarray(rates)
+        ), losses
 
-# %% right="init_ensemble"
-@partial(jax.jit, static_argnums=(0, 2))
-def init_ensemble(init, key, members):
-    return jax.lax.map(init, jax.random.split(key, members))
+    def member(i):
+        return init(jax.random.fold_in(key, i))
+
+    params, losses = lax.scan(step, jax.vmap(member)(jnp.arange(len(rates))), length=steps)
+    return params, losses.T
+
+# %% right="train_ensemble"
+@partial(jax.jit, static_argnums=(0, 5))
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(member):
+        def step(i, state):
+            params, losses = state
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            return jax.tree.map(lambda p, g: p - member[1] * g, params, grads), losses.at[i].set(loss)
+
+        return lax.fori_loop(0, steps, step, (init(member[0]), jnp.zeros(steps)))
+
+    return lax.map(train, (jax.random.split(key, len(rates)), jnp.asarray(rates)))
 
 # %% right="paths"
 @partial(jax.jit, static_argnums=0)

@@ -260,58 +260,137 @@ def clipped_mean(params, x, y, limit):
 
     return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), jax.vmap(clipped)(x, y))
 
-# %% wrong="init_ensemble" says="`init` is traced more than once"
-def init_ensemble(init, key, members):
-    shapes = jax.eval_shape(init, key)
-    stacked = jax.vmap(init)(jax.random.split(key, members))
-    return jax.tree.map(
-        lambda leaf, one: leaf.reshape(members, *one.shape), stacked, shapes
-    )
+# %% wrong="train_ensemble" says="every member uses the first learning rate"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(key):
+        def step(params, _):
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            return jax.tree.map(lambda p, g: p - rates[0] * g, params, grads), loss
 
+        return lax.scan(step, init(key), length=steps)
 
-# %% wrong="init_ensemble" says="wrong values, the first at [0]"
-def init_ensemble(init, key, members):
-    first, *keys = jax.random.split(key, members + 1)
-    start, keys = init(first), jnp.stack(keys)
+    return jax.vmap(train)(jax.random.split(key, len(rates)))
 
-    def member(member_key):
-        leaves, tree = jax.tree.flatten(start)
-        member_keys = jax.random.split(member_key, len(leaves))
-        moved = [
-            leaf + jax.random.normal(k, leaf.shape)
-            for leaf, k in zip(leaves, member_keys)
-        ]
-        return jax.tree.unflatten(tree, moved)
+# %% wrong="train_ensemble" says="the loss is recorded after each step"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(key, rate):
+        def step(params, _):
+            grads = jax.grad(loss_fn)(params, x, y)
+            params = jax.tree.map(lambda p, g: p - rate * g, params, grads)
+            return params, loss_fn(params, x, y)
 
-    return jax.vmap(member)(keys)
+        return lax.scan(step, init(key), length=steps)
 
+    return jax.vmap(train)(jax.random.split(key, len(rates)), rates)
 
-# %% wrong="init_ensemble" says="coincide"
-def init_ensemble(init, key, members):
-    return jax.vmap(lambda _: init(key))(jnp.arange(members))
+# %% wrong="train_ensemble" says="the gradient is always that at the start"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(key, rate):
+        start = init(key)
+        grads = jax.grad(loss_fn)(start, x, y)
 
-# %% wrong="init_ensemble" says="does not depend on the key"
-def init_ensemble(init, key, members):
-    return jax.vmap(init)(jax.vmap(jax.random.key)(jnp.arange(members)))
+        def step(params, _):
+            moved = jax.tree.map(lambda p, g: p - rate * g, params, grads)
+            return moved, loss_fn(params, x, y)
 
-# %% wrong="init_ensemble" says="grows"
-def init_ensemble(init, key, members):
-    trees = [init(one) for one in jax.random.split(key, members)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        return lax.scan(step, start, length=steps)
 
-# %% wrong="init_ensemble" says="the axes are transposed"
-def init_ensemble(init, key, members):
-    return jax.vmap(init, out_axes=-1)(jax.random.split(key, members))
+    return jax.vmap(train)(jax.random.split(key, len(rates)), rates)
 
-# %% wrong="init_ensemble" says="wrong on hidden ones"
-def init_ensemble(init, key, members):
-    seeds = jax.random.randint(key, (members,), 0, 100)
-    return jax.vmap(lambda seed: init(jax.random.key(seed)))(seeds)
+# %% wrong="train_ensemble" says="uphill"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(key, rate):
+        def step(params, _):
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            return jax.tree.map(lambda p, g: p + rate * g, params, grads), loss
 
-# %% wrong="init_ensemble" says="depend on each other"
-def init_ensemble(init, key, members):
-    ensemble = jax.vmap(init)(jax.random.split(key, members))
-    return jax.tree.map(lambda w: w.astype(jnp.bfloat16).astype(w.dtype), ensemble)
+        return lax.scan(step, init(key), length=steps)
+
+    return jax.vmap(train)(jax.random.split(key, len(rates)), rates)
+
+# %% wrong="train_ensemble" says="the parameters before the last step"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(key, rate):
+        def step(carry, _):
+            params, _ = carry
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            moved = jax.tree.map(lambda p, g: p - rate * g, params, grads)
+            return (moved, params), loss
+
+        start = init(key)
+        (_, params), losses = lax.scan(step, (start, start), length=steps)
+        return params, losses
+
+    return jax.vmap(train)(jax.random.split(key, len(rates)), rates)
+
+# %% wrong="train_ensemble" says="the axes are transposed"
+def train_ensemble(init, key, x, y, rates, steps):
+    def step(params, _):
+        losses, grads = jax.vmap(jax.value_and_grad(loss_fn), (0, None, None))(params, x, y)
+
+        def move(p, g):
+            return p - rates.reshape(-1, *[1] * (p.ndim - 1)) * g
+
+        return jax.tree.map(move, params, grads), losses
+
+    return lax.scan(step, jax.vmap(init)(jax.random.split(key, len(rates))), length=steps)
+
+# %% wrong="train_ensemble" says="two arrays were broadcast"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(key, rate):
+        def step(params, _):
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
+
+        return lax.scan(step, init(key), length=steps)
+
+    keys = jax.random.split(key, len(rates))
+    return jax.vmap(jax.vmap(train, in_axes=(None, 0)), in_axes=(0, None))(keys, rates)
+
+# %% wrong="train_ensemble" says="coincide"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(rate):
+        def step(params, _):
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
+
+        return lax.scan(step, init(key), length=steps)
+
+    return jax.vmap(train)(rates)
+
+# %% wrong="train_ensemble" says="does not depend on the key"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(seed, rate):
+        def step(params, _):
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
+
+        return lax.scan(step, init(jax.random.key(seed)), length=steps)
+
+    return jax.vmap(train)(jnp.arange(len(rates)), rates)
+
+# %% wrong="train_ensemble" says="grows"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(key, rate):
+        params, losses = init(key), []
+        for _ in range(steps):
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            params = jax.tree.map(lambda p, g: p - rate * g, params, grads)
+            losses.append(loss)
+        return params, jnp.stack(losses)
+
+    return jax.vmap(train)(jax.random.split(key, len(rates)), rates)
+
+# %% wrong="train_ensemble" says="wrong on hidden ones"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(seed, rate):
+        def step(params, _):
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
+
+        return lax.scan(step, init(jax.random.key(seed)), length=steps)
+
+    return jax.vmap(train)(jax.random.randint(key, rates.shape, 0, 100), rates)
 
 # %% wrong="paths" says="the noise is scaled by dt"
 def paths(force, starts, noise, dt):

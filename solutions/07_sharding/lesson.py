@@ -1,19 +1,18 @@
 # %% [markdown]
 # # 7 · Sharding: arrays and programs on many devices
 #
-# One array can be spread over eight devices and still be one array with one shape. The programs that you have written so far run on it unchanged. After this lesson you can
+# One array can be spread over many devices, and your programs run on it unchanged. This is how JAX trains models and batches that do not fit on one device. After this lesson you can
 #
 # - place arrays on a mesh of devices, and say which device holds which part;
-# - let `jit` divide the work, and count the messages between devices in the compiled program;
+# - let `jit` divide the work, count the messages between devices, and remove a needless one by a constraint;
+# - use meshes that put the sharding into the type;
 # - divide the work yourself with `jax.shard_map` and collectives;
-# - train the MLP on all devices with the same result as on one, and shard a layer that is too large for one;
-# - migrate `pmap` code, and use meshes that put the sharding into the type.
+# - train the MLP on all devices with the same result as on one, with parameters and optimizer state sharded (FSDP);
+# - shard a layer that is too large for one device, and migrate `pmap` code.
 #
-# This is how JAX trains models and batches that do not fit on one device.
+# About 175 minutes for reading, exercises and waiting, in two halves: 55 for `jit` and shardings (7.1 to 7.3), and 120 for `shard_map` (7.4 to 7.10), with another place to stop after 7.7. You need lessons 02, 03, 05 and 06.
 #
-# About 150 minutes for reading, exercises and waiting. 7.1 and 7.2 are about `jit` and computation that follows data, and 7.3 to 7.7 about `shard_map`. There is a good place for a break after 7.2. You need lessons 02, 03, 05 and 06.
-#
-# You need no special hardware. With fewer than two accelerators, `lesson_devices(8)` simulates eight CPU devices. This must happen before JAX is first used: if the next cell says that JAX has already started, choose Kernel, Restart and run that cell first. With several accelerators the lesson uses those.
+# You need no special hardware. With fewer than two accelerators, `lesson_devices(8)` simulates eight CPU devices. This must happen before JAX is first used: if the next cell says that JAX has already started, choose Kernel, Restart and run that cell first.
 
 # %%
 import re
@@ -53,7 +52,7 @@ print(n, "devices:", devices[0], "to", devices[-1])
 #
 # ## 7.0 Recall
 #
-# Three questions, one point each. Answer before you run anything.
+# Two questions, one point each. Answer before you run anything.
 #
 # **Recall** · 1 minute · difficulty 2 of 5
 #
@@ -111,39 +110,6 @@ check_answer(
 )
 
 # %% [markdown]
-# **Recall** · 1 minute · difficulty 2 of 5
-#
-# `loss_fn(params, x, y)` takes one example, and `params["w"]` has shape `(3,)`. For a batch of 5, `g = jax.grad(lambda p: jax.vmap(loss_fn, in_axes=(None, 0, 0))(p, x, y).mean())(params)`. What is the shape of `g["w"]`?
-
-# %% exercise="mapped_grads" kind="recall"
-# A tuple of integers.
-### BEGIN SOLUTION
-mapped_grads = (3,)
-### END SOLUTION
-
-# %% check="mapped_grads" points=1
-def shape_of_mapped_grads():
-    def loss_fn(params, x, y):
-        return (x @ params["w"] - y) ** 2
-
-    def mean_loss(params):
-        losses = jax.vmap(loss_fn, in_axes=(None, 0, 0))
-        return losses(params, jnp.ones((5, 3)), jnp.ones(5)).mean()
-
-    return jax.grad(mean_loss)({"w": jnp.ones(3)})["w"].shape
-
-
-check_answer(
-    mapped_grads,
-    shape_of_mapped_grads,
-    because="A gradient has the shape of the parameters. Here it is that of the mean loss.",
-    mistakes={
-        (5, 3): "that is `vmap(grad(loss_fn))`. Here `grad` is outside, and the mean is one number",
-        (3, 5): "`grad` is outside the `vmap`: there is one gradient, of the mean loss",
-    },
-)
-
-# %% [markdown]
 # ## 7.1 Mesh, PartitionSpec and NamedSharding
 #
 # A **mesh** is an array of devices whose axes have names. A **PartitionSpec**, written `P`, has one entry for each axis of an array: the mesh axis over which it is split, or `None`. Together they make a **NamedSharding**, and `jax.device_put` places an array accordingly.
@@ -158,7 +124,7 @@ x = jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(mesh, P("data")))
 print(x.shape, x.sharding.spec)
 
 # %% [markdown]
-# The shape is that of the whole array. (`axis_types` is explained in 7.8.)
+# The shape is that of the whole array. (`axis_types` is explained in 7.3.)
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -185,6 +151,25 @@ check_answer(
     },
 )
 
+# %%
+def draw(arrays, width):
+    """Draws matrices, and writes on each part the numbers of the devices that hold it."""
+    figure, panels = plt.subplots(1, len(arrays), figsize=(width, 3.4))
+    for panel, (title, array) in zip(panels, arrays.items()):
+        owner, holders = np.zeros(array.shape), {}
+        for device, (down, across) in array.sharding.devices_indices_map(array.shape).items():
+            part = (*down.indices(len(array))[:2], *across.indices(array.shape[1])[:2])
+            holders.setdefault(part, []).append(str(devices.index(device)))
+        for number, ((top, bottom, left, right), who) in enumerate(holders.items()):
+            owner[top:bottom, left:right] = number
+            place, name = ((left + right - 1) / 2, (top + bottom - 1) / 2), ", ".join(who)
+            panel.text(*place, name if len(who) < n else "all", ha="center", va="center", fontsize=12)
+        panel.imshow(owner, cmap="Pastel1", vmin=0, vmax=8, aspect="auto")
+        panel.set(title=title, xlabel="column", ylabel="row")
+    figure.tight_layout()
+    plt.show()
+
+
 # %% tags=["demonstration"]
 layouts = {
     'mesh, P("data")': NamedSharding(mesh, P("data")),
@@ -192,113 +177,131 @@ layouts = {
     'grid, P("data", "model")': NamedSharding(grid, P("data", "model")),
     'grid, P("model")': NamedSharding(grid, P("model")),
 }
-figure, panels = plt.subplots(1, 4, figsize=(11, 3.4))
-for panel, (title, sharding) in zip(panels, layouts.items()):
-    owner, holders = np.zeros((n, n)), {}
-    for device, (down, across) in sharding.devices_indices_map((n, n)).items():
-        part = (*down.indices(n)[:2], *across.indices(n)[:2])
-        holders.setdefault(part, []).append(devices.index(device))
-    for number, ((top, bottom, left, right), who) in enumerate(holders.items()):
-        owner[top:bottom, left:right] = number
-        place = ((left + right - 1) / 2, (top + bottom - 1) / 2)
-        panel.text(*place, ", ".join(map(str, who)), ha="center", va="center", fontsize=12)
-    panel.imshow(owner, cmap="Pastel1")
-    panel.set(title=title, xlabel="column", ylabel="row")
-figure.tight_layout()
-plt.show()
+square = np.zeros((n, n))
+draw({title: jax.device_put(square, sharding) for title, sharding in layouts.items()}, width=11)
 
 # %% [markdown]
-# *Four shardings of a square matrix. The numbers say which devices hold each part. With eight devices, from left to right: eight bands of rows, eight bands of columns, a grid of four by two blocks, and two bands of rows, each held by four devices, since the spec does not mention "data".*
+# *Four shardings of a square matrix, and the devices that hold each part. With eight devices: eight bands of rows, eight bands of columns, four by two blocks, and two bands of rows, each held by four devices.*
 #
-# Along a mesh axis that the spec does not mention, the array is **replicated**: each device has a copy. `P()` replicates the whole array. The size of a split axis must be a multiple of the size of the mesh axis: n + 1 rows on n devices raise an `IndivisibleError`. A scalar has no axis to split, so its spec is `P()`.
+# Along a mesh axis that the spec does not mention, the array is **replicated**, and `P()` replicates it on all devices. The size of a split axis must be a multiple of the size of the mesh axis: n + 1 rows on n devices raise an `IndivisibleError`.
 #
 # > **In PyTorch**, the placements of a `DTensor` are listed by *mesh* axis, as in `[Shard(0), Replicate()]`. A `PartitionSpec` is listed by *array* axis, and names the mesh axis.
 #
-# ### Place parameters and a batch on a mesh
-# **Exercise** · 6 minutes · difficulty 2 of 5
+# ### Choose a sharding for each parameter
+# **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# `spread(params, batch, mesh)` returns the pair `(params, batch)` placed on `mesh`: `params` replicated, and each array of `batch` split along its axis 0 over the mesh axis `"data"`.
+# `shard_params(params, mesh)` returns `params`, a pytree of arrays, placed on `mesh`. Each leaf is split over the mesh axis `"data"`, along its longest axis among those whose size is a multiple of the size of `"data"`.
 #
-# Scalars in `batch` are replicated. Both arguments are pytrees. The mesh may have other axes, over which everything is replicated.
+# Of equally long axes, take the first. A leaf without such an axis is replicated. The mesh may have other axes.
 #
 # The check compares shardings, dtypes and values.
 
-# %% exercise="spread"
-def spread(params, batch, mesh):
-    """The pair (params, batch), placed on `mesh`. Both are pytrees and keep their dtypes."""
+# %% exercise="shard_params"
+def shard_params(params, mesh):
+    """`params` on `mesh`: each leaf is split along the longest axis that "data" divides."""
     ### BEGIN SOLUTION
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    shardings = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, batch)
-    return jax.device_put(params, whole), jax.device_put(batch, shardings)
+    size = mesh.shape["data"]
+
+    def place(leaf):
+        possible = [axis for axis in range(leaf.ndim) if leaf.shape[axis] % size == 0]
+        spec = [None] * leaf.ndim
+        if possible:
+            spec[max(possible, key=lambda axis: leaf.shape[axis])] = "data"
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+
+    return jax.tree.map(place, params)
     ### END SOLUTION
 
-# %% [markdown] hints="spread"
+# %% [markdown] hints="shard_params"
 # <details><summary>Hint 1: the idea</summary>
 #
-# You need two shardings: one for `params` and the scalars, and one for arrays with an axis 0.
+# Write a function for one leaf, and use `jax.tree.map`. The shape of the leaf decides everything.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.device_put(tree, sharding)` uses one sharding for every leaf. It also takes a pytree of shardings. `P("data")` leaves all axes but the first unsplit.
+# `mesh.shape["data"]` is the number of devices along `"data"`. A list of entries becomes a spec by `P(*entries)`.
+# </details>
+# <details><summary>Hint 3: the code</summary>
+#
+# Collect the axes that can be split. `max(axes, key=lambda axis: leaf.shape[axis])` returns the first of the longest. Put `"data"` there, in a list of `leaf.ndim` times `None`.
 # </details>
 
-# %% check="spread" points=2
-def everywhere(shape, dtype=np.float32):
+# %% check="shard_params" points=3
+def counted(*shape, dtype=np.float32):
     return np.arange(np.prod(shape, dtype=int), dtype=dtype).reshape(shape)
 
 
-some_params = {"w": everywhere((3, 2)), "b": everywhere((n,))}
-labels = everywhere((2 * n,), np.int32)
-some_batch = {"weight": np.float32(0.5), "x": everywhere((2 * n, 3)), "y": labels}
-on_mesh, on_grid = NamedSharding(mesh, P("data")), NamedSharding(grid, P("data"))
-all_mesh, all_grid = NamedSharding(mesh, P()), NamedSharding(grid, P())
+some_params = {
+    "tall": counted(2 * n, 3),
+    "broad": counted(n, 3 * n),
+    "equal": counted(n, n),
+    "odd": counted(3 * n + 1, n),
+    "small": counted(n + 1),
+    "scale": np.float32(0.5),
+    "steps": counted(2, 2, n, dtype=np.int32),
+}
+some_specs = {
+    "tall": P("data"),
+    "broad": P(None, "data"),
+    "equal": P("data"),
+    "odd": P(None, "data"),
+    "small": P(),
+    "scale": P(),
+    "steps": P(None, None, "data"),
+}
 check_sharding(
-    spread,
+    shard_params,
     some_params,
-    some_batch,
     mesh,
-    expected=({"w": all_mesh, "b": all_mesh}, {"weight": all_mesh, "x": on_mesh, "y": on_mesh}),
+    expected={name: NamedSharding(mesh, spec) for name, spec in some_specs.items()},
     about="a mesh of one axis",
 )
+down = n // wide
 check_sharding(
-    spread,
-    some_params,
-    {"x": everywhere((2 * n, 3))},
+    shard_params,
+    [counted(n), (counted(down, 2),)],
     grid,
-    expected=({"w": all_grid, "b": all_grid}, {"x": on_grid}),
+    expected=[NamedSharding(grid, P("data")), (NamedSharding(grid, P("data")),)],
     about="a mesh of two axes",
 )
-others = sweep({"w": "3 2", "b": f"{n}"}, {"weight": "", "x": f"{2 * n} 3"}, mesh, count=2)
 check_values(
-    spread,
-    lambda params, batch, mesh: (params, batch),
-    [(some_params, some_batch, mesh), *others, (some_params, {"x": 1000 * everywhere((n, 2))}, mesh)],
+    shard_params,
+    lambda params, mesh: params,
+    [
+        (some_params, mesh),
+        *sweep({"w": f"{n} 3", "b": "3"}, mesh, count=1),
+        *sweep([f"{n} {2 * n}"], grid, count=1, seed=1, scale=1000.0),
+    ],
 )
 ### BEGIN HIDDEN TESTS
 swapped = jax.make_mesh(
     (wide, n // wide), ("model", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices
 )
 check_sharding(
-    spread,
-    [everywhere((n,))],
-    (everywhere((n, 2, 2)), everywhere((n,), np.int32)),
+    shard_params,
+    (counted(n // wide, 3), counted(3, n // wide)),
     swapped,
-    expected=(
-        [NamedSharding(swapped, P())],
-        (NamedSharding(swapped, P("data")), NamedSharding(swapped, P("data"))),
-    ),
+    expected=(NamedSharding(swapped, P("data")), NamedSharding(swapped, P(None, "data"))),
     about="other axes",
 )
 check_dtype(
-    spread,
-    {"w": everywhere((3, 2), np.float16)},
-    {"x": everywhere((n, 2), np.float16), "y": everywhere((n,), np.int8)},
+    shard_params,
+    {"w": counted(n, 2, dtype=np.float16), "b": counted(3, dtype=np.int8)},
     mesh,
-    returns=({"w": "float16"}, {"x": "float16", "y": "int8"}),
+    returns={"w": "float16", "b": "int8"},
 )
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# Your function places four matrices:
+
+# %% tags=["demonstration", "raises-exception"]
+shapes = {"3 by 5": (3, 5), "3n by 2n": (3 * n, 2 * n), "n by 2n": (n, 2 * n), "n by n + 1": (n, n + 1)}
+draw(shard_params({name: jnp.zeros(shape) for name, shape in shapes.items()}, mesh), width=11)
+
+# %% [markdown]
+# *With eight devices: one matrix that all devices hold, eight bands of rows, eight bands of columns, and bands of rows again, since n + 1 columns cannot be split.*
+#
 # ## 7.2 Computation follows data: jit on sharded arrays
 #
 # A function, with or without `jit`, runs on the devices that hold its arguments, and its result stays there.
@@ -340,7 +343,7 @@ print("sin, transpose:", messages(lambda x: jnp.sin(x).T, x))
 print("x @ x.T:", messages(lambda x: x @ x.T, x))
 
 # %% [markdown]
-# Messages between devices are **collectives**. An *all-reduce* adds an array over all devices (or takes the maximum) and gives every device the result. An *all-gather* gives every device all the parts. The compiler inserts them where an operation needs them, and does not tell you, so read the compiled text.
+# Messages between devices are **collectives**. An *all-reduce* adds an array over all devices and gives every device the result. An *all-gather* gives every device all the parts. The compiler inserts them without telling you, so read the compiled text.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -372,127 +375,267 @@ check_answer(
 )
 
 # %% [markdown]
-# An array that you place with `device_put` is *committed* to its devices. Two arrays that are committed to different sets of devices cannot be combined: JAX raises a `ValueError` about incompatible devices. A fresh `jnp.ones(3)` is uncommitted, and JAX moves it where it is needed.
+# An array that you place with `device_put` is *committed* to its devices. Combining arrays that are committed to different sets of devices raises a `ValueError`. A fresh `jnp.ones(3)` is uncommitted, and JAX moves it where it is needed.
 #
-# So a data-parallel step needs no new code: split the batch, replicate the parameters, and the mean over the batch becomes an all-reduce. To fix the placement, pass `in_shardings` (a sharding, or pytree of shardings, for each argument) and `out_shardings` to `jit`. Uncommitted arguments and NumPy arrays are placed as you say. An argument committed to another sharding raises a `ValueError`, except that JAX moves an array on a single device where the spec is `P()`. For an intermediate value, use `jax.lax.with_sharding_constraint(value, sharding)`.
-#
+# A data-parallel step needs no new code: split the batch, replicate the parameters, and the mean over the batch becomes an all-reduce. To fix the placement, pass `in_shardings` and `out_shardings` to `jit`. NumPy and uncommitted arrays are placed as you say. An array committed to several devices in another way raises a `ValueError`.
+
+# %%
+rows, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+
+
+def linear_step(w, x, y):
+    return w - 0.1 * jax.grad(lambda w: jnp.mean((x @ w - y) ** 2))(w)
+
+
+step = jax.jit(linear_step, in_shardings=(whole, rows, rows), out_shardings=whole)
+print(messages(step, np.ones(4), np.ones((2 * n, 4)), np.ones(2 * n)))
+
+# %% [markdown]
 # > **In PyTorch**, you start one process for each device. In JAX, one process runs all devices of a machine.
 #
-# ### jit with in_shardings and out_shardings
-# **Exercise** · 5 minutes · difficulty 2 of 5
+# ### with_sharding_constraint: the sharding of an intermediate value
 #
-# `compile_step(step, mesh)` returns `step(params, x, y)` compiled by `jax.jit` for `mesh`. It takes NumPy arrays, splits `x` and `y` along axis 0 over `"data"`, and leaves the new parameters replicated.
-#
-# `step` may be any function of `params, x, y` that returns new parameters, a pytree. The mesh may have other axes.
-#
-# The check compares values and shardings, and counts the collectives: the devices share the work.
+# The compiler chooses the sharding of intermediate values, and not always the cheapest. Here a small batch, split by examples, passes through two large weights, each split by rows:
 
-# %% exercise="compile_step"
-def compile_step(step, mesh):
-    """The compiled `step(params, x, y)`, data-parallel on `mesh`."""
+# %%
+def forward_plain(ws, x):
+    for w in ws[:-1]:
+        x = jax.nn.relu(x @ w)
+    return x @ ws[-1]
+
+
+large = jax.device_put([jnp.ones((16 * n, 32 * n)), jnp.ones((32 * n, 16 * n))], rows)
+print(messages(forward_plain, large, jax.device_put(jnp.ones((n, 16 * n)), rows)))
+
+# %% [markdown]
+# Each device gathers both weights, with eight devices 256 kB, although the batch has 4 kB. This is right for a large batch. For a small one, move the activations instead. `lax.with_sharding_constraint(value, sharding)` fixes the sharding of a value in the middle of a program, and never changes the numbers.
+#
+# **Exercise** · 9 minutes · difficulty 3 of 5
+#
+# `forward(ws, x, mesh)` returns `forward_plain(ws, x)`. `x` is split along axis 0 over `"data"`, and so is each weight. The weights stay where they are.
+#
+# All sizes are multiples of the number of devices. There is at least one weight, the result may have any sharding, and the mesh other axes.
+#
+# The check compares values. The compiled program may have no all-gather, and its messages together are no larger than `x` and the outputs of all layers.
+
+# %% exercise="forward"
+def forward(
+    ws: list[Float[Array, "inputs outputs"]], x: Float[Array, "batch inputs"], mesh
+) -> Float[Array, "batch outputs"]:
+    """`forward_plain(ws, x)`. The activations travel, and the weights do not."""
     ### BEGIN SOLUTION
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    return jax.jit(step, in_shardings=(whole, rows, rows), out_shardings=whole)
+    columns = NamedSharding(mesh, P(None, "data"))
+    return forward_plain(ws, lax.with_sharding_constraint(x, columns))
     ### END SOLUTION
 
-# %% [markdown] hints="compile_step"
+# %% [markdown] hints="forward"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Do not change the step. Only say where its arguments and its result are.
+# `x @ w` sums over the axis along which `w` is split. How must `x` be split, so that each device can compute its summand with the rows of `w` that it has?
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `jax.jit(step, in_shardings=(..., ..., ...), out_shardings=...)`. One sharding in place of a pytree applies to all of its leaves.
+# `lax.with_sharding_constraint(x, NamedSharding(mesh, P(...)))`, with two entries in the spec. One call before the first layer is enough.
 # </details>
 
-# %% check="compile_step" points=2
-def linear_step(params, x, y):
-    def squares(params):
-        return jnp.mean((x @ params["w"] + params["b"] - y) ** 2)
-
-    return jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(squares)(params))
-
-
-def linear_step_by_hand(params, x, y, times=1):
-    error = x @ params["w"] + params["b"] - y
-    slopes = {"w": 2 * x.T @ error / len(x), "b": 2 * error.mean()}
-    return {name: params[name] - 0.1 * times * slopes[name] for name in slopes}
+# %% check="forward" points=3
+def forward_by_hand(ws, x, mesh=None):
+    for w in ws[:-1]:
+        x = np.maximum(x @ w, 0)
+    return x @ ws[-1]
 
 
-cases = sweep({"w": "3", "b": ""}, f"{2 * n} 3", f"{2 * n}", count=2)
-check_sharding(
-    result_of(compile_step, linear_step, mesh), *cases[0], expected=NamedSharding(mesh, P())
-)
-check_collectives(result_of(compile_step, linear_step, mesh), *cases[0], exactly={"all-reduce": 1})
+def relu_at_the_end(ws, x, mesh):
+    return np.maximum(forward_by_hand(ws, x), 0)
+
+
+def without_relu(ws, x, mesh):
+    for w in ws:
+        x = x @ w
+    return x
+
+
 check_values(
-    result_of(compile_step, linear_step, mesh),
-    linear_step_by_hand,
-    cases,
+    forward,
+    forward_by_hand,
+    sweep([f"{2 * n} {n}", f"{n} {3 * n}"], f"{n} {2 * n}", mesh, count=2)
+    + sweep([f"{n} {2 * n}"], f"{2 * n} {n}", mesh, count=1, seed=1),
     mistakes={
-        "the gradients are added over the devices, and not averaged": partial(
-            linear_step_by_hand, times=n
-        )
+        "the last layer has no ReLU": relu_at_the_end,
+        "there is a ReLU between the layers": without_relu,
     },
 )
-
-
-def step_to_the_mean(params, x, y):
-    return jax.tree.map(lambda p: p - 0.1 * (p - y.mean()), params)
-
-
-def step_to_each(params, x, y):
-    return {"each": params["each"] - 0.1 * (params["each"] - y)}
-
-
-check_collectives(
-    result_of(compile_step, step_to_the_mean, mesh),
-    *cases[0],
-    exactly={"all-reduce": 1},
-    about="a step that uses y alone",
+((ws, small, _),) = sweep(
+    [f"{16 * n} {32 * n}", f"{32 * n} {16 * n}"], f"{n} {16 * n}", mesh, count=1
 )
-((each, *_),) = sweep({"each": f"{2 * n}"}, count=1)
-check_sharding(
-    result_of(compile_step, step_to_each, mesh),
-    each,
-    *cases[0][1:],
-    expected=NamedSharding(mesh, P()),
-    about="a parameter for each example",
+check_collectives(
+    through(lambda f, ws, x: f(ws, x, mesh), forward),
+    jax.device_put(ws, NamedSharding(mesh, P("data"))),
+    jax.device_put(small, NamedSharding(mesh, P("data"))),
+    at_most={"all-reduce": 2, "reduce-scatter": 2, "all-to-all": 2},
+    max_bytes=4 * n * (16 + 32 + 16) * n,
 )
 ### BEGIN HIDDEN TESTS
-half = max(1, n // 2)
-few = jax.make_mesh((half,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:half])
-
-
-def pair_step(params, x, y):
-    moved = linear_step({"w": params[0], "b": params[1][0]}, x, y)
-    return moved["w"], [moved["b"]]
-
-
-def pair_step_by_hand(params, x, y):
-    moved = linear_step_by_hand({"w": params[0], "b": params[1][0]}, x, y)
-    return moved["w"], [moved["b"]]
-
-
-check_sharding(
-    result_of(compile_step, linear_step, few),
-    *cases[0],
-    expected=NamedSharding(few, P()),
-    about="fewer devices",
-)
 check_values(
-    result_of(compile_step, pair_step, grid),
-    pair_step_by_hand,
-    sweep(("2", [""]), f"{n // wide} 2", f"{n // wide}", count=1, seed=3, planted=True),
-    about="a mesh of two axes, another tree",
+    forward,
+    forward_by_hand,
+    sweep(
+        [f"{n} {n}", f"{n} {2 * n}", f"{2 * n} {n}"], f"{n} {n}", grid, count=1, planted=True
+    ),
+    about="three layers on a mesh of two axes",
 )
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# This is a good place for a break.
+# ## 7.3 Explicit axes: the sharding in the type
 #
-# ## 7.3 shard_map: the view from one device
+# With `Auto` axes the compiler chooses the sharding of intermediate values, and you find out afterwards. With `Explicit` axes the sharding is part of the *type*, known at trace time, and each operation has a rule for the sharding of its result. `jax.make_mesh` makes Explicit axes by default, `jax.sharding.Mesh(devices, names)` Auto axes.
+
+# %%
+typed_mesh = jax.make_mesh((n,), ("data",), axis_types=(AxisType.Explicit,), devices=devices)
+a = jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(typed_mesh, P("data")))
+print(typed_mesh)
+print(
+    jax.typeof(a), "  transposed:", jax.typeof(a.T), "  axis 0 summed:", jax.typeof(a.sum(axis=0))
+)
+
+# %% [markdown]
+# `16@data` means: 16 rows, split over "data". On Auto axes, `jax.typeof` does not show the sharding, and you read `.sharding` instead.
 #
-# With `jax.shard_map` you divide the work yourself. You write the body for one device's part, and communicate through the axis name, with the `psum` and `pmean` that you know from `vmap`. `in_specs` says how the arguments are split, and `out_specs` how the parts of the result are put together.
+# **Prediction** · 2 minutes · difficulty 3 of 5
+#
+# In `a.T @ a` the axis that is summed over is split, on both sides. Is the result "whole" on each device, is it "split", or is it an "error"?
+
+# %% exercise="ambiguous_product" kind="prediction"
+# One of the three strings.
+### BEGIN SOLUTION
+ambiguous_product = "error"
+### END SOLUTION
+
+# %% check="ambiguous_product" points=1
+def try_product():
+    try:
+        typed = jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(typed_mesh, P("data")))
+        return "whole" if (typed.T @ typed).sharding.is_fully_replicated else "split"
+    except Exception:
+        return "error"
+
+
+check_answer(
+    ambiguous_product,
+    try_product,
+    because="A ShardingTypeError: the sum could be replicated, or split over the devices.",
+    mistakes={
+        "whole": "that is one of two possibilities, and Explicit axes do not guess",
+        "split": "that is one of two possibilities, and Explicit axes do not guess",
+    },
+)
+
+# %% tags=["demonstration"]
+try:
+    a.T @ a
+except Exception as error:
+    print(type(error).__name__ + ":", error)
+whole = NamedSharding(typed_mesh, P())
+print(jax.typeof(jnp.matmul(a.T, a, out_sharding=whole)), jax.typeof(jax.reshard(a, whole)))
+
+# %% [markdown]
+# Where a rule would have to guess, JAX asks you. `out_sharding` says how the result is sharded, and `jax.reshard` moves an array. Indexing asks as well: `table.at[index].get(out_sharding=...)`. To write a bare `P(...)` for these, set the mesh first, as in `with jax.set_mesh(typed_mesh):`.
+#
+# ### Embedding lookup with out_sharding
+# **Exercise** · 8 minutes · difficulty 4 of 5
+#
+# `sentence_vectors(table, tokens, mesh)` returns two arrays. The first contains the mean of the word vectors of each sentence, split along the sentences over `"data"`. The second is $v^\top v$ for the matrix $v$ of these means, replicated. `table` has one vector for each word, and `tokens` the words of each sentence.
+#
+# The axes of the mesh are Explicit, and there may be others than `"data"`. Both arguments are split along axis 0.
+#
+# The check compares values and shardings.
+
+# %% exercise="sentence_vectors"
+def sentence_vectors(
+    table: Float[Array, "words size"], tokens: Int[Array, "sentences length"], mesh
+) -> tuple[Float[Array, "sentences size"], Float[Array, "size size"]]:
+    """The mean word vector of each sentence, and the second moments of these means."""
+    ### BEGIN SOLUTION
+    rows, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+    vectors = table.at[tokens].get(out_sharding=rows).mean(axis=1)
+    return vectors, jnp.matmul(vectors.T, vectors, out_sharding=whole)
+    ### END SOLUTION
+
+# %% [markdown] hints="sentence_vectors"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Write it as for one device. JAX raises an error at each ambiguous operation, and you add the sharding there.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `table.at[tokens].get(out_sharding=...)` and `jnp.matmul(..., out_sharding=...)`, each with a `NamedSharding(mesh, P(...))`.
+# </details>
+
+# %% check="sentence_vectors" points=3
+def vectors_by_hand(table, tokens, mesh=None):
+    vectors = np.stack([np.mean([table[t] for t in sentence], axis=0) for sentence in tokens])
+    return vectors, sum(np.outer(v, v) for v in vectors)
+
+
+def summed_words(table, tokens, mesh=None):
+    vectors = tokens.shape[1] * vectors_by_hand(table, tokens)[0]
+    return vectors, vectors.T @ vectors
+
+
+def averaged_products(table, tokens, mesh=None):
+    vectors, products = vectors_by_hand(table, tokens)
+    return vectors, products / len(tokens)
+
+
+def words(table_rows, sentences, length, seed, mesh=typed_mesh, size=3, scale=1.0):
+    rng = np.random.default_rng(seed)
+    cut = NamedSharding(mesh, P("data"))
+    table = scale * rng.normal(size=(table_rows, size)).astype(np.float32)
+    tokens = rng.integers(0, table_rows, (sentences, length), dtype=np.int32)
+    return jax.device_put(table, cut), jax.device_put(tokens, cut), mesh
+
+
+case = words(2 * n, 2 * n, 4, seed=0)
+check_sharding(
+    sentence_vectors,
+    *case,
+    expected=(NamedSharding(typed_mesh, P("data")), NamedSharding(typed_mesh, P())),
+)
+check_values(
+    sentence_vectors,
+    vectors_by_hand,
+    [case],
+    mistakes={
+        "the words of a sentence are summed and not averaged": summed_words,
+        "the products are averaged over the sentences": averaged_products,
+    },
+)
+### BEGIN HIDDEN TESTS
+half = max(1, n // 2)
+few = jax.make_mesh((half,), ("data",), devices=devices[:half])
+typed_grid = jax.make_mesh((n // wide, wide), ("data", "model"), devices=devices)
+check_values(
+    sentence_vectors,
+    vectors_by_hand,
+    [
+        words(n, 3 * n, 2, seed=1),
+        words(n, 3 * n, 2, seed=2, scale=300.0),
+        words(3 * half, half, 5, seed=3, mesh=few, size=2),
+        words(n, 2 * n, 3, seed=4, mesh=typed_grid),
+    ],
+    about="other sizes and meshes",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## Break: end of the first half
+#
+# This is a good place to stop. The second half needs meshes, specs and `messages` from the first. When you come back, run the cells above again.
+#
+# ## 7.4 shard_map: the view from one device
+#
+# With `jax.shard_map` you divide the work yourself. You write the body for one device's part, and communicate through the axis name, with the `psum` and `pmean` that you know from `vmap`. `in_specs` says how the arguments are split, and `out_specs` how the parts of the result are put together. (On an Auto mesh the arguments are moved to fit `in_specs`. On Explicit axes they must already have that sharding.)
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -533,19 +676,20 @@ column_sums = jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_spe
 print("outside:", x.shape, "to", column_sums(x).shape, column_sums(x))
 
 # %% [markdown]
-# `{V:data}` is part of the type: the value *varies* over the mesh axis. After a `psum` it is the same on all devices, the mark is gone, and `out_specs=P()` is allowed. Without the `psum`, JAX refuses `P()`, since n different sums cannot be one replicated result ("can't be statically inferred"). The message suggests `check_vma=False`. That only switches the check off: you get an array that claims to be replicated while its n copies differ. Printing shows the first copy, but each device computes with its own.
+# `{V:data}` is part of the type: the value *varies* over the mesh axis. After a `psum` it is the same on all devices, the mark is gone, and `out_specs=P()` is allowed. Without the `psum`, JAX refuses `P()`, since n different sums cannot be one replicated result. The message suggests `check_vma=False`, which only switches the check off: you get an array that claims to be replicated while its n copies differ.
 #
 # | in the body | each device gets | message |
 # |---|---|---|
 # | `lax.psum`, `pmean`, `pmax` | the sum, mean, maximum over devices | all-reduce |
 # | `lax.all_gather(x, "data", tiled=True)` | all parts, joined | all-gather |
+# | `lax.psum_scatter(x, "data", tiled=True)` | one part of the sum | reduce-scatter |
 # | `lax.ppermute(x, "data", pairs)` | the part of one other device | collective-permute |
 # | `lax.axis_index("data")` | its own number | none |
 #
 # ### Softmax of a sharded vector
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# `sharded_softmax(scores, mesh)` returns $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is split over all devices, such as the scores of a large vocabulary. The result is split over `"data"` as well.
+# `sharded_softmax(scores, mesh)` returns $p_i = e^{s_i} / \sum_j e^{s_j}$ over a vector that is split over `"data"`, as is the result.
 #
 # Scores may be as large, or as far below zero, as float32 allows. Some may be -inf (masked), even all those on one device: their probability is 0. The mesh may have other axes.
 #
@@ -666,7 +810,7 @@ check_sharding(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.4 ppermute: exchange with neighbours
+# ## 7.5 ppermute: exchange with neighbours
 #
 # Often you need only the part of one other device. `lax.ppermute(x, "data", pairs)` sends along `(source, target)` pairs of device numbers, all at once. A device that receives nothing gets zeros. The pairs of a **ring** are $(i, i + 1 \bmod n)$.
 
@@ -685,7 +829,7 @@ panel.axis("off")
 plt.show()
 
 # %% [markdown]
-# *The ring: a vector of 2n elements, two on each device. Along the blue arrows each device sends its last element to the next device, and along the red dashed arrows its first element to the one before. Device 0 follows the last.*
+# *The ring: two elements on each device. Along the blue arrows each device sends its last element to the next, and along the red dashed arrows its first element to the one before.*
 #
 # ### A stencil on a ring
 # **Exercise** · 9 minutes · difficulty 4 of 5
@@ -777,7 +921,26 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.5 Gradients inside shard_map
+# Your filter in a scan of 150 steps, with a kernel that moves a wave to the right and smooths it a little:
+
+# %% tags=["demonstration", "raises-exception"]
+def wave_step(x, _):
+    return ring_filter(x, jnp.array([0.6, 0.35, 0.05]), mesh), x
+
+
+start = jnp.exp(-((jnp.arange(10.0 * n) - 5 * n) ** 2) / 20)
+history = jax.jit(lambda x: lax.scan(wave_step, x, length=150)[1])(start)
+plt.figure(figsize=(7, 4))
+plt.imshow(history, aspect="auto", cmap="viridis")
+plt.vlines(np.arange(1, n) * 10 - 0.5, 0, 149, color="white", linewidth=0.5)
+plt.xlabel("cell, ten on each device"), plt.ylabel("step")
+plt.colorbar(label="height")
+plt.show()
+
+# %% [markdown]
+# *A bump crosses the white lines, the borders between devices, without a break. It leaves at the right, comes back at the left, and becomes lower and wider.*
+#
+# ## 7.6 Gradients inside shard_map
 #
 # Here is the model of this course, a batch for all devices, and the gradient on one device for comparison:
 
@@ -852,13 +1015,13 @@ print("no collective:", (summed["output"]["b"] / grads["output"]["b"]).item())
 print("with pmean:   ", (averaged(params, x, y)["output"]["b"] / grads["output"]["b"]).item())
 
 # %% [markdown]
-# The parameters are *one* value that n devices use. The gradient of a value that is used n times is the sum of n gradients, so the backward pass ends with a `psum`. A `pmean` afterwards averages n equal numbers and changes nothing. There are three correct ways:
+# The parameters are *one* value that n devices use, and its gradient is the sum of n gradients: the backward pass ends with a `psum`. A `pmean` afterwards averages n equal numbers. There are three correct ways:
 #
 # - Differentiate the *global* loss: apply `lax.pmean` to the loss inside the function that you differentiate.
 # - Differentiate outside: `jax.grad` of a `shard_map` that returns the `pmean` of the losses.
-# - Mark the parameters as varying with `lax.pcast(params, "data", to="varying")`. Then each device has its own gradient, and you apply `pmean` to it. (`pcast` replaces `pvary`, which JAX 0.10 removed.)
+# - Mark the parameters as varying with `lax.pcast(params, "data", to="varying")` (in older code `pvary`). Then each device has its own gradient, and you apply `pmean` to it.
 #
-# With `check_vma=False`, and in `pmap`, there is no implicit `psum`: you apply `pmean` to the gradients, as in most older code.
+# With `check_vma=False`, and in `pmap`, there is no implicit `psum`, and you apply `pmean` to the gradients.
 #
 # > **In PyTorch**, `DistributedDataParallel` *averages* the gradients during `backward()`. `shard_map` *sums* the gradients of replicated parameters.
 #
@@ -869,7 +1032,7 @@ print("with pmean:   ", (averaged(params, x, y)["output"]["b"] / grads["output"]
 #
 # The mesh may have other axes.
 #
-# The check compares the result with the step on one device, looks at the sharding and for `shard_map`, and allows exactly one all-reduce, of the size of the gradients and the loss.
+# The check compares with the step on one device, looks at the sharding and for `shard_map`, and allows one all-reduce, of the size of the gradients and the loss.
 
 # %% exercise="parallel_step"
 def parallel_step(
@@ -997,9 +1160,7 @@ plt.xlabel("column of x")
 plt.show()
 
 # %% [markdown]
-# *The noise on a black image of 2n rows and 60 columns, with two rows on each device. The same two rows of grey pixels repeat from top to bottom.*
-#
-# Shape, mean, variance and sharding are right, and the noise of each device alone is right too.
+# *The noise on a black image, with two rows on each device. The same two rows of grey pixels repeat from top to bottom. Shape, mean, variance and sharding are right.*
 #
 # ### Independent noise on every device
 # **Exercise** · 5 minutes · difficulty 2 of 5
@@ -1078,9 +1239,215 @@ check_sharding(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.6 pmap: how to read it, and how to migrate
+# ## 7.7 psum_scatter and FSDP: shard parameters and optimizer state
 #
-# Older code uses `jax.pmap`, a `vmap` over devices. It still works, but new code should use `shard_map`. Here is batch normalisation over all devices in both:
+# In data parallelism, every device stores all parameters and the whole optimizer state, and makes the same update. **ZeRO-1** shards the optimizer state over `"data"`, **FSDP** (or ZeRO-3) the parameters as well, and each device updates only its own part.
+#
+# For that, it needs only its part of the summed gradient. `lax.psum_scatter(x, "data", tiled=True)` adds `x` over all devices, and gives each device one part of the sum along axis 0. This is a **reduce-scatter**. An all-reduce is a reduce-scatter followed by an all-gather.
+#
+# **Prediction** · 1 minute · difficulty 3 of 5
+#
+# Each of the n devices holds the same vector `jnp.arange(n)`, and calls `lax.psum_scatter(vector, "data", tiled=True)`. Which number does the last device get?
+
+# %% exercise="last_part" kind="prediction"
+# A number, or an expression with n.
+### BEGIN SOLUTION
+last_part = n * (n - 1)
+### END SOLUTION
+
+# %% check="last_part" points=1
+def scatter_last():
+    def body(vector):
+        return lax.psum_scatter(vector, "data", tiled=True)
+
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    return int(mapped(jnp.tile(jnp.arange(n), n))[-1])
+
+
+check_answer(
+    last_part,
+    scatter_last,
+    because="The sum of n equal vectors is n times the vector, and the last device gets its end.",
+    mistakes={
+        n - 1: "that is the last element of one vector. Each element is added over n devices",
+        n * (n - 1) // 2: "that is the sum of one vector. The sum is over devices, element by element",
+        n: "the last element of `jnp.arange(n)` is n - 1",
+    },
+)
+
+# %% tags=["demonstration"]
+def in_two_steps(x):
+    part = lax.psum_scatter(x, "data", tiled=True)
+    return lax.all_gather(part, "data", tiled=True, to="invarying")
+
+
+def collective(body):
+    return jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_specs=P())
+
+
+vectors = jnp.arange(n * n, dtype=jnp.float32)
+at_once = collective(lambda x: lax.psum(x, "data"))
+print(jnp.allclose(at_once(vectors), collective(in_two_steps)(vectors)))
+print(messages(at_once, vectors), messages(collective(in_two_steps), vectors))
+
+# %% [markdown]
+# `psum_scatter` is also the *transpose* of `all_gather`: if you differentiate through an `all_gather` of the parameters, you get the reduce-scatter without writing it. (A gathered value counts as varying unless you pass `to="invarying"`.)
+#
+# ### A training step with sharded parameters and momentum
+# **Exercise** · 14 minutes · difficulty 4 of 5
+#
+# `fsdp_step(params, momentum, x, y, learning_rate, mesh)` returns the new pair `(params, momentum)` after one step on `loss_fn` over the whole batch: $m' = 0.9\,m + g$ and $p' = p - \text{rate} \cdot m'$, where $g$ is the gradient of the mean over the batch. Each leaf of both pytrees, and `x` and `y`, is split along axis 0 over `"data"`, before and after.
+#
+# Axis 0 of each leaf is a multiple of the number of devices along `"data"`. The mesh may have other axes.
+#
+# The check compares with the step on one device, and looks at the sharding. It allows an all-gather and a reduce-scatter for each leaf, and no other message.
+
+# %% exercise="fsdp_step"
+def fsdp_step(
+    params,
+    momentum,
+    x: Float[Array, "batch inputs"],
+    y: Float[Array, "batch outputs"],
+    learning_rate,
+    mesh,
+):
+    """The new (params, momentum). Each device stores and updates one part of every leaf."""
+    ### BEGIN SOLUTION
+    def body(params, momentum, x, y, learning_rate):
+        whole = lax.all_gather(params, "data", tiled=True)
+        summed = lax.psum_scatter(jax.grad(loss_fn)(whole, x, y), "data", tiled=True)
+        grads = jax.tree.map(lambda g: g / lax.axis_size("data"), summed)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, grads)
+        return jax.tree.map(lambda p, m: p - learning_rate * m, params, momentum), momentum
+
+    rows = P("data")
+    specs = rows, rows, rows, rows, P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=rows)
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+    ### END SOLUTION
+
+# %% [markdown] hints="fsdp_step"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Gather the parameters, compute the gradient for your own examples, and reduce-scatter it. The update is then local: the parts of parameters, momentum and gradient have the same shape.
+# </details>
+# <details><summary>Hint 2: the API</summary>
+#
+# `lax.all_gather` and `lax.psum_scatter` take a pytree, and need `tiled=True`. There is no mean: divide by `lax.axis_size("data")`. A gathered value counts as varying, so its gradient is not summed implicitly.
+# </details>
+# <details><summary>Hint 3: the skeleton</summary>
+#
+# ```python
+# def body(params, momentum, x, y, learning_rate):
+#     whole = lax.all_gather(...)
+#     grads = lax.psum_scatter(jax.grad(loss_fn)(...), ...)
+#     momentum = jax.tree.map(lambda m, g: ..., momentum, grads)
+#     return jax.tree.map(...), momentum
+# ```
+# </details>
+
+# %% check="fsdp_step" points=4
+def slopes_of_batch(params, x, y):
+    hidden = np.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
+    error = 2 * (hidden @ params["output"]["w"] + params["output"]["b"] - y) / y.size
+    behind = error @ params["output"]["w"].T * (hidden > 0)
+    return {
+        "hidden": {"w": x.T @ behind, "b": behind.sum(axis=0)},
+        "output": {"w": hidden.T @ error, "b": error.sum(axis=0)},
+    }
+
+
+def momentum_step(params, momentum, x, y, rate, mesh, times=1.0, keep=0.9, damp=1.0, late=False):
+    grads = slopes_of_batch(params, x, y)
+    moved = jax.tree.map(lambda m, g: keep * m + damp * times * g, momentum, grads)
+    used = momentum if late else moved
+    return jax.tree.map(lambda p, m: p - rate * m, params, used), moved
+
+
+def too_large(*args):
+    return momentum_step(*args, times=args[-1].shape["data"])
+
+
+def without_momentum(params, momentum, x, y, rate, mesh):
+    plain, _ = momentum_step(params, momentum, x, y, rate, mesh, keep=0.0)
+    return plain, momentum_step(params, momentum, x, y, rate, mesh)[1]
+
+
+def sizes(inputs, hidden, outputs):
+    return {
+        "hidden": {"w": f"{inputs} {hidden}", "b": f"{hidden}"},
+        "output": {"w": f"{hidden} {outputs}", "b": f"{outputs}"},
+    }
+
+
+def training_cases(count, inputs, hidden, outputs, batch, *rest, **options):
+    trees = sizes(inputs, hidden, outputs)
+    return sweep(trees, trees, f"{batch} {inputs}", f"{batch} {outputs}", *rest, count=count, **options)
+
+
+some = training_cases(2, n, 2 * n, n, 2 * n, 0.1, mesh)
+check_values(
+    fsdp_step,
+    momentum_step,
+    some,
+    mistakes={
+        "the gradients are added over the devices, not averaged": too_large,
+        "the old momentum moves the parameters": partial(momentum_step, late=True),
+        "the parameters move by the gradient, without the momentum": without_momentum,
+        "the old momentum is lost": partial(momentum_step, keep=0.0),
+        "a moving average, with 0.1 times the gradient": partial(momentum_step, damp=0.1),
+    },
+)
+check_sharding(fsdp_step, *some[0], expected=NamedSharding(mesh, P("data")))
+check_collectives(
+    through(lambda f, *args: f(*args, 0.1, mesh), fsdp_step),
+    *jax.device_put(some[0][:4], NamedSharding(mesh, P("data"))),
+    at_least={"all-gather": 1, "reduce-scatter": 1},
+    at_most={"all-gather": 4, "reduce-scatter": 4},
+    max_bytes=4 * (n + 1) * (2 * n + 2 * n + 3),  # every leaf once, and a part of it
+)
+### BEGIN HIDDEN TESTS
+down = n // wide
+half = max(1, n // 2)
+few = jax.make_mesh((half,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:half])
+check_values(
+    fsdp_step,
+    momentum_step,
+    training_cases(1, down, 2 * down, 3 * down, down, np.float32(0.5), grid, seed=5, planted=True)
+    + training_cases(1, 2 * half, half, half, 3 * half, 0.02, few, seed=6),
+    about="fewer devices, and a mesh of two axes",
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# Training with your step. Each device stores one n-th of the numbers:
+
+# %% tags=["demonstration", "raises-exception"]
+train = jax.jit(partial(fsdp_step, learning_rate=0.05, mesh=mesh))
+whole_loss, curve = jax.jit(loss_fn), []
+model = {"hidden": init_layer(n, 16 * n), "output": init_layer(16 * n, n)}
+state = jax.device_put((model, jax.tree.map(np.zeros_like, model)), rows)
+inputs = rng.normal(size=(16 * n, n)).astype(np.float32)
+inputs, ranked = jax.device_put((inputs, np.sort(inputs, axis=1)), rows)
+for _ in range(60):
+    curve.append(whole_loss(state[0], inputs, ranked).item())
+    state = train(*state, inputs, ranked)
+leaves = jax.tree.leaves(state)
+parts = [leaf.addressable_shards[0].data for leaf in leaves]
+print("bytes:", sum(leaf.nbytes for leaf in leaves), "on one device:", sum(p.nbytes for p in parts))
+plt.figure(figsize=(6, 3))
+plt.plot(curve)
+plt.xlabel("step"), plt.ylabel("loss")
+plt.show()
+
+# %% [markdown]
+# *The loss of a network that learns to sort n numbers falls over 60 steps.*
+#
+# This is another good place to stop.
+#
+# ## 7.8 pmap: how to read it, and how to migrate
+#
+# Older code uses `jax.pmap`, a `vmap` over devices. New code should use `shard_map`. Here is batch normalisation in both:
 
 # %% tags=["demonstration"]
 def normalise(x):
@@ -1094,11 +1461,11 @@ new = jax.shard_map(normalise, mesh=mesh, in_specs=P("data"), out_specs=P("data"
 print(old.shape, new.shape, jnp.allclose(old.reshape(-1, 3), new))
 
 # %% [markdown]
-# `pmap` maps over a leading axis of at most n elements, one for each device, and removes it. `shard_map` splits an axis and keeps it. So when you migrate, drop the reshapes, write `P("data")` for `in_axes=0` and `P()` for `in_axes=None`, and keep the body. Two traps: an array that keeps the shape (n, batch, ...) gives the body a leading axis of size 1, and gradients with respect to replicated arguments are summed, as in 7.5.
+# `pmap` maps over a leading axis of at most n elements, one for each device, and removes it. `shard_map` splits an axis and keeps it. To migrate, drop the reshapes, write `P("data")` for `in_axes=0` and `P()` for `in_axes=None`, and keep the body. Remember that gradients with respect to replicated arguments are summed (7.6).
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
-# This line from an old training script nests four transformations. `params["hidden"]["w"]` has shape (3, 32), and the reshaped `x` has shape (n, 4, 3). What is the shape of the result?
+# `params["hidden"]["w"]` has shape (3, 32), and the reshaped `x` has shape (n, 4, 3). What is the shape of the result?
 #
 # ```python
 # old_grads = jax.pmap(
@@ -1230,9 +1597,54 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.7 Communication cost: send sums, not data
+# ### vmap of a sharded function: spmd_axis_name
 #
-# A link between devices is far slower than memory, so make messages small. Here is a first attempt to fit a line through points on all devices. (A gathered value counts as varying unless you pass `to="invarying"`.)
+# You can also map a function that contains a `shard_map`. This one takes a vector that is split over `"data"`. The rows of `table` are split over `"model"`:
+
+# %%
+def centred_vector(v):
+    def body(part):
+        return part - lax.pmean(part.mean(), "data")
+
+    return jax.shard_map(body, mesh=grid, in_specs=P("data"), out_specs=P("data"))(v)
+
+
+table = jax.device_put(jnp.ones((2 * wide, 2 * n)), NamedSharding(grid, P("model", "data")))
+
+# %% [markdown]
+# **Prediction** · 2 minutes · difficulty 4 of 5
+#
+# The specs in `centred_vector` do not mention `"model"`. What is the spec of `jax.vmap(centred_vector)(table)`?
+
+# %% exercise="spec_of_mapped" kind="prediction"
+# A tuple with an entry for each axis: None, or a string.
+### BEGIN SOLUTION
+spec_of_mapped = (None, "data")
+### END SOLUTION
+
+# %% check="spec_of_mapped" points=1
+check_answer(
+    spec_of_mapped,
+    lambda: tuple(jax.jit(jax.vmap(centred_vector))(table).sharding.spec),
+    because="`shard_map` replicates along an axis that its specs do not mention: all rows everywhere.",
+    mistakes={
+        ("model", "data"): "`vmap` does not know that its axis is split over a mesh axis",
+        ("data",): "that is the spec for one vector. `vmap` adds an axis",
+        ("data", None): "`vmap` adds its axis in front",
+    },
+)
+
+# %% tags=["demonstration"]
+print("vmap alone:", messages(jax.vmap(centred_vector), table))
+along_model = jax.vmap(centred_vector, spmd_axis_name="model")
+print("spmd_axis_name:", messages(along_model, table), along_model(table).sharding.spec)
+
+# %% [markdown]
+# `vmap` alone gathers the rows, and every device along `"model"` computes all of them. `spmd_axis_name="model"` adds that mesh axis to the specs, and each device computes its own rows. It also applies to a `with_sharding_constraint` in the mapped function.
+#
+# ## 7.9 Communication cost: send sums, not data
+#
+# A link between devices is far slower than memory, so make messages small. Here is a first attempt to fit a line through points on all devices:
 
 # %% tags=["demonstration"]
 def fit_by_gathering(x, y):
@@ -1245,7 +1657,7 @@ mapped = jax.shard_map(fit_by_gathering, mesh=mesh, in_specs=P("data"), out_spec
 print(messages(mapped, x, y[:, 0]))
 
 # %% [markdown]
-# Every device gets all the data and does the same work. With a million rows of ten columns, each device receives 40 MB, to compute ten numbers.
+# Every device gets all the data. With a million rows of ten columns, each receives 40 MB, to compute ten numbers.
 #
 # ### Least squares on distributed rows
 # **Exercise** · 8 minutes · difficulty 3 of 5
@@ -1327,7 +1739,7 @@ check_values(
 # %% [markdown]
 # ### Tensor parallelism: shard the hidden units
 #
-# When the parameters are too large for one device, shard *them*. Split the columns of a hidden layer, and each device computes some of the hidden units, without communication. Split the rows of the output layer in the same way, and each device computes one summand of every output, which one `psum` adds. This is **tensor parallelism**, known from Megatron-LM.
+# FSDP gathers each weight before it is used. **Tensor parallelism**, known from Megatron-LM, never does: split the columns of a hidden layer, and each device computes some of the hidden units. Split the rows of the output layer in the same way, and each device computes one summand of every output, which one `psum` adds.
 #
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
@@ -1432,161 +1844,19 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 7.8 Explicit axes: the sharding in the type
+# ## 7.10 Several machines: jax.distributed
 #
-# With `Auto` axes the compiler chooses the sharding of intermediate values, and you find out afterwards. With `Explicit` axes the sharding is part of the *type*: it is known at trace time, and each operation has a rule for the sharding of its result. `jax.make_mesh` makes Explicit axes by default, but `jax.sharding.Mesh(devices, names)`, which older code uses, makes Auto axes.
-
-# %%
-typed_mesh = jax.make_mesh((n,), ("data",), axis_types=(AxisType.Explicit,), devices=devices)
-a = jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(typed_mesh, P("data")))
-print(typed_mesh)
-print(
-    jax.typeof(a), "  transposed:", jax.typeof(a.T), "  axis 0 summed:", jax.typeof(a.sum(axis=0))
-)
-
-# %% [markdown]
-# `16@data` means: 16 rows, split over "data". On Auto axes, `jax.typeof` does not show the sharding, and you read `.sharding` instead.
+# On a cluster, each machine runs the same script, which first calls `jax.distributed.initialize(coordinator_address, num_processes, process_id)`, on Cloud TPUs and under Slurm without arguments. Then `jax.devices()` lists the devices of all machines, and `jax.local_devices()` those of this process. Meshes, `jit` and `shard_map` work as before.
 #
-# **Prediction** · 2 minutes · difficulty 3 of 5
-#
-# In `a.T @ a` the axis that is summed over is split, on both sides. Is the result "whole" on each device, is it "split", or is it an "error"?
-
-# %% exercise="ambiguous_product" kind="prediction"
-# One of the three strings.
-### BEGIN SOLUTION
-ambiguous_product = "error"
-### END SOLUTION
-
-# %% check="ambiguous_product" points=1
-def try_product():
-    try:
-        typed = jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(typed_mesh, P("data")))
-        return "whole" if (typed.T @ typed).sharding.is_fully_replicated else "split"
-    except Exception:
-        return "error"
-
-
-check_answer(
-    ambiguous_product,
-    try_product,
-    because="A ShardingTypeError: the sum could be replicated, or split over the devices.",
-    mistakes={
-        "whole": "that is one of two possibilities, and Explicit axes do not guess",
-        "split": "that is one of two possibilities, and Explicit axes do not guess",
-    },
-)
-
-# %% tags=["demonstration"]
-try:
-    a.T @ a
-except Exception as error:
-    print(type(error).__name__ + ":", error)
-whole = NamedSharding(typed_mesh, P())
-print(jax.typeof(jnp.matmul(a.T, a, out_sharding=whole)), jax.typeof(jax.reshard(a, whole)))
-
-# %% [markdown]
-# Where a rule would have to guess, JAX asks you. `out_sharding` says how the result is sharded, and `jax.reshard` moves an array. Indexing asks as well: `table.at[index].get(out_sharding=...)`. To write a bare `P(...)` for these, set the mesh first, as in `with jax.set_mesh(typed_mesh):`. On Explicit axes, the `in_specs` of `shard_map` must be the sharding that the arguments already have, where an Auto mesh would move them silently.
-#
-# ### Embedding lookup with out_sharding
-# **Exercise** · 8 minutes · difficulty 4 of 5
-#
-# `sentence_vectors(table, tokens, mesh)` returns two arrays. The first contains the mean of the word vectors of each sentence, split along the sentences over `"data"`. The second is $v^\top v$ for the matrix $v$ of these means, replicated. `table` has one vector for each word, and `tokens` the words of each sentence.
-#
-# The axes of the mesh are Explicit, and there may be others than `"data"`. Both arguments are split along axis 0.
-#
-# The check compares values and shardings.
-
-# %% exercise="sentence_vectors"
-def sentence_vectors(
-    table: Float[Array, "words size"], tokens: Int[Array, "sentences length"], mesh
-) -> tuple[Float[Array, "sentences size"], Float[Array, "size size"]]:
-    """The mean word vector of each sentence, and the second moments of these means."""
-    ### BEGIN SOLUTION
-    rows, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
-    vectors = table.at[tokens].get(out_sharding=rows).mean(axis=1)
-    return vectors, jnp.matmul(vectors.T, vectors, out_sharding=whole)
-    ### END SOLUTION
-
-# %% [markdown] hints="sentence_vectors"
-# <details><summary>Hint 1: the idea</summary>
-#
-# Write it as for one device. JAX raises an error at each ambiguous operation, and you add the sharding there.
-# </details>
-# <details><summary>Hint 2: the API</summary>
-#
-# `table.at[tokens].get(out_sharding=...)` and `jnp.matmul(..., out_sharding=...)`, each with a `NamedSharding(mesh, P(...))`.
-# </details>
-
-# %% check="sentence_vectors" points=3
-def vectors_by_hand(table, tokens, mesh=None):
-    vectors = np.stack([np.mean([table[t] for t in sentence], axis=0) for sentence in tokens])
-    return vectors, sum(np.outer(v, v) for v in vectors)
-
-
-def summed_words(table, tokens, mesh=None):
-    vectors = tokens.shape[1] * vectors_by_hand(table, tokens)[0]
-    return vectors, vectors.T @ vectors
-
-
-def averaged_products(table, tokens, mesh=None):
-    vectors, products = vectors_by_hand(table, tokens)
-    return vectors, products / len(tokens)
-
-
-def words(table_rows, sentences, length, seed, mesh=typed_mesh, size=3, scale=1.0):
-    rng = np.random.default_rng(seed)
-    cut = NamedSharding(mesh, P("data"))
-    table = scale * rng.normal(size=(table_rows, size)).astype(np.float32)
-    tokens = rng.integers(0, table_rows, (sentences, length), dtype=np.int32)
-    return jax.device_put(table, cut), jax.device_put(tokens, cut), mesh
-
-
-case = words(2 * n, 2 * n, 4, seed=0)
-check_sharding(
-    sentence_vectors,
-    *case,
-    expected=(NamedSharding(typed_mesh, P("data")), NamedSharding(typed_mesh, P())),
-)
-check_values(
-    sentence_vectors,
-    vectors_by_hand,
-    [case],
-    mistakes={
-        "the words of a sentence are summed and not averaged": summed_words,
-        "the products are averaged over the sentences": averaged_products,
-    },
-)
-### BEGIN HIDDEN TESTS
-half = max(1, n // 2)
-few = jax.make_mesh((half,), ("data",), devices=devices[:half])
-typed_grid = jax.make_mesh((n // wide, wide), ("data", "model"), devices=devices)
-check_values(
-    sentence_vectors,
-    vectors_by_hand,
-    [
-        words(n, 3 * n, 2, seed=1),
-        words(n, 3 * n, 2, seed=2, scale=300.0),
-        words(3 * half, half, 5, seed=3, mesh=few, size=2),
-        words(n, 2 * n, 3, seed=4, mesh=typed_grid),
-    ],
-    about="other sizes and meshes",
-)
-### END HIDDEN TESTS
-
-# %% [markdown]
-# ## 7.9 Several machines: jax.distributed
-#
-# All devices so far belong to one Python process. On a cluster, each machine runs the same script. Before it uses JAX, the script calls `jax.distributed.initialize(coordinator_address, num_processes, process_id)`, on Cloud TPUs and under Slurm without arguments. Then `jax.devices()` lists the devices of all machines, and `jax.local_devices()` those of this process. Meshes, `jit` and `shard_map` work as before.
-#
-# All processes must run the same operations in the same order, or they wait for each other forever. Each sees its own parts only (`addressable_shards`), and supplies its own data with `jax.make_array_from_process_local_data`. This lesson does not run it.
+# All processes must run the same operations in the same order, or they wait for each other forever. Each sees only its own parts, and supplies its own data with `jax.make_array_from_process_local_data`. This lesson does not run it.
 #
 # ## What to remember
 #
-# 1. An array has one shape and many parts: mesh, `PartitionSpec`, `NamedSharding`, `device_put`. Along a mesh axis that the spec does not mention, it is replicated.
-# 2. Computation follows data. Split the batch, and `jit` inserts the collectives. Read the compiled text to see which.
+# 1. An array has one shape and many parts: mesh, `PartitionSpec`, `NamedSharding`, `device_put`.
+# 2. Computation follows data, and `jit` inserts the collectives. Read the compiled text, and steer with `with_sharding_constraint`. On `Explicit` axes the sharding is in the type, and JAX asks.
 # 3. `shard_map` is the view from one device. Gradients with respect to replicated parameters are summed over the devices, so apply `pmean` to the loss before you differentiate.
-# 4. Send sums, not data. What you add before a `psum` is added n times, and a replicated key gives the same noise n times.
-# 5. On `Auto` axes the compiler chooses shardings. On `Explicit` axes they are in the type, and JAX asks. Read `pmap`, and write `shard_map`.
+# 4. FSDP gathers the parameters and reduce-scatters the gradients. Each device stores and updates one part of parameters and optimizer state.
+# 5. Send sums, not data. What you add before a `psum` is added n times, and a replicated key gives the same noise n times.
 #
 # ## Further reading
 #
@@ -1596,4 +1866,4 @@ check_values(
 #
 # ## Previous and next
 #
-# Lesson 06 used the same collectives over a batch. In lesson 08 you train the MLP on MNIST with Optax, first on one device. Its last exercise makes that step data-parallel, with three things from here: `P()` for parameters and optimizer state, `P("data")` for the batch, and `pmean` of the loss before you differentiate.
+# Lesson 06 used the same collectives over a batch. In lesson 08 you train the MLP on MNIST with Optax. Its last exercise makes that step data-parallel, with `P()` for parameters and optimizer state, `P("data")` for the batch, and `pmean` of the loss before you differentiate.

@@ -1,26 +1,39 @@
-# %% right="spread"
-@partial(jax.jit, static_argnums=2)
-def spread(params, batch, mesh):
-    def put(leaf, spec):
-        return lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
+# %% right="shard_params"
+def shard_params(params, mesh):
+    def sharding(leaf):
+        best, longest = None, 0
+        for axis, length in enumerate(np.shape(leaf)):
+            if length > longest and length % mesh.shape["data"] == 0:
+                best, longest = axis, length
+        return NamedSharding(mesh, P() if best is None else P(*[None] * best, "data"))
 
-    return (
-        jax.tree.map(lambda leaf: put(jnp.asarray(leaf), P()), params),
-        jax.tree.map(lambda leaf: put(leaf, P(*["data"][: jnp.ndim(leaf)])), batch),
-    )
+    return jax.device_put(params, jax.tree.map(sharding, params))
 
-# %% right="compile_step"
-def compile_step(step, mesh):
-    compiled = jax.jit(step)
+# %% right="forward"
+def forward(ws, x, mesh):
+    columns = NamedSharding(mesh, P(None, "data"))
 
     @jax.jit
-    def placed(params, x, y):
-        x, y = (
-            lax.with_sharding_constraint(part, NamedSharding(mesh, P("data"))) for part in (x, y)
-        )
-        return lax.with_sharding_constraint(compiled(params, x, y), NamedSharding(mesh, P()))
+    def run(ws, x):
+        for w in ws[:-1]:
+            x = jax.nn.relu(lax.with_sharding_constraint(x, columns) @ w)
+        return lax.with_sharding_constraint(x, columns) @ ws[-1]
 
-    return placed
+    return run(ws, x)
+
+# %% right="forward"
+def forward(ws, x, mesh):
+    def product(x, w):
+        return lax.psum_scatter(x @ w, "data", scatter_dimension=1, tiled=True)
+
+    def body(ws, x):
+        for w in ws[:-1]:
+            x = jax.nn.relu(product(x, w))
+        return product(x, ws[-1])
+
+    columns = P(None, "data")
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=(P("data"), columns), out_specs=columns)
+    return jax.jit(mapped)(ws, x)
 
 # %% right="sharded_softmax"
 def sharded_softmax(scores, mesh):
@@ -116,11 +129,34 @@ def per_example_grads(params, x, y, mesh):
 
     return body(x, y)
 
-# %% right="compile_step"
-def compile_step(step, mesh):
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    compiled = jax.jit(step, out_shardings=whole)
-    return lambda params, x, y: compiled(*jax.device_put((params, x, y), (whole, rows, rows)))
+# %% right="fsdp_step"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(params, momentum, x, y, learning_rate):
+        def global_loss(params):
+            return lax.pmean(loss_fn(lax.all_gather(params, "data", tiled=True), x, y), "data")
+
+        grads = jax.grad(global_loss)(params)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, grads)
+        return jax.tree.map(lambda p, m: p - learning_rate * m, params, momentum), momentum
+
+    rows = P("data")
+    specs = rows, rows, rows, rows, P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=rows)
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+
+# %% right="fsdp_step"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    @jax.jit
+    @partial(jax.shard_map, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=False)
+    def run(params, momentum, x, y):
+        whole = lax.all_gather(params, "data", tiled=True)
+        share = len(x) / (len(x) * mesh.shape["data"])
+        grads = jax.grad(lambda p: share * loss_fn(p, x, y))(whole)
+        grads = lax.psum_scatter(grads, "data", tiled=True)
+        moved = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, grads)
+        return jax.tree.map(lambda p, m: p - learning_rate * m, params, moved), moved
+
+    return run(params, momentum, x, y)
 
 # %% right="least_squares"
 def least_squares(x, y, mesh):

@@ -1,113 +1,135 @@
-# %% wrong="spread" says="wrong on hidden ones: float32"
-def spread(params, batch, mesh):
-    def put(leaf, spec):
-        leaf = jnp.asarray(leaf)
+# %% wrong="shard_params" says="wrong on hidden ones: float32"
+def shard_params(params, mesh):
+    size = mesh.shape["data"]
+
+    def place(leaf):
         if jnp.issubdtype(leaf.dtype, jnp.floating):
-            leaf = leaf.astype(jnp.float32)
-        return jax.device_put(leaf, NamedSharding(mesh, spec))
+            leaf = jnp.asarray(leaf, jnp.float32)
+        possible = [axis for axis in range(leaf.ndim) if leaf.shape[axis] % size == 0]
+        spec = [None] * leaf.ndim
+        if possible:
+            spec[max(possible, key=lambda axis: leaf.shape[axis])] = "data"
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
 
-    whole = jax.tree.map(lambda leaf: put(leaf, P()), params)
-    rows = jax.tree.map(lambda leaf: put(leaf, P("data") if jnp.ndim(leaf) else P()), batch)
-    return whole, rows
+    return jax.tree.map(place, params)
 
+# %% wrong="shard_params" says="the result lies on one device alone"
+def shard_params(params, mesh):
+    return jax.tree.map(jnp.asarray, params)
 
-# %% wrong="spread" says="the result lies on one device alone"
-def spread(params, batch, mesh):
-    return jax.tree.map(jnp.asarray, params), jax.tree.map(jnp.asarray, batch)
-
-# %% wrong="spread" says="cut along an axis that it does not have"
-def spread(params, batch, mesh):
-    return (
-        jax.device_put(params, NamedSharding(mesh, P())),
-        jax.device_put(batch, NamedSharding(mesh, P("data"))),
-    )
-
-# %% wrong="spread" says="the result is replicated"
-def spread(params, batch, mesh):
-    return jax.device_put((params, batch), NamedSharding(mesh, P()))
-
-# %% wrong="spread" says="where every device should hold all of it"
-def spread(params, batch, mesh):
+# %% wrong="shard_params" says="raised IndivisibleError"
+def shard_params(params, mesh):
     def place(leaf):
-        even = jnp.ndim(leaf) and leaf.shape[0] % mesh.size == 0
-        return jax.device_put(leaf, NamedSharding(mesh, P("data") if even else P()))
+        spec = [None] * leaf.ndim
+        if leaf.ndim:
+            spec[int(np.argmax(leaf.shape))] = "data"
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
 
-    return jax.tree.map(place, (params, batch))
+    return jax.tree.map(place, params)
 
-# %% wrong="spread" says="the result is split into other parts"
-def spread(params, batch, mesh):
-    rows = NamedSharding(mesh, P(mesh.axis_names))
+# %% wrong="shard_params" says="split along axis 0, instead of axis 1"
+def shard_params(params, mesh):
+    def place(leaf):
+        possible = [axis for axis in range(leaf.ndim) if leaf.shape[axis] % mesh.shape["data"] == 0]
+        spec = [None] * leaf.ndim
+        if possible:
+            spec[possible[0]] = "data"
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+
+    return jax.tree.map(place, params)
+
+# %% wrong="shard_params" says="split along axis 1, instead of axis 0"
+def shard_params(params, mesh):
+    size = mesh.shape["data"]
+
+    def place(leaf):
+        possible = [axis for axis in range(leaf.ndim) if leaf.shape[axis] % size == 0]
+        spec = [None] * leaf.ndim
+        if possible:
+            spec[max(possible, key=lambda axis: (leaf.shape[axis], axis))] = "data"
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+
+    return jax.tree.map(place, params)
+
+# %% wrong="shard_params" says="the result is replicated"
+def shard_params(params, mesh):
+    def place(leaf):
+        spec = [None] * leaf.ndim
+        longest = int(np.argmax(leaf.shape)) if leaf.ndim else 0
+        if leaf.ndim and leaf.shape[longest] % mesh.shape["data"] == 0:
+            spec[longest] = "data"
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+
+    return jax.tree.map(place, params)
+
+# %% wrong="shard_params" says="the result is split into other parts"
+def shard_params(params, mesh):
+    def place(leaf):
+        possible = [axis for axis in range(leaf.ndim) if leaf.shape[axis] % mesh.size == 0]
+        spec = [None] * leaf.ndim
+        if possible:
+            spec[max(possible, key=lambda axis: leaf.shape[axis])] = mesh.axis_names
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+
+    return jax.tree.map(place, params)
+
+# %% wrong="shard_params" says="right for the visible inputs"
+def shard_params(params, mesh):
+    name = mesh.axis_names[0]
+
+    def place(leaf):
+        possible = [axis for axis in range(leaf.ndim) if leaf.shape[axis] % mesh.shape[name] == 0]
+        spec = [None] * leaf.ndim
+        if possible:
+            spec[max(possible, key=lambda axis: leaf.shape[axis])] = name
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+
+    return jax.tree.map(place, params)
+
+# %% wrong="shard_params" says="floats instead of integers"
+def shard_params(params, mesh):
+    size = mesh.shape["data"]
+
+    def place(leaf):
+        possible = [axis for axis in range(leaf.ndim) if leaf.shape[axis] % size == 0]
+        spec = [None] * leaf.ndim
+        if possible:
+            spec[max(possible, key=lambda axis: leaf.shape[axis])] = "data"
+        return jax.device_put(jnp.asarray(leaf, jnp.float32), NamedSharding(mesh, P(*spec)))
+
+    return jax.tree.map(place, params)
+
+# %% wrong="forward" says="the program has `all-gather` 2 times"
+def forward(ws, x, mesh):
+    return forward_plain(ws, x)
+
+# %% wrong="forward" says="the program has `all-gather` 3 times"
+def forward(ws, x, mesh):
     whole = NamedSharding(mesh, P())
-    place = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, batch)
-    return jax.device_put(params, whole), jax.device_put(batch, place)
+    return lax.with_sharding_constraint(forward_plain(ws, x), whole)
 
-# %% wrong="spread" says="the result was reshaped"
-def spread(params, batch, mesh):
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+# %% wrong="forward" says="the program has `all-gather`"
+def forward(ws, x, mesh):
+    return forward_plain(ws, lax.with_sharding_constraint(x, NamedSharding(mesh, P())))
 
-    def place(leaf):
-        if not jnp.ndim(leaf):
-            return jax.device_put(leaf, whole)
-        size = mesh.shape["data"]
-        return jax.device_put(jnp.reshape(leaf, (size, -1, *leaf.shape[1:])), rows)
+# %% wrong="forward" says="the last layer has no ReLU"
+def forward(ws, x, mesh):
+    for w in ws:
+        x = lax.with_sharding_constraint(x, NamedSharding(mesh, P(None, "data")))
+        x = jax.nn.relu(x @ w)
+    return x
 
-    return jax.device_put(params, whole), jax.tree.map(place, batch)
+# %% wrong="forward" says="there is a ReLU between the layers"
+def forward(ws, x, mesh):
+    for w in ws:
+        x = lax.with_sharding_constraint(x, NamedSharding(mesh, P(None, "data"))) @ w
+    return x
 
-# %% wrong="spread" says="right for the visible inputs"
-def spread(params, batch, mesh):
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(mesh.axis_names[0]))
-    place = jax.tree.map(lambda leaf: rows if jnp.ndim(leaf) else whole, batch)
-    return jax.device_put(params, whole), jax.device_put(batch, place)
-
-# %% wrong="spread" says="floats instead of integers"
-def spread(params, batch, mesh):
-    def place(leaf):
-        spec = P("data") if jnp.ndim(leaf) else P()
-        return jax.device_put(jnp.asarray(leaf, jnp.float32), NamedSharding(mesh, spec))
-
-    return jax.device_put(params, NamedSharding(mesh, P())), jax.tree.map(place, batch)
-
-# %% wrong="compile_step" says="the result lies on one device alone"
-def compile_step(step, mesh):
-    return jax.jit(step)
-
-# %% wrong="compile_step" says="the program has no `all-reduce`: the devices exchange nothing"
-def compile_step(step, mesh):
-    whole = NamedSharding(mesh, P())
-    return jax.jit(step, in_shardings=(whole, whole, whole), out_shardings=whole)
-
-# %% wrong="compile_step" says="the gradients are added over the devices"
-def compile_step(step, mesh):
-    specs = P(), P("data"), P("data")
-    mapped = jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=P())
-    return jax.jit(mapped)
-
-# %% wrong="compile_step" says="the devices exchange nothing"
-def compile_step(step, mesh):
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    return jax.jit(step, in_shardings=(whole, rows, whole), out_shardings=whole)
-
-# %% wrong="compile_step" says="where every device should hold all of it"
-def compile_step(step, mesh):
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    return jax.jit(step, in_shardings=(whole, rows, rows))
-
-# %% wrong="compile_step" says="the right parts lie on the wrong devices"
-def compile_step(step, mesh):
-    every = jax.make_mesh((n,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
-    whole, rows = NamedSharding(every, P()), NamedSharding(every, P("data"))
-    return jax.jit(step, in_shardings=(whole, rows, rows), out_shardings=whole)
-
-# %% wrong="compile_step" says="raised IndivisibleError"
-def compile_step(step, mesh):
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(mesh.axis_names))
-    return jax.jit(step, in_shardings=(whole, rows, rows), out_shardings=whole)
-
-# %% wrong="compile_step" says="two pytrees"
-def compile_step(step, mesh):
-    whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    tree = {"w": whole, "b": whole}
-    return jax.jit(step, in_shardings=(tree, rows, rows), out_shardings=tree)
+# %% wrong="forward" says="right for the visible inputs"
+def forward(ws, x, mesh):
+    columns = NamedSharding(mesh, P(None, "data"))
+    x = lax.with_sharding_constraint(x, columns)
+    return x @ ws[0] if len(ws) == 1 else jax.nn.relu(x @ ws[0]) @ ws[1]
 
 # %% wrong="sharded_softmax" says="each device normalises its own part"
 def sharded_softmax(scores, mesh):
@@ -433,6 +455,134 @@ def noisy(key, x, scale, mesh):
 
     specs = {"in_specs": (P(), P(axes)), "out_specs": P(axes)}
     return jax.jit(jax.shard_map(body, mesh=mesh, **specs))(key, x)
+
+# %% wrong="fsdp_step" says="the gradients are added over the devices, not averaged"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(params, momentum, x, y, learning_rate):
+        whole = lax.all_gather(params, "data", tiled=True)
+        grads = lax.psum_scatter(jax.grad(loss_fn)(whole, x, y), "data", tiled=True)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, grads)
+        return jax.tree.map(lambda p, m: p - learning_rate * m, params, momentum), momentum
+
+    rows = P("data")
+    specs = rows, rows, rows, rows, P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=rows)
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="the old momentum moves the parameters"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(params, momentum, x, y, learning_rate):
+        def global_loss(params):
+            return lax.pmean(loss_fn(lax.all_gather(params, "data", tiled=True), x, y), "data")
+
+        grads = jax.grad(global_loss)(params)
+        params = jax.tree.map(lambda p, m: p - learning_rate * m, params, momentum)
+        return params, jax.tree.map(lambda m, g: 0.9 * m + g, momentum, grads)
+
+    rows = P("data")
+    specs = rows, rows, rows, rows, P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=rows)
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="without the momentum"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(params, momentum, x, y, learning_rate):
+        def global_loss(params):
+            return lax.pmean(loss_fn(lax.all_gather(params, "data", tiled=True), x, y), "data")
+
+        grads = jax.grad(global_loss)(params)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, grads)
+        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads), momentum
+
+    rows = P("data")
+    specs = rows, rows, rows, rows, P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=rows)
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="the old momentum is lost"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(params, x, y, learning_rate):
+        def global_loss(params):
+            return lax.pmean(loss_fn(lax.all_gather(params, "data", tiled=True), x, y), "data")
+
+        momentum = jax.grad(global_loss)(params)
+        return jax.tree.map(lambda p, m: p - learning_rate * m, params, momentum), momentum
+
+    rows = P("data")
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=(rows, rows, rows, P()), out_specs=rows)
+    return jax.jit(mapped)(params, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="a moving average"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(params, momentum, x, y, learning_rate):
+        def global_loss(params):
+            return lax.pmean(loss_fn(lax.all_gather(params, "data", tiled=True), x, y), "data")
+
+        grads = jax.grad(global_loss)(params)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, momentum, grads)
+        return jax.tree.map(lambda p, m: p - learning_rate * m, params, momentum), momentum
+
+    rows = P("data")
+    specs = rows, rows, rows, rows, P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=rows)
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="the result is replicated"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(params, momentum, x, y, learning_rate):
+        grads = jax.grad(lambda params: lax.pmean(loss_fn(params, x, y), "data"))(params)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, grads)
+        return jax.tree.map(lambda p, m: p - learning_rate * m, params, momentum), momentum
+
+    specs = P(), P(), P("data"), P("data"), P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=P())
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="every device holds all of it, where each should hold a part"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(mine, params, momentum, x, y, learning_rate):
+        own = lax.pcast(params, "data", to="varying")
+        grads = lax.psum_scatter(jax.grad(loss_fn)(own, x, y), "data", tiled=True)
+        size = lax.axis_size("data")
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g / size, momentum, grads)
+        mine = jax.tree.map(lambda p, m: p - learning_rate * m, mine, momentum)
+        return lax.all_gather(mine, "data", tiled=True, to="invarying"), momentum
+
+    rows = P("data")
+    specs = rows, P(), rows, rows, rows, P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=(P(), rows))
+    return jax.jit(mapped)(params, params, momentum, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="the program has `all-reduce`"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(params, momentum, x, y, learning_rate):
+        whole = lax.all_gather(params, "data", tiled=True)
+        grads = lax.pmean(jax.grad(loss_fn)(whole, x, y), "data")
+
+        def own_part(p, g):
+            return lax.dynamic_slice_in_dim(g, lax.axis_index("data") * len(p), len(p))
+
+        grads = jax.tree.map(own_part, params, grads)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g, momentum, grads)
+        return jax.tree.map(lambda p, m: p - learning_rate * m, params, momentum), momentum
+
+    rows = P("data")
+    specs = rows, rows, rows, rows, P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=rows)
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="right for the visible inputs"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    def body(params, momentum, x, y, learning_rate):
+        whole = lax.all_gather(params, "data", tiled=True)
+        grads = lax.psum_scatter(jax.grad(loss_fn)(whole, x, y), "data", tiled=True)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g / n, momentum, grads)
+        return jax.tree.map(lambda p, m: p - learning_rate * m, params, momentum), momentum
+
+    rows = P("data")
+    specs = rows, rows, rows, rows, P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=rows)
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
 
 # %% wrong="per_example_grads" says="the gradients of examples on different devices"
 def per_example_grads(params, x, y, mesh):
