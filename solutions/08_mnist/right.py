@@ -62,16 +62,6 @@ def adversarial(loss_fn, params, x, y, epsilon):
     up, down = jnp.minimum(x + epsilon, 1), jnp.maximum(x - epsilon, 0)
     return jnp.where(slope > 0, up, jnp.where(slope < 0, down, x))
 
-# %% right="hundred_steps"
-def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
-    f = jax.jit(step) if jit else step
-    ends = [clock()]
-    for _ in range(100):
-        params, opt_state, loss = f(params, opt_state, x, y)
-        jax.block_until_ready((params, opt_state, loss))
-        ends.append(clock())
-    return params, opt_state, ends[1] - ends[0], (ends[-1] - ends[1]) / 99
-
 # %% right="make_clipped_step"
 def make_clipped_step(loss_fn, optimizer, max_norm):
     clip = optax.clip_by_global_norm(max_norm)
