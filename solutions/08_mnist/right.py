@@ -1,12 +1,3 @@
-# %% right="init_mlp"
-def init_mlp(key, sizes):
-    layers = []
-    for n, m in zip(sizes[:-1], sizes[1:]):
-        key, subkey = jax.random.split(key)
-        w = jax.random.normal(subkey, (n, m), jnp.float32) / np.float32((n / 2) ** 0.5)
-        layers.append({"b": jnp.zeros((m,), jnp.float32), "w": w})
-    return layers
-
 # %% right="mlp_forward"
 @jax.jit
 def mlp_forward(params, x):
@@ -63,33 +54,6 @@ def train(key, params, x, y, optimizer, epochs, batch_size):
         losses.append(some)
     return carry[0], jnp.stack(losses)
 
-# %% right="confusion_matrix"
-def confusion_matrix(y, predicted, classes):
-    rows, columns = (jax.nn.one_hot(labels, classes, dtype=jnp.int32) for labels in (y, predicted))
-    return jnp.einsum("ni,nj->ij", rows, columns)
-
-# %% right="confusion_matrix"
-@partial(jax.jit, static_argnums=2)
-def confusion_matrix(y, predicted, classes):
-    pairs = jnp.int32(y) * classes + predicted
-    return jnp.bincount(pairs, length=classes**2).reshape(classes, classes)
-
-# %% right="mlp_dropout"
-@partial(jax.jit, static_argnames=("rate", "train"))
-def mlp_dropout(params, x, key, rate, train):
-    keys = jax.random.split(key, len(params))
-    for layer, layer_key in zip(params[:-1], keys):
-        x = jnp.maximum(x @ layer["w"] + layer["b"], 0)
-        dropped = jax.random.uniform(layer_key, x.shape) < (rate if train else 0.0)
-        x = x * ~dropped / jnp.float32(1 - rate if train else 1)
-    return x @ params[-1]["w"] + params[-1]["b"]
-
-# %% right="gradient_norms"
-def gradient_norms(loss_fn, params, x, y):
-    grads = jax.vmap(jax.grad(loss_fn), (None, 0, 0))(params, x[:, None], y[:, None])
-    squares = [jnp.sum(leaf.reshape(len(x), -1) ** 2, axis=1) for leaf in jax.tree.leaves(grads)]
-    return jnp.sqrt(sum(squares))
-
 # %% right="adversarial"
 @partial(jax.jit, static_argnums=0)
 def adversarial(loss_fn, params, x, y, epsilon):
@@ -97,16 +61,6 @@ def adversarial(loss_fn, params, x, y, epsilon):
     (slope,) = pull(jnp.float32(1))
     up, down = jnp.minimum(x + epsilon, 1), jnp.maximum(x - epsilon, 0)
     return jnp.where(slope > 0, up, jnp.where(slope < 0, down, x))
-
-# %% right="hundred_steps"
-def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
-    f = jax.jit(step) if jit else step
-    ends = [clock()]
-    for _ in range(100):
-        params, opt_state, loss = f(params, opt_state, x, y)
-        jax.block_until_ready((params, opt_state, loss))
-        ends.append(clock())
-    return params, opt_state, ends[1] - ends[0], (ends[-1] - ends[1]) / 99
 
 # %% right="make_clipped_step"
 def make_clipped_step(loss_fn, optimizer, max_norm):
@@ -158,3 +112,79 @@ def make_parallel_step(loss_fn, optimizer, mesh):
         return optax.apply_updates(params, updates), opt_state, loss
 
     return step
+
+# %% right="chained_adamw"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    decayed = optax.adamw(
+        learning_rate, weight_decay=weight_decay, mask=partial(jax.tree.map, lambda p: p.ndim > 1)
+    )
+    return optax.chain(optax.clip_by_global_norm(max_norm), decayed)
+
+# %% right="chained_adamw"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    adam = optax.scale_by_adam()
+    rate = learning_rate if callable(learning_rate) else lambda t: learning_rate
+
+    def init(params):
+        return jnp.zeros((), int), adam.init(params)
+
+    def update(grads, state, params):
+        t, adam_state = state
+        factor = jnp.minimum(1, max_norm / optax.global_norm(grads))
+        updates, adam_state = adam.update(
+            jax.tree.map(lambda g: factor * g, grads), adam_state, params
+        )
+        return jax.tree.map(
+            lambda u, p: -rate(t) * (u + (weight_decay * p if p.ndim > 1 else 0)), updates, params
+        ), (t + 1, adam_state)
+
+    return optax.GradientTransformation(init, update)
+
+# %% right="make_accumulating_step"
+def make_accumulating_step(loss_fn, optimizer, k):
+    def step(params, opt_state, x, y):
+        size = len(x) // k
+
+        def body(i, carry):
+            loss, grads = carry
+            part = [jax.lax.dynamic_slice_in_dim(a, i * size, size) for a in (x, y)]
+            some, more = jax.value_and_grad(loss_fn)(params, *part)
+            return loss + some / k, optax.incremental_update(more, grads, 1 / (i + 1))
+
+        zero = 0.0, jax.tree.map(jnp.zeros_like, params)
+        loss, grads = jax.lax.fori_loop(0, k, body, zero)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return jax.jit(step)
+
+# %% right="make_accumulating_step"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        parts = [a.reshape(-1, k, *a.shape[1:]).swapaxes(0, 1) for a in (x, y)]
+
+        @jax.checkpoint
+        def part_loss(params, part):
+            return loss_fn(params, *part) / k
+
+        def mean_loss(params):
+            return jax.lax.scan(lambda t, part: (t + part_loss(params, part), None), 0.0, parts)[0]
+
+        loss, grads = jax.value_and_grad(mean_loss)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% right="fit_with_ema"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    def body(carry, batch):
+        params, opt_state, average = carry
+        params, opt_state, _ = step(params, opt_state, *batch)
+        average = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), average, params)
+        return (params, opt_state, average), (params, average)
+
+    carry = params, opt_state, params
+    (params, _, average), paths = jax.jit(jax.lax.scan, static_argnums=0)(body, carry, batches)
+    return params, average, jnp.stack([jax.lax.map(score, path) for path in paths], axis=1)

@@ -1,59 +1,3 @@
-# %% wrong="init_mlp" says="a key is used twice"
-def init_mlp(key, sizes):
-    return [
-        {"w": jax.random.normal(key, (n, m)) * jnp.sqrt(2 / n), "b": jnp.zeros(m)}
-        for n, m in zip(sizes, sizes[1:])
-    ]
-
-# %% wrong="init_mlp" says="the axes are transposed"
-def init_mlp(key, sizes):
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [
-        {"w": jax.random.normal(k, (m, n)) * jnp.sqrt(2 / n), "b": jnp.zeros(m)}
-        for k, n, m in zip(keys, sizes, sizes[1:])
-    ]
-
-# %% wrong="init_mlp" says="not depend on the key"
-def init_mlp(key, sizes):
-    keys = jax.random.split(jax.random.key(0), len(sizes) - 1)
-    return [
-        {"w": jax.random.normal(k, (n, m)) * jnp.sqrt(2 / n), "b": jnp.zeros(m)}
-        for k, n, m in zip(keys, sizes, sizes[1:])
-    ]
-
-# %% wrong="init_mlp" says="the variance is taken for the standard deviation"
-def init_mlp(key, sizes):
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [
-        {"w": jax.random.normal(k, (n, m)) * 2 / n, "b": jnp.zeros(m)}
-        for k, n, m in zip(keys, sizes, sizes[1:])
-    ]
-
-# %% wrong="init_mlp" says="the outputs are counted and not the inputs"
-def init_mlp(key, sizes):
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [
-        {"w": jax.random.normal(k, (n, m)) * jnp.sqrt(2 / m), "b": jnp.zeros(m)}
-        for k, n, m in zip(keys, sizes, sizes[1:])
-    ]
-
-# %% wrong="init_mlp" says="no known mistake matches"
-def init_mlp(key, sizes):
-    layers = []
-    for n, m in zip(sizes, sizes[1:]):
-        key, one, other = jax.random.split(key, 3)
-        w = jax.random.normal(one, (n, m)) * jnp.sqrt(2 / n)
-        layers.append({"w": w, "b": jax.random.normal(other, (m,)) * jnp.sqrt(2 / n)})
-    return layers
-
-# %% wrong="init_mlp" says="every layer is scaled by the size of the first"
-def init_mlp(key, sizes):
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [
-        {"w": jax.random.normal(k, (n, m)) * jnp.sqrt(2 / sizes[0]), "b": jnp.zeros(m)}
-        for k, n, m in zip(keys, sizes, sizes[1:])
-    ]
-
 # %% wrong="mlp_forward" says="the logits go through a ReLU too"
 def mlp_forward(params, x):
     for layer in params:
@@ -362,134 +306,6 @@ def train(key, params, x, y, optimizer, epochs, batch_size):
         losses.append(some)
     return carry[0], jnp.stack(losses) if epochs > 1 else losses[0]
 
-# %% wrong="confusion_matrix" says="predictions in the rows"
-def confusion_matrix(y, predicted, classes):
-    return jnp.zeros((classes, classes), int).at[predicted, y].add(1)
-
-# %% wrong="confusion_matrix" says="each pair counts once"
-def confusion_matrix(y, predicted, classes):
-    table = jnp.zeros((classes, classes), int)
-    return table.at[y, predicted].set(table[y, predicted] + 1)
-
-# %% wrong="confusion_matrix" says="floats instead of integers"
-def confusion_matrix(y, predicted, classes):
-    return jax.nn.one_hot(y, classes).T @ jax.nn.one_hot(predicted, classes)
-
-# %% wrong="confusion_matrix" says="counts beyond 255 start again"
-def confusion_matrix(y, predicted, classes):
-    return jnp.zeros((classes, classes), jnp.uint8).at[y, predicted].add(1)
-
-# %% wrong="confusion_matrix" says="the program grows with the input"
-def confusion_matrix(y, predicted, classes):
-    rows = [[jnp.sum((y == i) & (predicted == j)) for j in range(classes)] for i in range(classes)]
-    return jnp.array(rows)
-
-# %% wrong="confusion_matrix" says="right for the visible inputs, wrong on hidden ones"
-def confusion_matrix(y, predicted, classes):
-    pairs = jnp.bincount(y * classes + predicted, length=classes**2)
-    return pairs.reshape(classes, classes)
-
-# %% wrong="mlp_dropout" says="a key is used twice"
-def mlp_dropout(params, x, key, rate, train):
-    for layer in params[:-1]:
-        x = jax.nn.relu(x @ layer["w"] + layer["b"])
-        if train:
-            x = jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
-    return x @ params[-1]["w"] + params[-1]["b"]
-
-# %% wrong="mlp_dropout" says="the survivors are not scaled up"
-def mlp_dropout(params, x, key, rate, train):
-    for layer in params[:-1]:
-        x = jax.nn.relu(x @ layer["w"] + layer["b"])
-        if train:
-            key, subkey = jax.random.split(key)
-            x = jnp.where(jax.random.bernoulli(subkey, 1 - rate, x.shape), x, 0)
-    return x @ params[-1]["w"] + params[-1]["b"]
-
-# %% wrong="mlp_dropout" says="the logits are dropped too"
-def mlp_dropout(params, x, key, rate, train):
-    for i, layer in enumerate(params):
-        x = x @ layer["w"] + layer["b"]
-        x = jax.nn.relu(x) if i < len(params) - 1 else x
-        if train:
-            key, subkey = jax.random.split(key)
-            x = jnp.where(jax.random.bernoulli(subkey, 1 - rate, x.shape), x / (1 - rate), 0)
-    return x
-
-# %% wrong="mlp_dropout" says="units are dropped where `train` is False"
-def mlp_dropout(params, x, key, rate, train):
-    for layer in params[:-1]:
-        key, subkey = jax.random.split(key)
-        x = jax.nn.relu(x @ layer["w"] + layer["b"])
-        x = jnp.where(jax.random.bernoulli(subkey, 1 - rate, x.shape), x / (1 - rate), 0)
-    return x @ params[-1]["w"] + params[-1]["b"]
-
-# %% wrong="mlp_dropout" says="two draws coincide"
-def mlp_dropout(params, x, key, rate, train):
-    for layer in params[:-1]:
-        x = jax.nn.relu(x @ layer["w"] + layer["b"])
-        if train:
-            key, subkey = jax.random.split(key)
-            x = jnp.where(jax.random.bernoulli(subkey, 1 - rate, x.shape[-1:]), x / (1 - rate), 0)
-    return x @ params[-1]["w"] + params[-1]["b"]
-
-# %% wrong="mlp_dropout" says="`rate` is taken for the probability to keep a unit"
-def mlp_dropout(params, x, key, rate, train):
-    for layer in params[:-1]:
-        x = jax.nn.relu(x @ layer["w"] + layer["b"])
-        if train:
-            key, subkey = jax.random.split(key)
-            x = jnp.where(jax.random.bernoulli(subkey, rate, x.shape), x / rate, 0)
-    return x @ params[-1]["w"] + params[-1]["b"]
-
-# %% wrong="gradient_norms" says="an axis is missing"
-def gradient_norms(loss_fn, params, x, y):
-    return optax.global_norm(jax.grad(loss_fn)(params, x, y))
-
-# %% wrong="gradient_norms" says="the biases are left out"
-def gradient_norms(loss_fn, params, x, y):
-    def one(x, y):
-        grads = jax.grad(loss_fn)(params, x[None], y[None])
-        return optax.global_norm([layer["w"] for layer in grads])
-
-    return jax.vmap(one)(x, y)
-
-# %% wrong="gradient_norms" says="the norms of the leaves are added"
-def gradient_norms(loss_fn, params, x, y):
-    def one(x, y):
-        grads = jax.grad(loss_fn)(params, x[None], y[None])
-        return sum(jnp.linalg.norm(leaf) for leaf in jax.tree.leaves(grads))
-
-    return jax.vmap(one)(x, y)
-
-# %% wrong="gradient_norms" says="the square of the expected value"
-def gradient_norms(loss_fn, params, x, y):
-    def one(x, y):
-        grads = jax.grad(loss_fn)(params, x[None], y[None])
-        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads))
-
-    return jax.vmap(one)(x, y)
-
-# %% wrong="gradient_norms" says="each gradient is divided by the size of the batch"
-def gradient_norms(loss_fn, params, x, y):
-    def one(x, y):
-        return optax.global_norm(jax.grad(loss_fn)(params, x[None], y[None]))
-
-    return jax.vmap(one)(x, y) / len(x)
-
-# %% wrong="gradient_norms" says="the program grows with the input"
-def gradient_norms(loss_fn, params, x, y):
-    grads = [jax.grad(loss_fn)(params, x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
-    return jnp.stack([optax.global_norm(tree) for tree in grads])
-
-# %% wrong="gradient_norms" says="right for the visible inputs, wrong on hidden ones"
-def gradient_norms(loss_fn, params, x, y):
-    def one(x, y):
-        grads = jax.grad(loss_fn)(params, x[None], y[None])
-        return optax.global_norm([grads[0], grads[1], grads[-1]] if len(grads) > 2 else grads)
-
-    return jax.vmap(one)(x, y)
-
 # %% wrong="adversarial" says="downhill"
 def adversarial(loss_fn, params, x, y, epsilon):
     slope = jax.grad(loss_fn, argnums=1)(params, x, y)
@@ -513,71 +329,6 @@ def adversarial(loss_fn, params, x, y, epsilon):
 def adversarial(loss_fn, params, x, y, epsilon):
     slope = jax.grad(loss_fn, argnums=1)(params, x, y)
     return jnp.clip(jnp.where(slope > 0, x + epsilon, x - epsilon), 0, 1)
-
-# %% wrong="hundred_steps" says="only the dispatch is timed"
-def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
-    step, seconds = jax.jit(step) if jit else step, []
-    for _ in range(100):
-        start = clock()
-        params, opt_state, loss = step(params, opt_state, x, y)
-        seconds.append(clock() - start)
-    return params, opt_state, seconds[0], sum(seconds[1:]) / 99
-
-# %% wrong="hundred_steps" says="the 99 other calls together"
-def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
-    step, seconds = jax.jit(step) if jit else step, []
-    for _ in range(100):
-        start = clock()
-        params, opt_state, loss = jax.block_until_ready(step(params, opt_state, x, y))
-        seconds.append(clock() - start)
-    return params, opt_state, seconds[0], sum(seconds[1:])
-
-# %% wrong="hundred_steps" says="the first call is counted in the mean"
-def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
-    step, seconds = jax.jit(step) if jit else step, []
-    for _ in range(100):
-        start = clock()
-        params, opt_state, loss = jax.block_until_ready(step(params, opt_state, x, y))
-        seconds.append(clock() - start)
-    return params, opt_state, seconds[0], sum(seconds) / 100
-
-# %% wrong="hundred_steps" says="there is one call too many"
-def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
-    step, seconds = jax.jit(step) if jit else step, []
-    jax.block_until_ready(step(params, opt_state, x, y))
-    for _ in range(100):
-        start = clock()
-        params, opt_state, loss = jax.block_until_ready(step(params, opt_state, x, y))
-        seconds.append(clock() - start)
-    return params, opt_state, seconds[0], sum(seconds[1:]) / 99
-
-# %% wrong="hundred_steps" says="each step starts from the first parameters"
-def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
-    step, seconds = jax.jit(step) if jit else step, []
-    for _ in range(100):
-        start = clock()
-        result = jax.block_until_ready(step(params, opt_state, x, y))
-        seconds.append(clock() - start)
-    return *result[:2], seconds[0], sum(seconds[1:]) / 99
-
-# %% wrong="hundred_steps" says="at no step, or anew at each"
-def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
-    seconds = []
-    for _ in range(100):
-        start = clock()
-        f = jax.jit(lambda *args: step(*args)) if jit else step
-        params, opt_state, loss = jax.block_until_ready(f(params, opt_state, x, y))
-        seconds.append(clock() - start)
-    return params, opt_state, seconds[0], sum(seconds[1:]) / 99
-
-# %% wrong="hundred_steps" says="the median, not the mean"
-def hundred_steps(step, params, opt_state, x, y, jit, clock=time.perf_counter):
-    step, seconds = jax.jit(step) if jit else step, []
-    for _ in range(100):
-        start = clock()
-        params, opt_state, loss = jax.block_until_ready(step(params, opt_state, x, y))
-        seconds.append(clock() - start)
-    return params, opt_state, seconds[0], float(np.median(seconds[1:]))
 
 # %% wrong="make_clipped_step" says="each number is clipped by itself"
 def make_clipped_step(loss_fn, optimizer, max_norm):
@@ -764,12 +515,6 @@ def make_parallel_step(loss_fn, optimizer, mesh):
 
     return step
 
-# %% wrong="init_mlp" says="the numbers are cut off at two standard deviations"
-def init_mlp(key, sizes):
-    he = jax.nn.initializers.he_normal()
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [{"w": he(k, (n, m)), "b": jnp.zeros(m)} for k, n, m in zip(keys, sizes, sizes[1:])]
-
 # %% wrong="make_parallel_step" says="has no `all-reduce`: the devices exchange nothing"
 def make_parallel_step(loss_fn, optimizer, mesh):
     @jax.jit
@@ -796,37 +541,6 @@ def make_parallel_step(loss_fn, optimizer, mesh):
         return optax.apply_updates(params, updates), opt_state, loss
 
     return step
-
-# %% wrong="init_mlp" says="right for the visible inputs, wrong on hidden ones"
-def init_mlp(key, sizes):
-    keys = jax.random.split(key, len(sizes) - 1)
-    return [
-        {
-            "w": jnp.float32(jax.random.normal(k, (n, m), jnp.bfloat16)) * jnp.sqrt(2 / n),
-            "b": jnp.zeros(m),
-        }
-        for k, n, m in zip(keys, sizes, sizes[1:])
-    ]
-
-# %% wrong="mlp_dropout" says="there is no ReLU while training"
-def mlp_dropout(params, x, key, rate, train):
-    for layer in params[:-1]:
-        x = x @ layer["w"] + layer["b"]
-        if train:
-            key, subkey = jax.random.split(key)
-            x = jnp.where(jax.random.bernoulli(subkey, 1 - rate, x.shape), x / (1 - rate), 0)
-        else:
-            x = jax.nn.relu(x)
-    return x @ params[-1]["w"] + params[-1]["b"]
-
-# %% wrong="gradient_norms" says="string indexing"
-def gradient_norms(loss_fn, params, x, y):
-    def one(x, y):
-        grads = jax.grad(loss_fn)(params, x[None], y[None])
-        squares = [jnp.sum(layer["w"] ** 2) + jnp.sum(layer["b"] ** 2) for layer in grads]
-        return jnp.sqrt(sum(squares))
-
-    return jax.vmap(one)(x, y)
 
 # %% wrong="adversarial" says="string indexing"
 def adversarial(loss_fn, params, x, y, epsilon):
@@ -899,3 +613,438 @@ def run_epoch(step, params, opt_state, x, y, order):
     order = order[: len(x) // order.shape[1]]
     (params, opt_state), losses = jax.lax.scan(body, (params, opt_state), order)
     return params, opt_state, losses
+
+# %% wrong="chained_adamw" says="the updates are clipped, not the gradients"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    return optax.chain(
+        optax.adamw(learning_rate, weight_decay=weight_decay, mask=matrices),
+        optax.clip_by_global_norm(max_norm),
+    )
+
+# %% wrong="chained_adamw" says="nothing is clipped"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    return optax.adamw(learning_rate, weight_decay=weight_decay, mask=matrices)
+
+# %% wrong="chained_adamw" says="each number is clipped by itself"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    return optax.chain(
+        optax.clip(max_norm),
+        optax.adamw(learning_rate, weight_decay=weight_decay, mask=matrices),
+    )
+
+# %% wrong="chained_adamw" says="the biases decay too"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.adamw(learning_rate, weight_decay=weight_decay),
+    )
+
+# %% wrong="chained_adamw" says="the biases decay, and the matrices do not"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def biases(params):
+        return jax.tree.map(lambda p: p.ndim == 1, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.adamw(learning_rate, weight_decay=weight_decay, mask=biases),
+    )
+
+# %% wrong="chained_adamw" says="that is L2, not AdamW"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.add_decayed_weights(weight_decay, mask=matrices),
+        optax.adam(learning_rate),
+    )
+
+# %% wrong="chained_adamw" says="the decay is added after the learning rate"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.adam(learning_rate),
+        optax.add_decayed_weights(weight_decay, mask=matrices),
+    )
+
+# %% wrong="chained_adamw" says="uphill"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    rate = learning_rate if callable(learning_rate) else lambda t: learning_rate
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay, mask=matrices),
+        optax.scale_by_schedule(rate),
+    )
+
+# %% wrong="chained_adamw" says="function"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay, mask=matrices),
+        optax.scale(-learning_rate),
+    )
+
+# %% wrong="chained_adamw" says="the schedule makes no difference"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    rate = learning_rate(0) if callable(learning_rate) else learning_rate
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.adamw(rate, weight_decay=weight_decay, mask=matrices),
+    )
+
+# %% wrong="chained_adamw" says="right for the visible inputs, wrong on hidden ones"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim == 2, params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.adamw(learning_rate, weight_decay=weight_decay, mask=matrices),
+    )
+
+# %% wrong="make_accumulating_step" says="the gradients of the micro-batches are summed, not averaged"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        def body(total, batch):
+            loss, grads = jax.value_and_grad(loss_fn)(params, *batch)
+            return jax.tree.map(jnp.add, total, grads), loss
+
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+        zero = jax.tree.map(jnp.zeros_like, params)
+        grads, losses = jax.lax.scan(body, zero, parts)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, losses.mean()
+
+    return step
+
+# %% wrong="make_accumulating_step" says="losses and gradients of the micro-batches are summed"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        def body(total, batch):
+            some = jax.value_and_grad(loss_fn)(params, *batch)
+            return jax.tree.map(jnp.add, total, some), None
+
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+        zero = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        (loss, grads), _ = jax.lax.scan(body, zero, parts)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="make_accumulating_step" says="only the last micro-batch has a gradient"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        def body(grads, batch):
+            loss, grads = jax.value_and_grad(loss_fn)(params, *batch)
+            return grads, loss
+
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+        grads, losses = jax.lax.scan(body, jax.tree.map(jnp.zeros_like, params), parts)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, losses.mean()
+
+    return step
+
+# %% wrong="make_accumulating_step" says="the loss is that of the last micro-batch"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        def body(total, batch):
+            loss, grads = jax.value_and_grad(loss_fn)(params, *batch)
+            return jax.tree.map(lambda t, g: t + g / k, total, grads), loss
+
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+        grads, losses = jax.lax.scan(body, jax.tree.map(jnp.zeros_like, params), parts)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, losses[-1]
+
+    return step
+
+# %% wrong="make_accumulating_step" says="each micro-batch takes a step of its own"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        def body(carry, batch):
+            params, opt_state = carry
+            loss, grads = jax.value_and_grad(loss_fn)(params, *batch)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+        (params, opt_state), losses = jax.lax.scan(body, (params, opt_state), parts)
+        return params, opt_state, losses.mean()
+
+    return step
+
+# %% wrong="make_accumulating_step" says="the updates of the micro-batches are averaged"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        def body(carry, batch):
+            total, opt_state = carry
+            loss, grads = jax.value_and_grad(loss_fn)(params, *batch)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return (jax.tree.map(lambda t, u: t + u / k, total, updates), opt_state), loss
+
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+        zero = jax.tree.map(jnp.zeros_like, params)
+        (updates, opt_state), losses = jax.lax.scan(body, (zero, opt_state), parts)
+        return optax.apply_updates(params, updates), opt_state, losses.mean()
+
+    return step
+
+# %% wrong="make_accumulating_step" says="are not split alike"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        def body(total, batch):
+            some = jax.value_and_grad(loss_fn)(params, *batch)
+            return jax.tree.map(jnp.add, total, some), None
+
+        parts = (
+            x.reshape(k, -1, *x.shape[1:]),
+            jnp.swapaxes(y.reshape(-1, k, *y.shape[1:]), 0, 1),
+        )
+        zero = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        total, _ = jax.lax.scan(body, zero, parts)
+        loss, grads = jax.tree.map(lambda a: a / k, total)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="make_accumulating_step" says="does not use `scan`"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        total = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        for batch in zip(jnp.split(x, k), jnp.split(y, k)):
+            some = jax.value_and_grad(loss_fn)(params, *batch)
+            total = jax.tree.map(jnp.add, total, some)
+        loss, grads = jax.tree.map(lambda a: a / k, total)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="make_accumulating_step" says="holds an intermediate value"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+
+        def mean_loss(params):
+            return jax.lax.scan(lambda c, part: (c, loss_fn(params, *part)), 0, parts)[1].mean()
+
+        loss, grads = jax.value_and_grad(mean_loss)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="make_accumulating_step" says="of 4800 elements"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+        both = jax.lax.map(lambda part: jax.value_and_grad(loss_fn)(params, *part), parts)
+        loss, grads = jax.tree.map(lambda a: a.mean(axis=0), both)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="make_accumulating_step" says="or not compiled at all"
+def make_accumulating_step(loss_fn, optimizer, k):
+    def step(params, opt_state, x, y):
+        def body(total, batch):
+            some = jax.value_and_grad(loss_fn)(params, *batch)
+            return jax.tree.map(jnp.add, total, some), None
+
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+        zero = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        total, _ = jax.lax.scan(body, zero, parts)
+        loss, grads = jax.tree.map(lambda a: a / k, total)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="make_accumulating_step" says="params"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        def body(total, batch):
+            some = jax.value_and_grad(loss_fn)(params, *batch)
+            return jax.tree.map(jnp.add, total, some), None
+
+        parts = jax.tree.map(lambda a: a.reshape(k, -1, *a.shape[1:]), (x, y))
+        zero = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        total, _ = jax.lax.scan(body, zero, parts)
+        loss, grads = jax.tree.map(lambda a: a / k, total)
+        updates, opt_state = optimizer.update(grads, opt_state)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="make_accumulating_step" says="right for the visible inputs, wrong on hidden ones"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        def body(total, batch):
+            some = jax.value_and_grad(loss_fn)(params, *batch)
+            return jax.tree.map(jnp.add, total, some), None
+
+        parts = x.reshape(k, -1, x.shape[-1]), y.reshape(k, -1, *y.shape[1:])
+        zero = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        total, _ = jax.lax.scan(body, zero, parts)
+        loss, grads = jax.tree.map(lambda a: a / k, total)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="fit_with_ema" says="`decay` and 1 - `decay` are exchanged"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    def body(carry, batch):
+        params, average, opt_state = carry
+        params, opt_state, _ = step(params, opt_state, *batch)
+        average = optax.incremental_update(params, average, step_size=decay)
+        return (params, average, opt_state), jnp.stack([score(params), score(average)])
+
+    carry, scores = jax.lax.scan(body, (params, params, opt_state), batches)
+    return *carry[:2], scores
+
+# %% wrong="fit_with_ema" says="the average begins at zero, not at the parameters"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    def body(carry, batch):
+        params, average, opt_state = carry
+        params, opt_state, _ = step(params, opt_state, *batch)
+        average = optax.incremental_update(params, average, step_size=1 - decay)
+        return (params, average, opt_state), jnp.stack([score(params), score(average)])
+
+    zero = jax.tree.map(jnp.zeros_like, params)
+    carry, scores = jax.lax.scan(body, (params, zero, opt_state), batches)
+    return *carry[:2], scores
+
+# %% wrong="fit_with_ema" says="the average leaves out the first parameters"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    ema = optax.ema(decay)
+
+    def body(carry, batch):
+        params, _, ema_state, opt_state = carry
+        params, opt_state, _ = step(params, opt_state, *batch)
+        average, ema_state = ema.update(params, ema_state)
+        scores = jnp.stack([score(params), score(average)])
+        return (params, average, ema_state, opt_state), scores
+
+    carry, scores = jax.lax.scan(body, (params, params, ema.init(params), opt_state), batches)
+    return *carry[:2], scores
+
+# %% wrong="fit_with_ema" says="the updates are averaged, not the parameters"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    def body(carry, batch):
+        params, average, opt_state = carry
+        moved, opt_state, _ = step(params, opt_state, *batch)
+        updates = jax.tree.map(jnp.subtract, moved, params)
+        average = optax.incremental_update(updates, average, step_size=1 - decay)
+        return (moved, average, opt_state), jnp.stack([score(moved), score(average)])
+
+    zero = jax.tree.map(jnp.zeros_like, params)
+    carry, scores = jax.lax.scan(body, (params, zero, opt_state), batches)
+    return *carry[:2], scores
+
+# %% wrong="fit_with_ema" says="the parameters before each step are averaged"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    def body(carry, batch):
+        params, average, opt_state = carry
+        average = optax.incremental_update(params, average, step_size=1 - decay)
+        params, opt_state, _ = step(params, opt_state, *batch)
+        return (params, average, opt_state), jnp.stack([score(params), score(average)])
+
+    carry, scores = jax.lax.scan(body, (params, params, opt_state), batches)
+    return *carry[:2], scores
+
+# %% wrong="fit_with_ema" says="the training goes on from the average"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    def body(carry, batch):
+        average, opt_state = carry
+        params, opt_state, _ = step(average, opt_state, *batch)
+        average = optax.incremental_update(params, average, step_size=1 - decay)
+        return (average, opt_state), jnp.stack([score(params), score(average)])
+
+    (average, _), scores = jax.lax.scan(body, (params, opt_state), batches)
+    return average, average, scores
+
+# %% wrong="fit_with_ema" says="the optimizer's state is the first one at every step"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    def body(carry, batch):
+        params, average = carry
+        params, _, _ = step(params, opt_state, *batch)
+        average = optax.incremental_update(params, average, step_size=1 - decay)
+        return (params, average), jnp.stack([score(params), score(average)])
+
+    (params, average), scores = jax.lax.scan(body, (params, params), batches)
+    return params, average, scores
+
+# %% wrong="fit_with_ema" says="the average is scored before it is updated"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    def body(carry, batch):
+        params, average, opt_state = carry
+        params, opt_state, _ = step(params, opt_state, *batch)
+        scores = jnp.stack([score(params), score(average)])
+        average = optax.incremental_update(params, average, step_size=1 - decay)
+        return (params, average, opt_state), scores
+
+    carry, scores = jax.lax.scan(body, (params, params, opt_state), batches)
+    return *carry[:2], scores
+
+# %% wrong="fit_with_ema" says="does not use `scan`"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    average, scores = params, []
+    for batch in zip(*batches):
+        params, opt_state, _ = step(params, opt_state, *batch)
+        average = optax.incremental_update(params, average, step_size=1 - decay)
+        scores.append(jnp.stack([score(params), score(average)]))
+    return params, average, jnp.stack(scores)
+
+# %% wrong="fit_with_ema" says="right for the visible inputs, wrong on hidden ones"
+def fit_with_ema(step, score, params, opt_state, batches, decay):
+    def body(carry, batch):
+        params, total, opt_state = carry
+        params, opt_state, _ = step(params, opt_state, *batch)
+        total = jax.tree.map(lambda t, p: decay * (t + p), total, params)
+        average = jax.tree.map(lambda t: t * (1 - decay) / decay, total)
+        return (params, total, opt_state), jnp.stack([score(params), score(average)])
+
+    total = jax.tree.map(lambda p: p * decay / (1 - decay), params)
+    (params, total, _), scores = jax.lax.scan(body, (params, total, opt_state), batches)
+    return params, jax.tree.map(lambda t: t * (1 - decay) / decay, total), scores
