@@ -267,7 +267,33 @@ plt.show()
 # %% [markdown]
 # *Two staircases that rise to the right, on logarithmic axes. The one of bfloat16 crosses the dotted line (a distance of 1) at 256, the one of float32 at 16.8 million. Beyond, not every integer can be represented.*
 #
-# NumPy's default is float64, and JAX's is float32. A float64 or int64 NumPy array becomes float32 or int32 **without a warning**: `jnp.asarray(np.array([3_000_000_000]))` is `[-1294967296]`. Look out for timestamps, hashes and user ids. (A Python integer that does not fit raises an `OverflowError`. `jnp.zeros(3, "float64")` gives a warning.)
+# **Prediction** · 1 minute · difficulty 3 of 5
+#
+# `ids = np.array([2**32 + 7])` has the dtype int64. What is `int(jnp.asarray(ids)[0])`?
+
+# %% exercise="large_id" kind="prediction"
+# An integer, or a string such as "ValueError".
+### BEGIN SOLUTION
+large_id = 7
+### END SOLUTION
+
+# %% check="large_id" points=1
+def id_in_jax():
+    try:
+        return int(jnp.asarray(np.array([2**32 + 7]))[0])
+    except Exception as error:
+        return type(error).__name__
+
+check_answer(large_id, id_in_jax,
+             because="JAX converts int64 to int32, which keeps the lowest 32 bits: the remainder "
+                     "by 2**32.",
+             mistakes={2**32 + 7: "JAX converts int64 to int32 by default, and this number has 33 bits",
+                       2**31 - 1: "the number is not clamped: the lowest 32 bits are kept",
+                       "OverflowError": "a Python integer raises this; an int64 array is converted "
+                                        "without an error"})
+
+# %% [markdown]
+# NumPy's default is float64, and JAX's is float32. A float64 or int64 NumPy array becomes float32 or int32 **without a warning**. Look out for timestamps, hashes and user ids. (A Python integer that does not fit raises an `OverflowError`. `jnp.zeros(3, "float64")` gives a warning.)
 #
 # Where you need 64 bits, enable them. Older code uses `jax.experimental.enable_x64`.
 
@@ -359,6 +385,24 @@ check_values(frame_difference, pixel_by_pixel,
 #
 # bfloat16 is float32 without its last 16 bits: the same range, half the memory, and faster on most accelerators.
 #
+# **Prediction** · 1 minute · difficulty 2 of 5
+#
+# You multiply two float32 matrices on a CPU, and the same two on a TPU or a recent NVIDIA GPU. About how many decimal digits of the results agree by default: 3, 7 or 16?
+
+# %% exercise="agreeing_digits" kind="prediction"
+# One of these integers.
+### BEGIN SOLUTION
+agreeing_digits = 3
+### END SOLUTION
+
+# %% check="agreeing_digits" points=1
+check_answer(agreeing_digits, 3,
+             because="By default the matrix units of these devices round the float32 operands to a "
+                     "shorter format.",
+             mistakes={7: "float32 has about 7 digits, but matrix units round the operands by default",
+                       16: "that is float64"})
+
+# %% [markdown]
 # [By default](https://docs.jax.dev/en/latest/201/precision.html) a TPU multiplies float32 matrices in bfloat16, and a recent NVIDIA GPU in TF32, with two or three correct digits. For full precision, write `jnp.matmul(x, w, precision="highest")` or `with jax.default_matmul_precision("highest"):`, as the checks do.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
@@ -797,6 +841,20 @@ check_values(z_buffer, point_by_point,
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# Your function draws a ring, from 280,000 points on its surface:
+
+# %% tags=["demonstration", "raises-exception"]
+around, across = jnp.meshgrid(jnp.linspace(0, 2 * jnp.pi, 700), jnp.linspace(0, 2 * jnp.pi, 400))
+radius, height = (2 + 0.8 * jnp.cos(across)).ravel(), 0.8 * jnp.sin(across).ravel()
+x, y = radius * jnp.cos(around.ravel()), radius * jnp.sin(around.ravel())
+rows, cols = 50 + 16 * (0.6 * y - 0.8 * height), 50 + 16 * x
+picture = z_buffer(rows.astype(int), cols.astype(int), 0.8 * y + 0.6 * height, 100, 100)
+plt.imshow(picture), plt.colorbar(label="depth"), plt.axis("off")
+plt.show()
+
+# %% [markdown]
+# *A tilted ring with a hole, on an empty background. Its near side, at the top, is dark, and its far side is bright.*
+#
 # This is a good place for a break.
 #
 # ## 1.13 Broadcasting: a silent bug and its uses
@@ -905,7 +963,17 @@ check_values(distances, pair_by_pair,
                        lambda x, y: np.sqrt(((x[:, None] - y[None]) ** 2).sum(-1) + 1e-6)})
 ### END HIDDEN TESTS
 
+# %% tags=["demonstration", "raises-exception"]
+sites = np.random.default_rng(0).uniform(0, 1, (12, 2))
+grid = np.stack(np.meshgrid(np.linspace(0, 1, 150), np.linspace(0, 1, 150)), axis=-1)
+nearest = jnp.argmin(distances(grid.reshape(-1, 2), sites), axis=1)
+plt.imshow(nearest.reshape(150, 150), origin="lower", extent=(0, 1, 0, 1), cmap="tab20")
+plt.plot(*sites.T, "k.")
+plt.show()
+
 # %% [markdown]
+# *A Voronoi diagram, drawn with your function: each pixel has the colour of the nearest of twelve points.*
+#
 # The formula `|x|² + |y|² - 2 x·y` for the squared distance needs one matrix product and no three-dimensional array, so it is faster for large inputs. Here are both for points near 1000:
 
 # %% tags=["demonstration"]

@@ -29,17 +29,6 @@ def loss_and_grads(w, b, x, y):
     loss, pull, predictions = jax.vjp(loss_fn, (w, b), has_aux=True)
     return (loss, predictions), pull(jnp.ones_like(loss))[0]
 
-# %% right="sgd_step"
-def sgd_step(params, grads, learning_rate):
-    leaves, form = jax.tree.flatten(params)
-    slopes = form.flatten_up_to(grads)
-    return form.unflatten([p - learning_rate * g for p, g in zip(leaves, slopes)])
-
-# %% right="sgd_step"
-@jax.jit
-def sgd_step(params, grads, learning_rate):
-    return jax.tree.map(lambda p, g: (p - learning_rate * g.astype(jnp.float32)).astype(p.dtype), params, grads)
-
 # %% right="backprop"
 def backprop(params, x, y):
     return jax.grad(loss_fn)(params, x, y)
@@ -176,6 +165,28 @@ def one_bit_backward(x, cotangent):
 
 
 binarise.defvjp(one_bit_forward, one_bit_backward)
+
+# %% right="threshold"
+def threshold(x, k):
+    """Newton's method from a solution without derivatives: two steps give two derivatives."""
+    t = jax.lax.stop_gradient(by_bisection(x, k))
+    for _ in range(2):
+        p = jax.nn.sigmoid(x - t)
+        t = t + (jnp.sum(p) - k) / jnp.sum(p * (1 - p))
+    return t
+
+# %% right="threshold"
+@jax.custom_jvp
+def threshold(x, k):
+    return by_bisection(x, k)
+
+
+@threshold.defjvp
+def threshold_rule(primals, tangents):
+    t = threshold(*primals)
+    _, change = jax.jvp(lambda x, k: jnp.sum(jax.nn.sigmoid(x - t)) - k, primals, tangents)
+    slope = jax.grad(lambda t: jnp.sum(jax.nn.sigmoid(primals[0] - t)))(t)
+    return t, -change / slope
 
 # %% right="fit_logistic"
 def fit_logistic(x, y, learning_rate, steps):

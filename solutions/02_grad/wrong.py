@@ -109,49 +109,6 @@ def loss_and_grads(w, b, x, y):
 
     return jax.value_and_grad(loss_fn, argnums=(0, 1), has_aux=True)(w, b)
 
-# %% wrong="sgd_step" says="the gradient is added, not subtracted"
-def sgd_step(params, grads, learning_rate):
-    return jax.tree.map(lambda p, g: p + learning_rate * g, params, grads)
-
-# %% wrong="sgd_step" says="the learning rate is left out"
-def sgd_step(params, grads, learning_rate):
-    return jax.tree.map(lambda p, g: p - g, params, grads)
-
-# %% wrong="sgd_step" says="instead of a dict"
-def sgd_step(params, grads, learning_rate):
-    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(grads))
-    return [p - learning_rate * g for p, g in pairs]
-
-# %% wrong="sgd_step" says="float32 instead of bfloat16"
-def sgd_step(params, grads, learning_rate):
-    rate = jnp.float32(learning_rate)
-    return jax.tree.map(lambda p, g: p - rate * g, params, grads)
-
-# %% wrong="sgd_step" says="changes its argument"
-def sgd_step(params, grads, learning_rate):
-    stepped = jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
-    if isinstance(params, dict):
-        params.update(stepped)
-    return stepped
-
-# %% wrong="sgd_step" says="raised"
-def sgd_step(params, grads, learning_rate):
-    def updated(tree, slopes):
-        return {
-            name: updated(leaf, slopes[name]) if isinstance(leaf, dict) else leaf - learning_rate * slopes[name]
-            for name, leaf in tree.items()
-        }
-
-    return updated(params, grads)
-
-# %% wrong="sgd_step" says="NoneType"
-def sgd_step(params, grads, learning_rate):
-    if isinstance(params, dict):
-        return {name: sgd_step(params[name], grads[name], learning_rate) for name in params}
-    if isinstance(params, (list, tuple)):
-        return type(params)(sgd_step(p, g, learning_rate) for p, g in zip(params, grads))
-    return params - learning_rate * grads
-
 # %% wrong="backprop" says="JAX arrays cannot be changed in place"
 def backprop(params, x, y):
     hidden = jnp.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
@@ -724,6 +681,160 @@ def binarise_backward(inside, cotangent):
 
 
 binarise.defvjp(binarise_forward, binarise_backward)
+
+# %% wrong="threshold" says="the gradients are those of the bisection"
+def threshold(x, k):
+    return by_bisection(x, k)
+
+# %% wrong="threshold" says="the tangent of `k` is left out"
+@jax.custom_jvp
+def threshold(x, k):
+    return by_bisection(x, k)
+
+
+@threshold.defjvp
+def threshold_rule(primals, tangents):
+    (x, k), (dx, _) = primals, tangents
+    t = threshold(x, k)
+    p = jax.nn.sigmoid(x - t)
+    w = p * (1 - p)
+    return t, jnp.vdot(w, dx) / jnp.sum(w)
+
+# %% wrong="threshold" says="the sign of `dk` is wrong"
+@jax.custom_jvp
+def threshold(x, k):
+    return by_bisection(x, k)
+
+
+@threshold.defjvp
+def threshold_rule(primals, tangents):
+    (x, k), (dx, dk) = primals, tangents
+    t = threshold(x, k)
+    p = jax.nn.sigmoid(x - t)
+    w = p * (1 - p)
+    return t, (jnp.vdot(w, dx) + dk) / jnp.sum(w)
+
+# %% wrong="threshold" says="the weights are p, not p (1 - p)"
+@jax.custom_jvp
+def threshold(x, k):
+    return by_bisection(x, k)
+
+
+@threshold.defjvp
+def threshold_rule(primals, tangents):
+    (x, k), (dx, dk) = primals, tangents
+    t = threshold(x, k)
+    p = jax.nn.sigmoid(x - t)
+    return t, (jnp.vdot(p, dx) - dk) / jnp.sum(p)
+
+# %% wrong="threshold" says="all zeros"
+@jax.custom_jvp
+def threshold(x, k):
+    return by_bisection(x, k)
+
+
+@threshold.defjvp
+def threshold_rule(primals, tangents):
+    x, k = primals
+    t = threshold(x, k)
+    w = jax.nn.sigmoid(x - t) * jax.nn.sigmoid(t - x)
+    return t, (jnp.sum(w) - 1) / jnp.sum(w)
+
+# %% wrong="threshold" says="custom_vjp"
+@jax.custom_vjp
+def threshold(x, k):
+    return by_bisection(x, k)
+
+
+def threshold_forward(x, k):
+    t = by_bisection(x, k)
+    p = jax.nn.sigmoid(x - t)
+    return t, p * (1 - p)
+
+
+def threshold_backward(w, cotangent):
+    return cotangent * w / jnp.sum(w), -cotangent / jnp.sum(w)
+
+
+threshold.defvjp(threshold_forward, threshold_backward)
+
+# %% wrong="threshold" says="the rule calls `by_bisection`"
+@jax.custom_jvp
+def threshold(x, k):
+    return by_bisection(x, k)
+
+
+@threshold.defjvp
+def threshold_rule(primals, tangents):
+    (x, k), (dx, dk) = primals, tangents
+    t = by_bisection(x, k)
+    p = jax.nn.sigmoid(x - t)
+    w = p * (1 - p)
+    return t, (jnp.vdot(w, dx) - dk) / jnp.sum(w)
+
+# %% wrong="threshold" says="`t` is a constant in the rule"
+@jax.custom_jvp
+def threshold(x, k):
+    return by_bisection(x, k)
+
+
+@threshold.defjvp
+def threshold_rule(primals, tangents):
+    (x, k), (dx, dk) = primals, tangents
+    t = jax.lax.stop_gradient(by_bisection(x, k))
+    p = jax.nn.sigmoid(x - t)
+    w = p * (1 - p)
+    return t, (jnp.vdot(w, dx) - dk) / jnp.sum(w)
+
+# %% wrong="threshold" says="traced value"
+def threshold(x, k):
+    if not 0 < k < x.size:
+        raise ValueError("k is not between 0 and the number of scores")
+    return smooth_threshold(x, k)
+
+
+@jax.custom_jvp
+def smooth_threshold(x, k):
+    return by_bisection(x, k)
+
+
+@smooth_threshold.defjvp
+def threshold_rule(primals, tangents):
+    (x, k), (dx, dk) = primals, tangents
+    t = smooth_threshold(x, k)
+    p = jax.nn.sigmoid(x - t)
+    w = p * (1 - p)
+    return t, (jnp.vdot(w, dx) - dk) / jnp.sum(w)
+
+# %% wrong="threshold" says="prints while it is traced"
+@jax.custom_jvp
+def threshold(x, k):
+    t = by_bisection(x, k)
+    print("t =", t)
+    return t
+
+
+@threshold.defjvp
+def threshold_rule(primals, tangents):
+    (x, k), (dx, dk) = primals, tangents
+    t = threshold(x, k)
+    p = jax.nn.sigmoid(x - t)
+    w = p * (1 - p)
+    return t, (jnp.vdot(w, dx) - dk) / jnp.sum(w)
+
+# %% wrong="threshold" says="right for the visible inputs, wrong on hidden ones"
+@jax.custom_jvp
+def threshold(x, k):
+    return by_bisection(x, k)
+
+
+@threshold.defjvp
+def threshold_rule(primals, tangents):
+    (x, k), (dx, dk) = primals, tangents
+    t = threshold(x, k)
+    p = jax.nn.sigmoid(x - t)
+    w = p * (1 - p)
+    return t, (jnp.vdot(w, dx) - dk) / jnp.maximum(jnp.sum(w), 0.03)
 
 # %% wrong="fit_logistic" says="a list instead of a JAX array"
 def fit_logistic(x, y, learning_rate, steps):

@@ -9,9 +9,7 @@
 # - use static arguments and donate buffers;
 # - estimate what a program costs before it runs, and decide whether `jit` pays off.
 #
-# Most JAX code runs under `jit`, and most of its surprises come from tracing.
-#
-# About 140 minutes, with reading and waiting. There is a good place for a break after 3.5. You need lessons 01 and 02.
+# About 145 minutes, with reading and waiting. There is a good place for a break after 3.5. You need lessons 01 and 02.
 
 # %%
 import math
@@ -216,9 +214,9 @@ print(jax.make_jaxpr(lambda x: x * jnp.sin(x))(1.0))
 print(jax.make_jaxpr(jax.grad(lambda x: x * jnp.sin(x)))(1.0))
 
 # %% [markdown]
-# The second jaxpr is the derivative, with the product rule in it. (`add_any` is addition. The product named `_` is the value of the function, which nothing uses. The compiler removes it.)
+# The second jaxpr is the derivative, with the product rule in it. (`add_any` is addition. `_` is a result that nothing uses.)
 #
-# The next cells draw the jaxpr of the model and loss of lesson 02. You need not read the code that draws.
+# The next cells draw the jaxpr of the loss of lesson 02.
 
 # %%
 rng = np.random.default_rng(0)
@@ -265,7 +263,7 @@ plt.axis("off")
 plt.show()
 
 # %% [markdown]
-# *Six inputs on the left (blue), eleven equations, one scalar on the right. `x` and the hidden `w` enter a matrix product, and `b` is added after a broadcast. `custom_jvp_call` is the ReLU. Then come the second layer, the difference to `y`, its square, the sum and the division by 256.*
+# *Six inputs on the left (blue), eleven equations, one scalar on the right. `x` and the hidden `w` enter a matrix product, and `b` is added after a broadcast. `custom_jvp_call` is the ReLU. Then come the second layer and the mean square.*
 #
 # A jaxpr takes the leaves of its argument trees, so the dicts are gone too.
 #
@@ -378,8 +376,6 @@ check_values(
 # The 3.0 above is a constant because the shape is known at trace time. Every other value that a function does not take as an argument is a constant too.
 #
 # ### Bug hunt: a learning rate that has no effect
-#
-# A schedule lowers the learning rate, finally to zero, where no parameter should move.
 
 # %% tags=["demonstration"]
 learning_rate = 0.1
@@ -390,99 +386,51 @@ def train_step_broken(params, x, y):
     grads = jax.grad(loss_fn)(params, x, y)
     return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
 
-
-for learning_rate in (0.1, 0.01, 0.0):
-    moved = train_step_broken(params, x, y)
-    print(learning_rate, "moves the output bias by", moved["output"]["b"] - params["output"]["b"])
-
 # %% [markdown]
-# The bias moves by the same amount three times, without an error. This is the *stale global* bug. The die had it too.
+# **Prediction** · 1 minute · difficulty 2 of 5
 #
-# ### Pass the learning rate as an argument
-# **Exercise** · 5 minutes · difficulty 2 of 5
-#
-# **Return** from `train_step(params, x, y, learning_rate)` the parameters after one step of gradient descent on `loss_fn`. `train_step` itself is the jitted function.
-#
-# **Edge cases**: `learning_rate` changes from call to call, and may be 0.
-#
-# **The check** compares parameters, and requires one trace for all learning rates.
+# A schedule sets the global `learning_rate` to 0.1, 0.01 and 0.0, and calls `train_step_broken(params, x, y)` after each change. How far does a bias move in the third call, as a fraction of the first?
 
-# %% exercise="train_step"
-def train_step(
-    params, x: Float[Array, "batch inputs"], y: Float[Array, "batch outputs"], learning_rate: float
-):
-    """`params` after one step of gradient descent on `loss_fn`; one trace for all learning rates."""
-    ### BEGIN SOLUTION
+# %% exercise="moved_at_zero" kind="prediction"
+# A number.
+### BEGIN SOLUTION
+moved_at_zero = 1.0
+### END SOLUTION
+
+# %% check="moved_at_zero" points=1
+def third_to_first():
+    cell = {"rate": 0.1}
+    step = jax.jit(lambda p, slope: p - cell["rate"] * slope)
+    moves = []
+    for cell["rate"] in (0.1, 0.01, 0.0):
+        moves.append(float(step(jnp.zeros(()), 1.0)))
+    return moves[2] / moves[0]
+
+
+check_answer(
+    moved_at_zero,
+    third_to_first,
+    because="The trace of the first call read the global, so 0.1 is a constant of the program.",
+    mistakes={
+        0.0: "the global is read at trace time only, in the first call",
+        0.1: "that would be the second call, if the global were read at run time",
+    },
+)
+
+# %% tags=["demonstration"]
+@jax.jit
+def train_step(params, x, y, learning_rate):
     grads = jax.grad(loss_fn)(params, x, y)
     return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
 
 
-train_step = jax.jit(train_step)
-### END SOLUTION
+for learning_rate in (0.1, 0.01, 0.0):
+    stale, right = train_step_broken(params, x, y), train_step(params, x, y, learning_rate)
+    print(learning_rate, stale["output"]["b"], right["output"]["b"])
 
-# %% [markdown] hints="train_step"
-# <details><summary>Hint 1: the idea</summary>
+# %% [markdown]
+# No error is raised. This is the *stale global* bug, and the die had it too. As an argument the learning rate is traced, so one program serves all three values.
 #
-# The broken step is nearly right. How does a value get into a compiled program if it is not a constant?
-# </details>
-# <details><summary>Hint 2: the API</summary>
-#
-# `@jax.jit` above the `def`, or `train_step = jax.jit(train_step)` below it. You need no options, because `jit` traces a Python float as a scalar.
-# </details>
-
-# %% check="train_step" points=3
-def slopes_by_hand(params, x, y):
-    hidden = np.maximum(x @ params["hidden"]["w"] + params["hidden"]["b"], 0)
-    error = 2 * (hidden @ params["output"]["w"] + params["output"]["b"] - y) / y.size
-    behind = error @ params["output"]["w"].T * (hidden > 0)
-    return {
-        "hidden": {"w": x.T @ behind, "b": behind.sum(axis=0)},
-        "output": {"w": hidden.T @ error, "b": error.sum(axis=0)},
-    }
-
-
-def stepped(params, x, y, rate):
-    grads = slopes_by_hand(params, x, y)
-    return {
-        layer: {name: params[layer][name] - rate * grads[layer][name] for name in params[layer]}
-        for layer in params
-    }
-
-
-def layers(inputs, hidden, outputs):
-    return {
-        "hidden": {"w": f"{inputs} {hidden}", "b": f"{hidden}"},
-        "output": {"w": f"{hidden} {outputs}", "b": f"{outputs}"},
-    }
-
-
-some = sweep(layers(3, 4, 1), "6 3", "6 1", 0.1, count=2)
-check_values(
-    train_step,
-    stepped,
-    [some[0], (*some[1][:3], 0.02), (*some[0][:3], 0.0)],
-    mistakes={
-        "uphill: the gradient is added": lambda params, x, y, rate: stepped(params, x, y, -rate),
-        "the learning rate cannot fall below a bound": lambda params, x, y, rate: stepped(
-            params, x, y, max(rate, 1e-3)
-        ),
-    },
-)
-check_traces(train_step, [some[0], (*some[1][:3], 0.02), some[0]])
-### BEGIN HIDDEN TESTS
-check_values(
-    train_step,
-    stepped,
-    sweep(layers(2, 4, 3), "5 2", "5 3", 0.5, count=1, seed=5, planted=True)
-    + [jax.tree.map(np.float64, case) for case in sweep(layers(4, 6, 2), "3 4", "3 2", 0.3)],
-    mistakes={
-        "the outputs are summed and not averaged": lambda params, x, y, rate: stepped(
-            params, x, y, y.shape[1] * rate
-        )
-    },
-)
-### END HIDDEN TESTS
-
 # %% [markdown]
 # ## 3.4 Side effects and leaked tracers
 #
@@ -666,8 +614,6 @@ check_answer(
 # | the number of True elements | `x[x > 0]` | `NonConcreteBooleanIndexError` |
 # | a hash, a format | `x in {1, 2}`, `f"{x:.2f}"` | `TypeError` |
 # | anything, after its trace | a leaked tracer | `UnexpectedTracerError` |
-#
-# (`np.sum(x)` does not raise, because it calls `x.sum()`, which is JAX code.)
 #
 # There are three fixes: compute both results and choose with `jnp.where`, decide by something that is known at trace time, such as a shape, or make the argument static (3.6). Lesson 04 adds branches inside the program.
 #
@@ -980,7 +926,7 @@ plt.show()
 # - the configuration, such as `jax.default_matmul_precision` or `jax.enable_x64`;
 # - the function object: a new lambda or a new `functools.partial` is a new function.
 #
-# The values of traced arguments and the order of dict keys do not matter. `jax.config.update("jax_explain_cache_misses", True)` logs why each call is traced.
+# The values of traced arguments and the order of dict keys do not matter.
 #
 # > **In PyTorch** `torch.compile` calls such conditions *guards*, and soon treats a size that changes as dynamic. `jax.jit` compiles for each shape.
 #
@@ -1022,6 +968,195 @@ check_answer(
 
 # %% [markdown]
 # For a model that compiles for ten minutes, starting with `0.0` costs another ten. Start with `jnp.zeros(())`, which is strongly typed.
+#
+# `jax.config.update("jax_explain_cache_misses", True)` logs why each call is traced, and `jax.explain_cache_misses(True)` does the same for a `with` block. Read the lines that begin with `*`:
+
+# %% tags=["demonstration"]
+@partial(jax.jit, static_argnames="power")
+def add_powers(total, x, power):
+    return total + jnp.sum(x**power)
+
+
+with jax.explain_cache_misses(True):
+    total = add_powers(0.0, x, 2)
+    total = add_powers(total, x, 2)
+    total = add_powers(total, x, np.int64(2))
+    total = add_powers(total, x, power=2)
+    with jax.default_matmul_precision("highest"):
+        total = add_powers(total, x, 2)
+
+# %% [markdown]
+# Each message compares the call with the closest key in the cache. The four later calls differ in the weak type of `total`, the type of the static value, the use of a keyword and the configuration.
+#
+# ### Fix a function that is traced at every call
+# **Exercise** · 10 minutes · difficulty 4 of 5
+#
+# This code adds up a metric over batches. It is traced at every call, and for more than one reason:
+#
+# ```
+# def make_evaluate_broken(metric):
+#     def evaluate(total, params, x, y, k):
+#         add = jax.jit(lambda total, *data: total + metric(*data), static_argnums=4)
+#         return add(total, params, x, y, k)
+#
+#     return evaluate
+# ```
+#
+# **Return** from `make_evaluate(metric)` a function `evaluate(total, params, x, y, k)`, which returns `total + metric(params, x, y, k)` as a float32 scalar.
+#
+# **Edge cases**: `total` is a Python number, a NumPy number or the last result. `k` is a Python or NumPy integer, by position or by keyword. `metric` needs it for shapes.
+#
+# **The check** compares totals, and counts how often the Python body of `metric` runs: once for all batches of one shape with one value of `k`.
+
+# %% exercise="make_evaluate"
+def make_evaluate(metric):
+    """`evaluate(total, params, x, y, k)`, which adds the metric and is traced once for each `k`."""
+    ### BEGIN SOLUTION
+    @partial(jax.jit, static_argnames="k")
+    def add(total, params, x, y, k):
+        return total + metric(params, x, y, k)
+
+    def evaluate(total, params, x, y, k):
+        return add(jnp.float32(total), params, x, y, int(k))
+
+    return evaluate
+    ### END SOLUTION
+
+# %% [markdown] hints="make_evaluate"
+# <details><summary>Hint 1: the idea</summary>
+#
+# Go through the list above. Which entries differ between two calls? One is a new function object.
+# </details>
+# <details><summary>Hint 2: two functions</summary>
+#
+# Compile one function in `make_evaluate`, outside `evaluate`. `evaluate` itself is not jitted: it converts its arguments, and calls the compiled function always in the same way.
+# </details>
+# <details><summary>Hint 3: the conversions</summary>
+#
+# `jnp.float32(total)` is strongly typed. `jnp.asarray(total)` keeps the weak type of a Python number. `int(k)` makes a Python integer.
+# </details>
+
+# %% check="make_evaluate" points=3
+def hits(params, x, y, k):
+    """How many labels are among the `k` largest logits."""
+    return jnp.sum(jax.lax.top_k(x @ params["w"], k)[1] == y[:, None])
+
+
+def largest_errors(params, x, y, k):
+    return jnp.sum(jax.lax.top_k(jnp.abs(x @ params["w"] - y).ravel(), k)[0])
+
+
+metrics = [hits, largest_errors]
+
+
+def of_one_batch(which, params, x, y, k):
+    logits = x @ params["w"]
+    if metrics[which] is hits:
+        best = np.argsort(-logits, axis=1)[:, :k]
+        return np.sum(best == y[:, None])
+    return np.sort(np.abs(logits - y).ravel())[-k:].sum()
+
+
+def over_batches(make, which, start, params, batches, *ks):
+    evaluate, total, totals = make(metrics[which]), start, []
+    for k in ks:
+        for x, y in batches:
+            total = evaluate(total, params, x, y, k)
+            totals.append(total)
+    return jnp.stack(totals)
+
+
+def added(which, start, params, batches, *ks):
+    parts = [of_one_batch(which, params, x, y, k) for k in ks for x, y in batches]
+    return start + np.cumsum(np.array(parts, float))
+
+
+def only_the_last(which, start, params, batches, *ks):
+    return np.diff(added(which, start, params, batches, *ks), prepend=start)
+
+
+def traces_of(make, calls, x):
+    runs = []
+
+    def metric(params, x, y, k):
+        runs.append(k)
+        return params["w"] * jnp.sum(jax.lax.top_k(x + y, k)[0])
+
+    evaluate, params, zero = make(metric), {"w": jnp.ones(())}, jnp.zeros(())
+    if calls == "batches":
+        for i in range(3):
+            evaluate(zero, params, x + i, x, 2)
+    elif calls == "totals":
+        for total in (0.0, zero, np.float32(3), 0, zero + 1, zero + 2, np.float64(3)):
+            evaluate(total, params, x, x, 2)
+    else:
+        for k in (2, np.int64(2), np.int32(2)):
+            evaluate(zero, params, x, x, k)
+        evaluate(zero, params, x, x, k=2)
+    return jnp.int32(len(runs))
+
+
+labels = integers("6", 0, 4)
+check_values(
+    through(over_batches, make_evaluate),
+    added,
+    sweep(0, 0.0, {"w": "3 4"}, [("6 3", labels), ("6 3", labels)], 2, count=1)
+    + sweep(1, 5.0, {"w": "2"}, [("9 2", "9"), ("9 2", "9")], 3, count=1),
+    mistakes={"the metric of the last batch alone, without `total`": only_the_last},
+    about="the totals",
+)
+check_values(
+    through(traces_of, make_evaluate),
+    [1],
+    [("batches", np.arange(4.0))],
+    mistakes={"`jax.jit` is called at every call, or not at all": lambda calls, x: 3},
+    about="traces for three batches of one shape",
+)
+check_values(
+    through(traces_of, make_evaluate),
+    [1],
+    [("totals", np.arange(4.0))],
+    mistakes={
+        "a Python number is weakly typed, the last result is not": lambda calls, x: 3,
+        "each value of `total` is traced again": lambda calls, x: 4,
+    },
+    about="traces for seven totals",
+)
+check_values(
+    through(traces_of, make_evaluate),
+    [1],
+    [("ks", np.arange(4.0))],
+    mistakes={
+        "NumPy integers are other static values than Python integers": lambda calls, x: 3,
+        "a keyword argument is another key than a positional one": lambda calls, x: 2,
+    },
+    about="traces for four forms of `k`",
+)
+### BEGIN HIDDEN TESTS
+check_values(
+    through(over_batches, make_evaluate),
+    added,
+    sweep(0, -2.0, {"w": "4 5"}, [("7 4", integers("7", 0, 5))], 1, 3, 1, count=1, seed=5)
+    + sweep(1, 0.0, {"w": "3"}, [("5 3", "5"), ("8 3", "8")], 2, 4, count=1, seed=6),
+    about="several values of `k`, and batches of two shapes",
+)
+### END HIDDEN TESTS
+
+# %% tags=["demonstration", "raises-exception"]
+def worst(params, x, y, k):
+    print("tracing for", x.shape[0], "rows, k =", k)
+    return jnp.sum(jax.lax.top_k(((mlp(params, x) - y) ** 2)[:, 0], k)[0])
+
+
+evaluate = make_evaluate(worst)
+for k in np.array([4, 8, 4]):
+    total = 0.0
+    for start in range(0, 256, 60):
+        total = evaluate(total, params, x[start : start + 60], y[start : start + 60], k)
+    print("sum over the batches of the largest", k, "losses:", total)
+
+# %% [markdown]
+# Your function is traced four times for 15 calls: for 60 rows and for the 16 of the last batch, with each `k`.
 #
 # ### Predict a retrace
 # **Exercise** · 8 minutes · difficulty 3 of 5
@@ -1325,6 +1460,18 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# The model of the course, trained with your function:
+
+# %% tags=["demonstration", "raises-exception"]
+for rate in (0.001, 0.01, 0.05):
+    _, losses = train(loss_fn, params, x, y, rate, 200)
+    plt.semilogy(losses, label=f"learning rate {rate}")
+plt.xlabel("step"), plt.ylabel("loss before the step"), plt.legend()
+plt.show()
+
+# %% [markdown]
+# *Three falling curves on a logarithmic scale: the larger the learning rate, the faster.*
+#
 # ## 3.9 Donate buffers
 #
 # A step computes new parameters from old ones, and while it runs both are in memory. If you no longer need the old arrays, **donate** them: XLA may write the result into their memory. `unsafe_buffer_pointer()` returns the address of an array on its device.
@@ -1635,7 +1782,7 @@ check_values(
 # %% [markdown]
 # ## 3.11 When does jit pay off?
 #
-# Lesson 01 timed a function by waiting for the result and leaving out the first call. But the first call costs time too. The next cell plots the total time after each of eighty calls.
+# The first call, which lesson 01 did not time, costs time too. The next cell plots the total time after each of eighty calls.
 
 # %% tags=["demonstration"]
 def account(f, calls):

@@ -10,28 +10,6 @@ def normalised_rows(x, scale):
     sizes = jnp.linalg.norm(x.astype(jnp.float32), axis=-1, keepdims=True)
     return scale * x * (sizes**2 / len(scale) + 1e-5) ** -0.5
 
-# %% right="train_step"
-@jax.jit
-def train_step(params, x, y, learning_rate):
-    leaves, form = jax.tree.flatten(params)
-    _, pull = jax.vjp(lambda *leaves: loss_fn(form.unflatten(leaves), x, y), *leaves)
-    slopes = pull(jnp.float32(1))
-    return form.unflatten([p - learning_rate * g for p, g in zip(leaves, slopes)])
-
-# %% right="train_step"
-@partial(jax.jit, donate_argnames="params")
-def train_step(params, x, y, learning_rate):
-    before = x @ params["hidden"]["w"] + params["hidden"]["b"]
-    hidden = jnp.where(before > 0, before, 0.0)
-    output = hidden @ params["output"]["w"] + params["output"]["b"]
-    d_output = (output - y) * (2 * learning_rate / y.size)
-    d_before = jnp.where(before > 0, d_output @ params["output"]["w"].T, 0.0)
-    move = {
-        "hidden": {"w": x.T @ d_before, "b": d_before.sum(axis=0)},
-        "output": {"w": hidden.T @ d_output, "b": d_output.sum(axis=0)},
-    }
-    return jax.tree.map(jnp.subtract, params, move)
-
 # %% right="mlp_with_stats"
 @jax.jit
 def mlp_with_stats(params, x):
@@ -82,6 +60,27 @@ def class_means(x, labels, strength, classes):
         member = jnp.float32(labels == c)
         rows.append(member @ x / (jnp.sum(member) + strength))
     return jnp.stack(rows)
+
+# %% right="make_evaluate"
+def make_evaluate(metric):
+    measure = jax.jit(metric, static_argnums=3)
+
+    def evaluate(total, params, x, y, k):
+        return jnp.asarray(total, jnp.float32) + measure(params, x, y, k.__index__())
+
+    return evaluate
+
+# %% right="make_evaluate"
+def make_evaluate(metric):
+    """One jitted function for each `k`, kept in a dict in which equal integers are one key."""
+    compiled = {}
+
+    def evaluate(total, params, x, y, k):
+        if k not in compiled:
+            compiled[k] = jax.jit(lambda total, params, x, y: total + metric(params, x, y, int(k)))
+        return compiled[k](np.float32(total), params, x, y)
+
+    return evaluate
 
 # %% right="same_program"
 def same_program(one, other):

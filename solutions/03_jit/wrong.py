@@ -33,52 +33,6 @@ def normalised_rows(x, scale):
     squares = jnp.sum(x**2, axis=1, keepdims=True)
     return x * x.shape[1] ** 0.5 / jnp.sqrt(squares + 3e-5) * scale
 
-# %% wrong="train_step" says="what changed was a number, 0.1 and then 0.02"
-@partial(jax.jit, static_argnames="learning_rate")
-def train_step(params, x, y, learning_rate):
-    grads = jax.grad(loss_fn)(params, x, y)
-    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
-
-# %% wrong="train_step" says="or not compiled at all"
-def train_step(params, x, y, learning_rate):
-    @jax.jit
-    def step(params, x, y):
-        grads = jax.grad(loss_fn)(params, x, y)
-        return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
-
-    return step(params, x, y)
-
-# %% wrong="train_step" says="the input came back unchanged"
-@jax.jit
-def update(params, grads):
-    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
-
-
-def train_step(params, x, y, learning_rate):
-    return update(params, jax.grad(loss_fn)(params, x, y))
-
-# %% wrong="train_step" says="uphill"
-@jax.jit
-def train_step(params, x, y, learning_rate):
-    grads = jax.grad(loss_fn)(params, x, y)
-    return jax.tree.map(lambda p, g: p + learning_rate * g, params, grads)
-
-# %% wrong="train_step" says="the outputs are summed and not averaged"
-@jax.jit
-def train_step(params, x, y, learning_rate):
-    def squared_distance(params):
-        return jnp.mean(jnp.sum((mlp(params, x) - y) ** 2, axis=1))
-
-    grads = jax.grad(squared_distance)(params)
-    return jax.tree.map(lambda p, g: p - learning_rate * g, params, grads)
-
-# %% wrong="train_step" says="cannot fall below a bound"
-@jax.jit
-def train_step(params, x, y, learning_rate):
-    rate = jnp.maximum(learning_rate, 1e-3)
-    grads = jax.grad(loss_fn)(params, x, y)
-    return jax.tree.map(lambda p, g: p - rate * g, params, grads)
-
 # %% wrong="mlp_with_stats" says="keeps a tracer"
 dead_units = {}
 
@@ -253,6 +207,86 @@ def class_means(x, labels, strength, classes):
     sums = jnp.zeros((classes, x.shape[1])).at[labels].add(x)
     sizes = jnp.zeros(classes).at[labels].add(1.0)
     return sums / (sizes[:, None] + strength)
+
+# %% wrong="make_evaluate" says="the metric of the last batch alone"
+def make_evaluate(metric):
+    @partial(jax.jit, static_argnames="k")
+    def measure(params, x, y, k):
+        return jnp.float32(metric(params, x, y, k))
+
+    return lambda total, params, x, y, k: measure(params, x, y, int(k))
+
+# %% wrong="make_evaluate" says="`jax.jit` is called at every call, or not at all"
+def make_evaluate(metric):
+    def evaluate(total, params, x, y, k):
+        add = jax.jit(lambda total, *data: total + metric(*data), static_argnums=4)
+        return add(jnp.float32(total), params, x, y, int(k))
+
+    return evaluate
+
+# %% wrong="make_evaluate" says="a Python number is weakly typed"
+def make_evaluate(metric):
+    @partial(jax.jit, static_argnames="k")
+    def add(total, params, x, y, k):
+        return total + metric(params, x, y, k)
+
+    def evaluate(total, params, x, y, k):
+        return add(jnp.asarray(total), params, x, y, int(k))
+
+    return evaluate
+
+# %% wrong="make_evaluate" says="each value of `total` is traced again"
+def make_evaluate(metric):
+    @partial(jax.jit, static_argnames=("total", "k"))
+    def add(total, params, x, y, k):
+        return jnp.float32(total) + metric(params, x, y, k)
+
+    def evaluate(total, params, x, y, k):
+        return add(float(total), params, x, y, int(k))
+
+    return evaluate
+
+# %% wrong="make_evaluate" says="NumPy integers are other static values"
+def make_evaluate(metric):
+    @partial(jax.jit, static_argnames="k")
+    def add(total, params, x, y, k):
+        return total + metric(params, x, y, k)
+
+    def evaluate(total, params, x, y, k):
+        return add(jnp.float32(total), params, x, y, k)
+
+    return evaluate
+
+# %% wrong="make_evaluate" says="a keyword argument is another key"
+def make_evaluate(metric):
+    @partial(jax.jit, static_argnames="k")
+    def add(total, params, x, y, k):
+        return total + metric(params, x, y, k)
+
+    def evaluate(total, *args, **kwargs):
+        args = [int(a) if isinstance(a, np.integer) else a for a in args]
+        return add(jnp.float32(total), *args, **kwargs)
+
+    return evaluate
+
+# %% wrong="make_evaluate" says="looks at a traced value"
+def make_evaluate(metric):
+    @jax.jit
+    def add(total, params, x, y, k):
+        return total + metric(params, x, y, k)
+
+    return lambda total, params, x, y, k: add(jnp.float32(total), params, x, y, int(k))
+
+# %% wrong="make_evaluate" says="right for the visible inputs"
+def make_evaluate(metric):
+    compiled = []
+
+    def evaluate(total, params, x, y, k):
+        if not compiled:
+            compiled.append(jax.jit(lambda total, *data: total + metric(*data, int(k))))
+        return compiled[0](jnp.float32(total), params, x, y)
+
+    return evaluate
 
 # %% wrong="same_program" says="the values are compared"
 def same_program(one, other):

@@ -1203,6 +1203,26 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# Your walkers on a density with two hills. All of them start at 0:
+
+# %% tags=["demonstration", "raises-exception"]
+def two_hills(x):
+    return jnp.logaddexp(-((x - 2) ** 2), -((x + 2) ** 2))
+
+
+path = metropolis(key, two_hills, jnp.zeros(5000), 300, 1.0)
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+left.plot(path[:, :3]), left.set(xlabel="step", ylabel="position")
+right.hist(np.asarray(path[-1]), bins=60, density=True, label="5,000 walkers")
+line = np.linspace(-5, 5, 300)
+right.plot(line, np.exp(two_hills(line)) / (2 * np.sqrt(np.pi)), "k", label="density")
+right.set(xlabel="position", ylim=(0, 0.4)), right.legend(loc="upper center")
+figure.tight_layout()
+plt.show()
+
+# %% [markdown]
+# *Left: three walkers stay on a hill for many steps, and then cross to the other. Right: after 300 steps the histogram of all walkers follows the density.*
+#
 # ## 5.7 A new order for every epoch
 #
 # Training visits the examples in a new random order in each epoch. After a crash in epoch 57 you want the order of *that* epoch without replaying the others. `fold_in(key, epoch)` gives its key directly. The number may be traced, such as a counter in a scan.
@@ -1308,7 +1328,16 @@ check_keys(
 )
 ### END HIDDEN TESTS
 
+# %% tags=["demonstration", "raises-exception"]
+orders = jnp.stack([epoch_batches(key, epoch, 24, 4).ravel() for epoch in range(6)])
+plt.figure(figsize=(8, 2.5))
+plt.imshow(jnp.argsort(orders, axis=1) // 4, cmap="tab10", vmin=0, vmax=9)
+plt.xlabel("example"), plt.ylabel("epoch")
+plt.show()
+
 # %% [markdown]
+# *Six epochs of your function. The colour of an example is its batch. In each row every colour comes four times, and the rows differ.*
+#
 # ## 5.8 Keys by name and index
 #
 # Suppose that you initialise an ensemble of ten networks. Later you add five members and a layer `a_norm`. The existing arrays should not change, so that you can compare runs. With `split` over all leaves they would change: `a_norm` comes first in the sorted order, and every leaf after it gets another key.
@@ -1499,7 +1528,45 @@ print(jax.random.wrap_key_data(old) == new, jax.random.key_data(new))
 # | legacy words from a file | `jax.random.wrap_key_data(words)` |
 # | `np.save(file, rng)` | `np.save(file, jax.random.key_data(key))` |
 #
-# By default a seed is cut to its lowest 32 bits, without an error: `key(2**32 + 5)` equals `key(5)`, and `key(2**40)` equals `key(0)`.
+# **Prediction** · 1 minute · difficulty 3 of 5
+#
+# Which of these keys equal `jax.random.key(5)`?
+#
+# - a: `jax.random.key(2**32 + 5)`
+# - b: `jax.random.key(-5)`
+# - c: `jax.random.key(np.int64(5))`
+# - d: `jax.random.key(2**31 + 5)`
+
+# %% exercise="equal_keys" kind="prediction"
+# A string of letters in alphabetical order, such as "bc".
+### BEGIN SOLUTION
+equal_keys = "ac"
+### END SOLUTION
+
+# %% check="equal_keys" points=1
+def keys_like_five():
+    seeds = {"a": 2**32 + 5, "b": -5, "c": np.int64(5), "d": 2**31 + 5}
+    return "".join(
+        letter
+        for letter, seed in seeds.items()
+        if bool(jax.random.key(seed) == jax.random.key(5))
+    )
+
+
+check_answer(
+    equal_keys,
+    keys_like_five,
+    because="By default a seed is cut to its lowest 32 bits, without an error.",
+    mistakes={
+        "c": "a has the lowest 32 bits of 5, and a seed is cut to these by default",
+        "acd": "2**31 + 5 fits into 32 bits, so it is another seed",
+        "a": "the type of the seed makes no difference",
+        "abc": "the sign is not dropped: the lowest 32 bits of -5 are 2**32 - 5",
+    },
+)
+
+# %% [markdown]
+# A time in nanoseconds as a seed thus loses its upper half.
 #
 # A library that accepts both kinds of key converts them in one place:
 #
