@@ -323,7 +323,7 @@ def html(calls: Sequence[Call]) -> str:
     """The table in HTML; a sign and a word say the result, without colours."""
     head = "".join(
         f'<th scope="col" style="text-align:left">{name}</th>'
-        for name in ("", "Call", "Result", "Why")
+        for name in ("No.", "Call", "Result", "Why")
     )
     rows = "".join(_row(number, call) for number, call in enumerate(calls, 1))
     return f'<table style="{FONT}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'

@@ -173,15 +173,17 @@ def html(view: View) -> str:
     """
     inputs = ", ".join(f"{variable} is {argument}" for variable, argument in view.inputs)
     source = _gap().join(
-        "".join(_html_row(line, number, 0) for number, line in block) for block in view.blocks
+        "".join(_html_row(Row(line, 0, number, True)) for number, line in block)
+        for block in view.blocks
     )
-    jaxpr = "".join(_html_row(row.text, row.line, row.depth) for row in view.rows)
+    jaxpr = "".join(map(_html_row, view.rows))
     below = f'<div style="opacity:.75">{escape(inputs)}</div>' if inputs else ""
-    columns = _column("Source", source) if view.blocks else ""
+    columns = _column("Source", source, "1 1 18em") if view.blocks else ""
+    columns += _column("Jaxpr, with the lines of the source", jaxpr + below, "2 1 26em")
     return (
         f"<style>{_style(view)}</style>"
         f'<div class="jax-program" style="{FONT};display:flex;flex-wrap:wrap;gap:12px 24px">'
-        f"{columns}{_column('Jaxpr, with the lines of the source', jaxpr + below)}</div>"
+        f"{columns}</div>"
     )
 
 
@@ -195,18 +197,19 @@ def _gap() -> str:
     return '<div style="height:.75em"></div>'
 
 
-def _column(heading: str, rows: str) -> str:
+def _column(heading: str, rows: str, flex: str) -> str:
     return (
-        f'<div style="flex:1 1 22em;min-width:0"><div style="{HEADING}">{heading}</div>{rows}</div>'
+        f'<div style="flex:{flex};min-width:0"><div style="{HEADING}">{heading}</div>{rows}</div>'
     )
 
 
-def _html_row(text: str, line: int | None, depth: int) -> str:
-    shown = "" if line is None else str(line)
-    known = f' class="line-{line}"' if line is not None else ""
-    indent = f"padding-left:{depth * INDENT + 2}ch;text-indent:-2ch"
+def _html_row(row: Row) -> str:
+    """A row with the number of its line; one that begins or ends a program shows none."""
+    shown = row.line if row.is_equation and row.line else ""
+    known = f' class="line-{row.line}"' if row.line else ""
+    indent = f"padding-left:{row.depth * INDENT + 2}ch;text-indent:-2ch"
     return (
         f'<div{known} style="display:flex"><span style="flex:none;width:3ch;padding-right:1ch;'
         f'text-align:right;opacity:.7">{shown} </span><span style="white-space:pre-wrap;'
-        f'overflow-wrap:anywhere;min-width:0;{indent}">{escape(text)}</span></div>'
+        f'overflow-wrap:anywhere;min-width:0;{indent}">{escape(row.text)}</span></div>'
     )

@@ -256,6 +256,14 @@ def test_a_program_without_inner_ones_is_written_as_jax_prints_it() -> None:
     assert program.inputs == (("a", "x"), ("b", "y"))
 
 
+def test_a_value_that_nothing_uses_has_no_name() -> None:
+    """As in the derivative of a function, whose value is computed and not returned."""
+    program = written(jax.grad(lambda x: x * jnp.sin(x)), 1.0)
+    assert [one.text for one in program.equations if one.text.startswith("_:")] == [
+        "_:f32[] = mul a b"
+    ]
+
+
 def test_an_inner_program_is_written_apart_from_its_equation() -> None:
     def f(x):
         x = jax.jit(jnp.sin)(x)

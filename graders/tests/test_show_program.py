@@ -196,8 +196,29 @@ def test_rows_that_belong_together_are_marked_together() -> None:
 
 def test_the_number_says_the_same_as_the_mark() -> None:
     """Without colours, and where the style sheet is taken out."""
-    for row in page(f, X).select("[class^=line-]"):
-        assert row.get_text("\0").split("\0")[0].strip() == row["class"][0].removeprefix("line-")
+    rows = [(row["class"][0], row.find("span")) for row in page(f, X).select("[class^=line-]")]
+    said = {(name, number.get_text().strip()) for name, number in rows if number is not None}
+    said = {(name, number) for name, number in said if number}
+    assert said == {(name, name.removeprefix("line-")) for name, _ in rows}
+
+
+def test_a_row_that_is_pointed_at_marks_the_others(browser) -> None:
+    shown = browser.new_page()
+    shown.set_content(program_view.html(program_view.view_of(f, X)))
+    rows = shown.locator("[class^=line-]")
+    sine = rows.filter(has_text=re.compile("= sin "))
+
+    def marked() -> list[str]:
+        colours = rows.evaluate_all("rows => rows.map(r => getComputedStyle(r).boxShadow)")
+        return [rows.nth(i).inner_text() for i, one in enumerate(colours) if one != "none"]
+
+    sine.hover()
+    assert [one.split()[-1] for one in marked()] == ["jnp.sin(v)", "k", "j", "l"]
+    pointed_at = marked()
+    rows.filter(has_text="c = c + jnp.sin(v)").hover()
+    assert marked() == pointed_at
+    shown.mouse.move(0, 0)
+    shown.close()
 
 
 def test_the_jaxpr_is_in_the_order_of_the_program() -> None:
@@ -209,6 +230,13 @@ def test_the_jaxpr_is_in_the_order_of_the_program() -> None:
         for name in re.findall(r"= (\w+)[\[ ]", printed)
         if name in ("scan", "sin", "cond", "tan", "cos")
     ]
+
+
+def test_the_text_has_no_colours_of_a_terminal(monkeypatch) -> None:
+    """In IPython JAX prints types in colour."""
+    monkeypatch.setattr("jax._src.pretty_printer.CAN_USE_COLOR", True)
+    assert "\x1b" in str(jax.make_jaxpr(jnp.sin)(X))
+    assert "\x1b" not in program_view.html(program_view.view_of(f, X))
 
 
 def test_source_is_text_and_no_markup() -> None:

@@ -227,7 +227,8 @@ def _inner(params: Any) -> Iterator[Jaxpr]:
 
 ELSEWHERE = "…"
 """What stands in the text of an equation for the programs inside it."""
-_UNBROKEN = 1_000_000  # the width of a line, in which JAX breaks none
+# On one line, and without the escape sequences that JAX colours types with in IPython.
+_PLAINLY: dict[str, Any] = {"width": 1_000_000, "use_color": False}
 
 
 class Place(NamedTuple):
@@ -261,7 +262,10 @@ def written(closed: ClosedJaxpr) -> WrittenProgram:
     """The program as text, with the lines of Python that its equations came from."""
     from jax._src import core
 
-    return _written(closed.jaxpr, "", core.JaxprPpContext())
+    context = core.JaxprPpContext()
+    if hasattr(core, "_dropvars"):  # before, a value that nothing uses was a variable of that name
+        context.var_names.update(core._dropvars(closed.jaxpr))
+    return _written(closed.jaxpr, "", context)
 
 
 def _written(jaxpr: Jaxpr, label: str, context: Any) -> WrittenProgram:
@@ -269,7 +273,7 @@ def _written(jaxpr: Jaxpr, label: str, context: Any) -> WrittenProgram:
 
     def names(variables: Any, typed: bool = False, separator: str = "") -> str:
         printed = core.pp_vars(variables, context, separator=separator, print_shapes=typed)
-        return printed.format(width=_UNBROKEN)
+        return printed.format(**_PLAINLY)
 
     known = jaxpr.debug_info.arg_names or ()
     called = known if len(known) == len(jaxpr.invars) else [""] * len(jaxpr.invars)
@@ -289,7 +293,7 @@ def _written_equation(equation: Any, context: Any) -> Written:
         context.shared_jaxprs[inner] = ELSEWHERE
         if equation.primitive.name in CALLS:  # as JAX does where it prints the call whole
             context.suggest_same_var_names(inner.invars, equation.invars)
-    text = core.pp_eqn(equation, context, core.JaxprPpSettings()).format(width=_UNBROKEN)
+    text = core.pp_eqn(equation, context, core.JaxprPpSettings()).format(**_PLAINLY)
     inside = tuple(_written(inner, label, context) for label, inner in programs)
     return Written(_without_addresses(text), tuple(_lines_of(equation)), inside)
 

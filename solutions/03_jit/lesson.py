@@ -209,11 +209,19 @@ check_answer(
 # %% [markdown]
 # ## 3.2 Read a jaxpr
 #
-# `jax.make_jaxpr(f)(x)` traces `f` and returns the recorded program, its *jaxpr*. Each line is an equation: a name and a type on the left, a primitive with its inputs on the right. Python's names, loops and branches are gone.
+# `jax.make_jaxpr(f)(x)` traces `f` and returns the recorded program, its *jaxpr*. Each line is an equation: a name and a type on the left, a primitive with its inputs on the right. Python's names, loops and branches are gone. `show_program(f, x)` shows the jaxpr beside the source, with the number of the line that each equation comes from. Point at a line to see its equations.
 
 # %% tags=["demonstration"]
-print(jax.make_jaxpr(lambda x: x * jnp.sin(x))(1.0))
-print(jax.make_jaxpr(jax.grad(lambda x: x * jnp.sin(x)))(1.0))
+from graders import show_program
+
+
+def product(x):
+    y = jnp.sin(x)
+    return x * y
+
+
+show_program(product, 1.0)
+show_program(jax.grad(product), 1.0)
 
 # %% [markdown]
 # The second jaxpr is the derivative, with the product rule in it. (`add_any` is addition. The product named `_` is the value of the function, which nothing uses. The compiler removes it.)
@@ -980,8 +988,20 @@ plt.show()
 # - the configuration, such as `jax.default_matmul_precision` or `jax.enable_x64`;
 # - the function object: a new lambda or a new `functools.partial` is a new function.
 #
-# The values of traced arguments and the order of dict keys do not matter. `jax.config.update("jax_explain_cache_misses", True)` logs why each call is traced.
-#
+# The values of traced arguments and the order of dict keys do not matter. `jax.config.update("jax_explain_cache_misses", True)` logs why each call is traced. `show_cache(f, calls)` makes a table of it. It jits `f` and runs the calls, starting with an empty cache. An entry of the list is an argument, a tuple of arguments, or a function that makes the call.
+
+# %% tags=["demonstration"]
+from graders import show_cache
+
+
+def scaled(x, factor=2.0):
+    return factor * x
+
+
+calls = [jnp.ones(3), jnp.zeros(3), jnp.ones(4), jnp.arange(3), 1.0, jnp.ones(())]
+show_cache(scaled, [*calls, (jnp.ones(3), 2.0), lambda f: f(x=jnp.ones(3)), 5.0])
+
+# %% [markdown]
 # > **In PyTorch** `torch.compile` calls such conditions *guards*, and soon treats a size that changes as dynamic. `jax.jit` compiles for each shape.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5

@@ -638,6 +638,23 @@ check_answer(
 print(lax.scan(lambda c, x: (c + x, c), 0.0, jnp.array([1.0, 2.0, 3.0, 4.0])))
 
 # %% [markdown]
+# In the jaxpr a `scan` is one equation, with the jaxpr of its body inside. The body is there once, for any number of steps:
+
+# %% tags=["demonstration"]
+from graders import show_program
+
+
+def running_sum(xs):
+    def body(carry, x):
+        carry = carry + x
+        return carry, carry**2
+
+    return lax.scan(body, 0.0, xs)
+
+
+show_program(running_sum, jnp.ones(1000))
+
+# %% [markdown]
 # ### Running mean and variance
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
