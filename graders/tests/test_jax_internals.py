@@ -247,13 +247,15 @@ def one_line(text: str) -> str:
 
 
 def test_a_program_without_inner_ones_is_written_as_jax_prints_it() -> None:
+    outer = jnp.ones(16)
+
     def f(x, y):
-        return jnp.sin(x) @ y, y.sum()
+        return jnp.sin(x) @ y, y.sum() * outer
 
     program = written(f, X, X)
     lines = [program.head, *(equation.text for equation in program.equations), program.tail]
     assert one_line(" ".join(lines)) == one_line(str(jax.make_jaxpr(f)(X, X)))
-    assert program.inputs == (("a", "x"), ("b", "y"))
+    assert program.inputs == (("a", jax_internals.CONSTANT), ("b", "x"), ("c", "y"))
 
 
 def test_a_value_that_nothing_uses_has_no_name() -> None:

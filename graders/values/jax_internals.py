@@ -227,6 +227,8 @@ def _inner(params: Any) -> Iterator[Jaxpr]:
 
 ELSEWHERE = "…"
 """What stands in the text of an equation for the programs inside it."""
+CONSTANT = "a constant"
+"""What stands for the name of an argument where an input is an array from outside the function."""
 # On one line, and without the escape sequences that JAX colours types with in IPython.
 _PLAINLY: dict[str, Any] = {"width": 1_000_000, "use_color": False}
 
@@ -275,14 +277,15 @@ def _written(jaxpr: Jaxpr, label: str, context: Any) -> WrittenProgram:
         printed = core.pp_vars(variables, context, separator=separator, print_shapes=typed)
         return printed.format(**_PLAINLY)
 
+    constants = [(names([v]), CONSTANT) for v in jaxpr.constvars]
     known = jaxpr.debug_info.arg_names or ()
     called = known if len(known) == len(jaxpr.invars) else [""] * len(jaxpr.invars)
-    inputs = tuple(zip([names([v]) for v in jaxpr.invars], map(str, called), strict=True))
+    inputs = zip([names([v]) for v in jaxpr.invars], map(str, called), strict=True)
     head = f"{{ lambda {names(jaxpr.constvars, True)}; {names(jaxpr.invars, True)}. let"
     equations = tuple(_written_equation(equation, context) for equation in jaxpr.eqns)
     comma = "," if len(jaxpr.outvars) == 1 else ""
     tail = f"in ({names(jaxpr.outvars, separator=',')}{comma}) }}"
-    return WrittenProgram(label, head, equations, tail, inputs)
+    return WrittenProgram(label, head, equations, tail, (*constants, *inputs))
 
 
 def _written_equation(equation: Any, context: Any) -> Written:
