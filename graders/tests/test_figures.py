@@ -1,0 +1,55 @@
+"""The figure style: it is set once, and what it draws stands on a light and on a dark page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from graders.notebook.figures import COLOURS, GREY
+
+PAGES = {"light": "#ffffff", "dark": "#111111"}  # JupyterLab's --jp-layout-color0
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of WCAG 2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_formula() -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_colours_stand_on_both_pages(page: str) -> None:
+    assert contrast(GREY, page) > 4
+    assert {colour: contrast(colour, page) > 3 for colour in COLOURS} == dict.fromkeys(
+        COLOURS, True
+    )
+
+
+CELLS = """
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.run_cell("import graders, matplotlib; first = matplotlib.rcParams['figure.facecolor']")
+shell.run_cell("import matplotlib.pyplot as plt")
+shell.run_cell("second = plt.rcParams['figure.facecolor']; plt.rcParams['font.size'] = 7")
+shell.run_cell("print(first, second, plt.rcParams['font.size'])")
+shell.run_cell("from matplotlib_inline.config import InlineBackend")
+shell.run_cell("print(InlineBackend.instance().figure_formats)")
+"""
+
+
+def test_a_notebook_that_imports_pyplot_gets_the_style_once() -> None:
+    command = [sys.executable, "-c", CELLS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == ["white none 7.0", "{'retina'}"]
