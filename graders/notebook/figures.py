@@ -20,7 +20,8 @@ COLOURS = (
     "#17899a",  # cyan
 )
 """In the order of Matplotlib's own; each at least 3:1 on either page."""
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
+    "axes.prop_cycle": f"cycler(color={COLOURS})",
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -51,10 +52,8 @@ def style_once() -> None:
 def use_style() -> None:
     """Figures have no background, mid-tone colours, and twice the resolution in a notebook."""
     import matplotlib
-    from matplotlib import cycler
 
-    style: dict[Any, Any] = STYLE | {"axes.prop_cycle": cycler(color=COLOURS)}
-    matplotlib.rcParams.update(style)
+    matplotlib.rcParams.update(STYLE)
     from IPython.core.getipython import get_ipython
 
     if (shell := get_ipython()) is not None:

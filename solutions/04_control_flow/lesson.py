@@ -879,7 +879,7 @@ def size_and_seconds(f, turns):
 
 # %% tags=["demonstration"]
 counts = [4, 16, 64, 256]
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
+figure, axes = plt.subplots(1, 2, figsize=(8.3, 3.5), layout="constrained")
 for name, f in {"loop in Python": in_python, "scan": in_the_program}.items():
     size_and_seconds(f, 1)  # warm up
     sizes, seconds = zip(*[size_and_seconds(f, turns) for turns in counts])
@@ -887,7 +887,7 @@ for name, f in {"loop in Python": in_python, "scan": in_the_program}.items():
     axes[1].semilogx(counts, seconds, "o-", label=name)
 axes[0].set(xlabel="iterations", ylabel="lines of the jaxpr")
 axes[1].set(xlabel="iterations", ylabel="seconds to compile", ylim=(0, None))
-axes[0].legend(), plt.tight_layout()
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 plt.show()
 
 # %% [markdown]

@@ -357,13 +357,15 @@ line = np.linspace(0, 1, 400)
 density = 1 / (np.pi * np.sqrt(line[2:-2] * (1 - line[2:-2])))
 true = 2 / np.pi * np.arcsin(np.sqrt(line))
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
-left.plot(line[2:-2], density, color="black", label="density of F")
+left.plot(line[2:-2], density, color="gray", label="density of F")
 right.fill_between(line, true - band, true + band, color="lightgrey", label="F ± ε")
 for (name, draws), colour in zip(attempts.items(), ("tab:blue", "tab:orange")):
     left.hist(np.asarray(draws), bins=30, density=True, alpha=0.4, color=colour, label=name)
     right.plot(np.sort(draws), np.arange(1, n + 1) / n, color=colour, label=name)
-left.set(xlabel="x", ylabel="density", ylim=(0, 4)), left.legend()
-right.set(xlabel="x", ylabel="fraction at most x"), right.legend()
+left.set(xlabel="x", ylabel="density", ylim=(0, 4))
+left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
+right.set(xlabel="x", ylabel="fraction at most x")
+right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 plt.show()
 
 # %% [markdown]

@@ -1677,7 +1677,7 @@ check_values(
 # %% tags=["demonstration"]
 plt.figure(figsize=(7, 3))
 plt.hist(norms, bins=np.geomspace(norms.min(), norms.max(), 60), color="tab:red")
-plt.axvline(1.0, color="black", label=f"limit 1: {np.mean(norms > 1):.0%} of the steps are clipped")
+plt.axvline(1.0, color="gray", label=f"limit 1: {np.mean(norms > 1):.0%} of the steps are clipped")
 (
     plt.xscale("log"),
     plt.xlabel("norm of the gradient before clipping"),
