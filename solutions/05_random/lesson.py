@@ -358,7 +358,7 @@ density = 1 / (np.pi * np.sqrt(line[2:-2] * (1 - line[2:-2])))
 true = 2 / np.pi * np.arcsin(np.sqrt(line))
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
 left.plot(line[2:-2], density, color="gray", label="density of F")
-right.fill_between(line, true - band, true + band, color="lightgrey", label="F ± ε")
+right.fill_between(line, true - band, true + band, color="gray", alpha=0.3, label="F ± ε")
 for (name, draws), colour in zip(attempts.items(), ("tab:blue", "tab:orange")):
     left.hist(np.asarray(draws), bins=30, density=True, alpha=0.4, color=colour, label=name)
     right.plot(np.sort(draws), np.arange(1, n + 1) / n, color=colour, label=name)
