@@ -22,9 +22,7 @@ COLOURS = (
 """In the order of Matplotlib's own; each at least 3:1 on either page."""
 STYLE: dict[Any, Any] = {
     "axes.prop_cycle": f"cycler(color={COLOURS})",
-    "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "savefig.facecolor": "none",
     "legend.frameon": False,
     "font.size": 11,
     "axes.titlesize": 11,
@@ -59,4 +57,8 @@ def use_style() -> None:
     if (shell := get_ipython()) is not None:
         from matplotlib_inline.config import InlineBackend
 
-        InlineBackend.instance(parent=shell).figure_formats = {"retina"}
+        inline = InlineBackend.instance(parent=shell)
+        # Of a figure whose own background is transparent the inline backend says that it needs a
+        # light one or a dark one, and JupyterLab paints it. The picture alone is transparent.
+        inline.print_figure_kwargs = {"bbox_inches": "tight", "facecolor": "none"}
+        inline.figure_formats = {"retina"}

@@ -38,18 +38,32 @@ def test_colours_stand_on_both_pages(page: str) -> None:
 
 
 CELLS = """
+import base64, io, os
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
-shell.run_cell("import graders, matplotlib; first = matplotlib.rcParams['figure.facecolor']")
+shell.display_formatter.active_types = ["text/plain", "image/png"]  # as in a notebook
+shell.run_cell("import graders, matplotlib; first = matplotlib.rcParams['axes.facecolor']")
 shell.run_cell("import matplotlib.pyplot as plt")
-shell.run_cell("second = plt.rcParams['figure.facecolor']; plt.rcParams['font.size'] = 7")
+shell.run_cell("second = plt.rcParams['axes.facecolor']; plt.rcParams['font.size'] = 7")
 shell.run_cell("print(first, second, plt.rcParams['font.size'])")
-shell.run_cell("from matplotlib_inline.config import InlineBackend")
-shell.run_cell("print(InlineBackend.instance().figure_formats)")
+shell.run_cell("figure, _ = plt.subplots(figsize=(3, 2)); plt.close('all')")
+data, about = shell.display_formatter.format(shell.user_ns["figure"])
+image = io.BytesIO(base64.b64decode(data["image/png"]))
+corner = shell.user_ns["plt"].imread(image)[0, 0]
+size = about["image/png"]
+print(corner[3], size.keys(), size["width"] < 310)
+from matplotlib_inline.backend_inline import _fetch_figure_metadata
+print(_fetch_figure_metadata(shell.user_ns["figure"]))
 """
 
 
 def test_a_notebook_that_imports_pyplot_gets_the_style_once() -> None:
+    """The picture is transparent, has twice the resolution, and asks JupyterLab for no colour."""
     command = [sys.executable, "-c", CELLS]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-2:] == ["white none 7.0", "{'retina'}"]
+    assert done.stdout.splitlines()[-3:] == [
+        "white none 7.0",
+        "0.0 dict_keys(['width', 'height']) True",
+        "None",
+    ]
