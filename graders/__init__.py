@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from graders.material.devices import lesson_devices as lesson_devices
     from graders.material.mnist import load_mnist as load_mnist
     from graders.material.oracles import numerical_gradient as numerical_gradient
+    from graders.notebook.cache_view import show_cache as show_cache
+    from graders.notebook.program_view import show_program as show_program
     from graders.notebook.progress import progress as progress
     from graders.seam.subject import result_of as result_of
     from graders.seam.subject import subject as subject
@@ -65,6 +67,8 @@ __all__ = [
     "numerical_gradient",
     "progress",
     "result_of",
+    "show_cache",
+    "show_program",
     "subject",
     "sweep",
     "through",
@@ -90,6 +94,8 @@ _MODULES = {
     "material.devices": ("lesson_devices",),
     "material.mnist": ("load_mnist",),
     "material.oracles": ("numerical_gradient",),
+    "notebook.cache_view": ("show_cache",),
+    "notebook.program_view": ("show_program",),
     "notebook.progress": ("progress",),
     "seam.subject": ("result_of", "subject", "through"),
 }

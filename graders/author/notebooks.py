@@ -17,6 +17,7 @@ _METADATA = {
 }
 _GOES_ON = "raises-exception"  # Run All goes on behind a cell with this tag
 _FOLDED = {"jupyter": {"source_hidden": True}}
+_HIDE = "hide-input"  # Jupyter Book's name of such a tag
 
 
 def source_notebook(lesson: Lesson) -> NotebookNode:
@@ -55,7 +56,8 @@ def _headline(cell: Cell) -> str:
 def _metadata(cell: Cell) -> dict[str, Any]:
     tags = set(cell.tags)
     if not cell.grade_id:
-        return {"tags": sorted(tags)} if tags else {}
+        folded = _FOLDED if _HIDE in tags else {}
+        return {"tags": sorted(tags)} | folded if tags else {}
     metadata = {"nbgrader": _nbgrader(cell), "tags": sorted(tags | {_GOES_ON})}
     # A check is folded: its card is what matters, and its source tells what a prediction asks.
     return metadata | (_FOLDED if cell.check else {})

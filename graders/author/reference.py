@@ -28,7 +28,8 @@ In the examples `jax`, `jnp`, `np` and `functools.partial` are imported, beside 
 OTHERS = """\
 ## Beside the checks
 
-Inputs, oracles, devices, data and handles on what an answer returns."""
+Inputs, oracles, devices, data, handles on what an answer returns, and what a notebook can show of a
+function."""
 
 SECTIONS = ("Args", "Raises", "Example")
 

@@ -1,1 +1,3 @@
-"""A student's notebook: cards are shown, progress is kept, errors about devices explained."""
+"""A student's notebook: cards are shown, progress is kept, programs and
+caches are displayed, errors about devices explained.
+"""

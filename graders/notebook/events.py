@@ -8,7 +8,7 @@ from typing import Any
 
 from graders.card import draw, sheet
 from graders.card.outcome import MIME, Outcome
-from graders.notebook import backends, progress
+from graders.notebook import backends, figures, progress
 from graders.seam.protocol import SeamError
 from graders.seam.subject import Unanswered
 
@@ -40,6 +40,7 @@ def _begin(info: Any) -> None:
     page = sheet.Sheet.of(info.raw_cell, partial(display, check=progress.check_of(info.raw_cell)))
     sheet.turn_to(page if page.requirements else None)
     _stand_in(_namespace(), page)
+    figures.style_once()
 
 
 def _stand_in(namespace: dict[str, Any], page: sheet.Sheet) -> None:

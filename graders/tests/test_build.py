@@ -64,6 +64,17 @@ def test_the_released_notebook_is_what_a_student_opens(course: Path) -> None:
     assert graded["double"].source.endswith("    # YOUR CODE HERE\n    raise NotImplementedError()")
 
 
+def test_a_cell_that_draws_is_folded(course: Path) -> None:
+    path = course / "solutions/00_tiny/lesson.py"
+    drawing = '\n# %% tags=["demonstration", "hide-input"]\nprint("drawn")\n'
+    path.write_text(path.read_text() + drawing + '\n# %% tags=["demonstration"]\nprint(2)\n')
+    build(course)
+    folded, open_ = released(course).cells[-2:]
+    assert folded.metadata.jupyter.source_hidden is True
+    assert folded.metadata.tags == ["demonstration", "hide-input"]
+    assert "jupyter" not in open_.metadata
+
+
 def test_no_solution_and_no_hidden_test_leaks(course: Path) -> None:
     build(course)
     names = [str(p.relative_to(course / "course")) for p in (course / "course").rglob("*")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import gc
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -138,22 +139,6 @@ def test_the_place_where_jax_finds_no_platform() -> None:
 # ---- caches ----
 
 
-@contextlib.contextmanager
-def compilations() -> Iterator[list[str]]:
-    """The functions that XLA compiles meanwhile."""
-    seen: list[str] = []
-
-    def listener(event: str, duration_secs: float, **named: str | int) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(str(named.get("fun_name", "")))
-
-    jax.monitoring.register_event_duration_secs_listener(listener)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listener)
-
-
 def test_where_nothing_is_cached_inner_functions_are_traced_anew() -> None:
     runs = []
 
@@ -188,7 +173,7 @@ def test_programs_of_checks_are_apart_from_the_students() -> None:
     compiled = []
     for block in (quick_compilation, contextlib.nullcontext, quick_compilation, quick_compilation):
         for _ in range(2):
-            with compilations() as seen, block():
+            with jax_internals.compilations() as seen, block():
                 students(X)
             compiled.append(len(seen))
     assert compiled == [1, 0, 1, 0, 0, 0, 0, 0]
@@ -199,12 +184,120 @@ def test_without_that_the_student_would_go_on_with_the_program_of_the_check(monk
     students = jax.jit(lambda x: x * 5)
     with quick_compilation():
         students(X)
-    with compilations() as seen:
+    with jax_internals.compilations() as seen:
         students(X)
     assert seen == []
 
 
+def test_compilations_are_seen_where_they_are() -> None:
+    f = jax.jit(lambda x: x * 7)
+    with jax_internals.compilations() as seen:
+        f(X)
+        f(X)
+    f(X[:3])
+    assert len(seen) == 1
+    assert "lambda" in seen[0]
+
+
+def test_jax_explains_a_miss(capfd: pytest.CaptureFixture) -> None:
+    """With a reason, but for the configuration on JAX 0.10.0; and what was set is set again."""
+
+    def named(x):
+        return x * 11
+
+    f = jax.jit(named)
+    f(X)
+    with jax_internals.explained_misses() as said:
+        f(X)
+    assert said == []
+    with jax_internals.explained_misses() as said:
+        f(X[:3])
+    assert said == ["at x, now f32[3] and before f32[16]"]
+    with jax_internals.explained_misses() as said, jax.default_matmul_precision("highest"):
+        f(X)
+    assert Version("0.10.1") > INSTALLED or "jax_default_matmul_precision" in said[0]
+    f(X[:4])
+    assert capfd.readouterr().err == ""
+
+
+def test_the_static_arguments_of_a_jitted_function() -> None:
+    static = jax_internals.static_arguments
+    assert static(jax.jit(lambda x, n: x, static_argnames="n")) == ((1,), ("n",))
+    assert static(jax.jit(lambda n, x: x, static_argnums=0)) == ((0,), ("n",))
+    assert static(jax.jit(jnp.sin)) == ((), ())
+
+
 # ---- jaxprs ----
+
+
+def written(f: Callable, *args: Any) -> jax_internals.WrittenProgram:
+    return jax_internals.written(jax.make_jaxpr(f)(*args))
+
+
+def all_of(program: jax_internals.WrittenProgram) -> Iterator[jax_internals.Written]:
+    for equation in program.equations:
+        yield equation
+        for inner in equation.inner:
+            yield from all_of(inner)
+
+
+def one_line(text: str) -> str:
+    """JAX breaks lines within the brackets of parameters, and between equations."""
+    return re.sub(r"(?<=\[) | (?=\])", "", re.sub(r"\s+", " ", text))
+
+
+def test_a_program_without_inner_ones_is_written_as_jax_prints_it() -> None:
+    outer = jnp.ones(16)
+
+    def f(x, y):
+        return jnp.sin(x) @ y, y.sum() * outer
+
+    program = written(f, X, X)
+    lines = [program.head, *(equation.text for equation in program.equations), program.tail]
+    assert one_line(" ".join(lines)) == one_line(str(jax.make_jaxpr(f)(X, X)))
+    assert program.inputs == (("a", jax_internals.CONSTANT), ("b", "x"), ("c", "y"))
+
+
+def test_a_value_that_nothing_uses_has_no_name() -> None:
+    """As in the derivative of a function, whose value is computed and not returned."""
+    program = written(jax.grad(lambda x: x * jnp.sin(x)), 1.0)
+    assert [one.text for one in program.equations if one.text.startswith("_:")] == [
+        "_:f32[] = mul a b"
+    ]
+
+
+def test_an_inner_program_is_written_apart_from_its_equation() -> None:
+    def f(x):
+        x = jax.jit(jnp.sin)(x)
+        return jax.lax.cond(x[0] > 0, jnp.cos, jnp.tan, x)
+
+    called, *_, chosen = written(f, X).equations
+    assert called.text == "b:f32[16] = jit[name=sin jaxpr=…] a"
+    assert [(one.label, one.head) for one in called.inner] == [
+        ("jaxpr", "{ lambda ; a:f32[16]. let")  # named as in the call
+    ]
+    assert [one.label for one in chosen.inner] == ["branches[0]", "branches[1]"]
+    assert {"cos", "tan"} == {one.text.split()[2] for i in chosen.inner for one in i.equations}
+
+
+def test_no_address_is_written() -> None:
+    program = written(lambda x: jax.pure_callback(lambda v: v, x, x), X)
+    assert not any("0x" in one.text for one in all_of(program))
+
+
+def test_the_lines_of_an_equation() -> None:
+    def inner(c, v):
+        return c + v, jnp.where(v > 0, c, v)
+
+    def f(x):
+        return jax.lax.scan(inner, 0.0, x)
+
+    first = inner.__code__.co_firstlineno
+    [scan] = written(f, X).equations
+    assert scan.places[0] == jax_internals.Place(__file__, f.__code__.co_firstlineno + 1)
+    where = {one.text.split()[2].split("[")[0]: one.places for one in all_of(written(f, X))}
+    assert [place.line for place in where["add"]] == [first + 1]
+    assert where["select_n"] == ()  # in a jitted function of JAX's own
 
 
 def primitives_of(f: Callable, *args: Any) -> dict[str, int]:

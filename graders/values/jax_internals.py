@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
 import re
 from collections import Counter
@@ -49,6 +50,61 @@ def apart_from_the_student() -> AbstractContextManager:
     would go on with the program that the check compiled.
     """
     return _check_context(1)
+
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+"""The event that JAX records whenever XLA has compiled a program."""
+EXPLAIN = "jax_explain_cache_misses"
+_EXPLAINING = ("jax._src.interpreters.partial_eval", "jax._src.compiler")
+_KEY_OF_CONTEXTS = "user_context"
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list[str]]:
+    """The functions that XLA compiles in this block, by the names that JAX gives them."""
+    seen: list[str] = []
+
+    def listener(event: str, duration_secs: float, **named: str | int) -> None:
+        if event == COMPILED:
+            seen.append(str(named.get("fun_name", "")))
+
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+
+
+@contextlib.contextmanager
+def explained_misses() -> Iterator[list[str]]:
+    """What JAX says of the calls in this block that it traces anew; nothing of it is printed.
+
+    These are the points of its explanations, as in "at x, now f32[4] and before f32[3]".
+    """
+    said: list[str] = []
+
+    class Keeping(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            lines = [line.strip() for line in record.getMessage().splitlines()]
+            said.extend(line.removeprefix("* ") for line in lines if line.startswith("* "))
+            return False
+
+    keeping, before = Keeping(), getattr(jax.config, EXPLAIN)
+    for name in _EXPLAINING:
+        logging.getLogger(name).addFilter(keeping)
+    jax.config.update(EXPLAIN, True)
+    try:
+        yield said
+    finally:
+        jax.config.update(EXPLAIN, before)
+        for name in _EXPLAINING:
+            logging.getLogger(name).removeFilter(keeping)
+        said[:] = [line for line in said if _KEY_OF_CONTEXTS not in line]
+
+
+def static_arguments(jitted: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The positions and the names of the static arguments of a function under `jax.jit`."""
+    return jitted._jit_info.static_argnums, jitted._jit_info.static_argnames
 
 
 # ---- jaxprs ----
@@ -145,7 +201,11 @@ def text_of(closed: ClosedJaxpr) -> str:
 
     JAX 0.10.0 prints the functions of callbacks with their addresses, which are left out.
     """
-    return re.sub(r" at 0x[0-9a-fX]+", "", str(closed.jaxpr))
+    return _without_addresses(str(closed.jaxpr))
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-fA-FX]+", "", text)
 
 
 def effects(closed: ClosedJaxpr) -> list[str]:
@@ -161,6 +221,99 @@ def _inner(params: Any) -> Iterator[Jaxpr]:
             yield param
         elif isinstance(param, list | tuple):
             yield from _inner(param)
+
+
+# ---- jaxprs as text ----
+
+ELSEWHERE = "…"
+"""What stands in the text of an equation for the programs inside it."""
+CONSTANT = "a constant"
+"""What stands for the name of an argument where an input is an array from outside the function."""
+# On one line, and without the escape sequences that JAX colours types with in IPython.
+_PLAINLY: dict[str, Any] = {"width": 1_000_000, "use_color": False}
+
+
+class Place(NamedTuple):
+    """A line of a file."""
+
+    file: str
+    line: int
+
+
+class Written(NamedTuple):
+    """An equation as JAX prints it, but for the programs inside it."""
+
+    text: str
+    places: tuple[Place, ...]  # the lines that made it, innermost first; none of JAX's own
+    inner: tuple[WrittenProgram, ...]
+
+
+class WrittenProgram(NamedTuple):
+    """A jaxpr as JAX prints it, equation by equation."""
+
+    label: str  # the parameter of the equation that it belongs to; "" of the outermost
+    head: str
+    equations: tuple[Written, ...]
+    tail: str
+    inputs: tuple[
+        tuple[str, str], ...
+    ]  # the name of each input, and of the argument; "" if unknown
+
+
+def written(closed: ClosedJaxpr) -> WrittenProgram:
+    """The program as text, with the lines of Python that its equations came from."""
+    from jax._src import core
+
+    context = core.JaxprPpContext()
+    if hasattr(core, "_dropvars"):  # before, a value that nothing uses was a variable of that name
+        context.var_names.update(core._dropvars(closed.jaxpr))
+    return _written(closed.jaxpr, "", context)
+
+
+def _written(jaxpr: Jaxpr, label: str, context: Any) -> WrittenProgram:
+    from jax._src import core
+
+    def names(variables: Any, typed: bool = False, separator: str = "") -> str:
+        printed = core.pp_vars(variables, context, separator=separator, print_shapes=typed)
+        return printed.format(**_PLAINLY)
+
+    constants = [(names([v]), CONSTANT) for v in jaxpr.constvars]
+    known = jaxpr.debug_info.arg_names or ()
+    called = known if len(known) == len(jaxpr.invars) else [""] * len(jaxpr.invars)
+    inputs = zip([names([v]) for v in jaxpr.invars], map(str, called), strict=True)
+    head = f"{{ lambda {names(jaxpr.constvars, True)}; {names(jaxpr.invars, True)}. let"
+    equations = tuple(_written_equation(equation, context) for equation in jaxpr.eqns)
+    comma = "," if len(jaxpr.outvars) == 1 else ""
+    tail = f"in ({names(jaxpr.outvars, separator=',')}{comma}) }}"
+    return WrittenProgram(label, head, equations, tail, (*constants, *inputs))
+
+
+def _written_equation(equation: Any, context: Any) -> Written:
+    from jax._src import core
+
+    programs = list(_labelled(equation.params))
+    for _, inner in programs:  # printed by that name instead of whole
+        context.shared_jaxprs[inner] = ELSEWHERE
+        if equation.primitive.name in CALLS:  # as JAX does where it prints the call whole
+            context.suggest_same_var_names(inner.invars, equation.invars)
+    text = core.pp_eqn(equation, context, core.JaxprPpSettings()).format(**_PLAINLY)
+    inside = tuple(_written(inner, label, context) for label, inner in programs)
+    return Written(_without_addresses(text), tuple(_lines_of(equation)), inside)
+
+
+def _labelled(params: dict[str, Any]) -> Iterator[tuple[str, Jaxpr]]:
+    """The programs in the parameters of an equation, each with the name of its parameter."""
+    for name, param in params.items():
+        programs = list(_inner([param]))
+        for index, inner in enumerate(programs):
+            yield name if len(programs) == 1 else f"{name}[{index}]", inner
+
+
+def _lines_of(equation: Any) -> Iterator[Place]:
+    from jax._src import source_info_util
+
+    for frame in source_info_util.user_frames(equation.source_info.traceback):
+        yield Place(frame.file_name, frame.start_line)
 
 
 # ---- StableHLO, as jax.export serializes it ----

@@ -217,13 +217,13 @@ def standardise_broken(x):
 
 heights_and_weights = jnp.array(np.random.default_rng(0).normal([170, 70], [8, 15], (300, 2)))
 plt.scatter(*standardise_broken(heights_and_weights).T, s=8, label="broken")
-plt.scatter(0, 0, marker="+", s=200, color="black", label="where the centre should be")
+plt.scatter(0, 0, marker="+", s=200, color="gray", label="where the centre should be")
 plt.axis("equal"), plt.xlabel("height"), plt.ylabel("weight")
-plt.legend(loc="upper left")
+plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 plt.show()
 
 # %% [markdown]
-# *300 points that should form a round cloud around the black cross at the origin. They form a tall ellipse to the lower right of it.*
+# *300 points that should form a round cloud around the grey cross at the origin. They form a tall ellipse to the lower right of it.*
 #
 # ### Correct the function
 # **Exercise** · 4 minutes · difficulty 2 of 5

@@ -261,7 +261,8 @@ for dtype in (jnp.float32, jnp.bfloat16):
     gap = jnp.spacing(size.astype(dtype)).astype(jnp.float32)
     plt.loglog(size, gap, label=jnp.dtype(dtype).name)
 plt.axhline(1, color="grey", linestyle=":")
-plt.xlabel("number"), plt.ylabel("distance to the next one"), plt.legend()
+plt.xlabel("number"), plt.ylabel("distance to the next one")
+plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 plt.show()
 
 # %% [markdown]

@@ -250,12 +250,13 @@ central = (jnp.sin(x + steps) - jnp.sin(x - steps)) / (2 * steps)
 
 plt.loglog(steps, abs(np.float64(one_sided) - exact), label="one-sided")
 plt.loglog(steps, abs(np.float64(central) - exact), label="central")
-plt.axhline(abs(np.float64(jax.grad(jnp.sin)(x)) - exact), color="black", label="jax.grad")
-plt.xlabel("step h"), plt.ylabel("error of the derivative"), plt.legend()
+plt.axhline(abs(np.float64(jax.grad(jnp.sin)(x)) - exact), color="gray", label="jax.grad")
+plt.xlabel("step h"), plt.ylabel("error of the derivative")
+plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 plt.show()
 
 # %% [markdown]
-# *Two V-shaped curves, on logarithmic axes: a smaller step reduces the error until rounding increases it. The one-sided difference reaches about 1e-4, the central one about 1e-5. The black line is `jax.grad`, with an error of 3e-8.*
+# *Two V-shaped curves, on logarithmic axes: a smaller step reduces the error until rounding increases it. The one-sided difference reaches about 1e-4, the central one about 1e-5. The grey line is `jax.grad`, with an error of 3e-8.*
 #
 # Finite differences also need at least one call of `f` for each parameter, where `grad` costs a few calls in all. They are good for testing, because they share no code with `grad`.
 #

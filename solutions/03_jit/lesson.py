@@ -207,16 +207,24 @@ check_answer(
 # %% [markdown]
 # ## 3.2 Read a jaxpr
 #
-# `jax.make_jaxpr(f)(x)` traces `f` and returns the recorded program, its *jaxpr*. Each line is an equation: a name and a type on the left, a primitive with its inputs on the right. Python's names, loops and branches are gone.
+# `jax.make_jaxpr(f)(x)` traces `f` and returns the recorded program, its *jaxpr*. Each line is an equation: a name and a type on the left, a primitive with its inputs on the right. Python's names, loops and branches are gone. `show_program(f, x)` shows the jaxpr beside the source, with the number of the line that each equation comes from. Point at a line to see its equations.
 
 # %% tags=["demonstration"]
-print(jax.make_jaxpr(lambda x: x * jnp.sin(x))(1.0))
-print(jax.make_jaxpr(jax.grad(lambda x: x * jnp.sin(x)))(1.0))
+from graders import show_program
+
+
+def product(x):
+    y = jnp.sin(x)
+    return x * y
+
+
+show_program(product, 1.0)
+show_program(jax.grad(product), 1.0)
 
 # %% [markdown]
 # The second jaxpr is the derivative, with the product rule in it. (`add_any` is addition. `_` is a result that nothing uses.)
 #
-# The next cells draw the jaxpr of the loss of lesson 02.
+# The next cells draw the jaxpr of the model and loss of lesson 02. The code that draws is folded.
 
 # %%
 rng = np.random.default_rng(0)
@@ -240,30 +248,48 @@ params = {"hidden": init_layer(3, 32), "output": init_layer(32, 1)}
 x = jnp.asarray(rng.normal(size=(256, 3)), jnp.float32)
 y = jnp.sum(x**2, axis=1, keepdims=True)
 
-jaxpr = jax.make_jaxpr(loss_fn)(params, x, y).jaxpr
-names = ["hidden b", "hidden w", "output b", "output w", "x", "y"]
-place = {v: (0, height) for v, height in zip(jaxpr.invars, (1, 2, -2, -1, 3, -3))}
-labels = dict(zip(jaxpr.invars, names))
+# %% tags=["demonstration", "hide-input"]
+def draw_graph(jaxpr, names):
+    made = {v: equation for equation in jaxpr.eqns for v in equation.outvars}
+    labels = dict(zip(jaxpr.invars, names)) | {v: made[v].primitive.name for v in made}
+    place = {}
 
-# %%
-plt.figure(figsize=(14, 4))
-for equation in jaxpr.eqns:
-    inputs = [v for v in equation.invars if not hasattr(v, "val")]  # those with one are numbers
-    (output,) = equation.outvars
-    columns, heights = zip(*[place[v] for v in inputs])
-    place[output], labels[output] = (1 + max(columns), np.mean(heights)), equation.primitive.name
-    for v in inputs:
-        plt.plot(*zip(place[v], place[output]), color="lightgrey")
-for v, (column, height) in place.items():
-    colour = "tab:blue" if v in jaxpr.invars else "black"
-    box = {"color": "white", "pad": 1}
-    text = f"{labels[v]}\n{v.aval.str_short()}"
-    plt.text(column, height, text, color=colour, bbox=box, ha="center", va="center", fontsize=8)
-plt.axis("off")
+    def inputs_of(v):
+        return [u for u in made[v].invars if not hasattr(u, "val")] if v in made else []
+
+    def depth(v):
+        return 1 + max(map(depth, inputs_of(v)), default=0)
+
+    def put(v, row, column):
+        while (row, column) in place.values():
+            column += 1
+        place[v] = row, column
+        for i, u in enumerate(sorted(inputs_of(v), key=depth, reverse=True)):
+            put(u, row + 1, column + i)
+
+    put(jaxpr.outvars[0], 0, 0)
+    _, axes = plt.subplots(figsize=(8.3, 8.5))
+    boxes = {}
+    for v, (row, column) in place.items():
+        colour, width = ("gray", 1) if v in made else ("tab:blue", 0)
+        box = {"boxstyle": "round", "facecolor": "none", "edgecolor": colour, "linewidth": width}
+        text = f"{labels[v]}\n{v.aval.str_short()}"
+        node = axes.text(column, row, text, color=colour, bbox=box, ha="center", va="center")
+        boxes[v] = node.get_bbox_patch()
+    for v in made:
+        for u in inputs_of(v):
+            arrow = {"arrowstyle": "->", "color": "gray", "patchA": boxes[u], "patchB": boxes[v]}
+            axes.annotate("", place[v][::-1], place[u][::-1], arrowprops=arrow, zorder=4)
+    axes.set(xlim=(-0.5, 2.4), ylim=(-0.5, max(map(depth, place)) - 0.5))
+    axes.axis("off")
+
+
+names = ["hidden b", "hidden w", "output b", "output w", "x", "y"]
+draw_graph(jax.make_jaxpr(loss_fn)(params, x, y).jaxpr, names)
 plt.show()
 
 # %% [markdown]
-# *Six inputs on the left (blue), eleven equations, one scalar on the right. `x` and the hidden `w` enter a matrix product, and `b` is added after a broadcast. `custom_jvp_call` is the ReLU. Then come the second layer and the mean square.*
+# *Six inputs (blue), eleven equations (boxes), each with the type of its result, and one scalar at the bottom. `x` and the hidden `w` enter a matrix product, and `b` is added after a broadcast. `custom_jvp_call` is the ReLU. Then come the second layer, the difference to `y`, its square, the sum and the division by 256.*
 #
 # A jaxpr takes the leaves of its argument trees, so the dicts are gone too.
 #
@@ -926,8 +952,20 @@ plt.show()
 # - the configuration, such as `jax.default_matmul_precision` or `jax.enable_x64`;
 # - the function object: a new lambda or a new `functools.partial` is a new function.
 #
-# The values of traced arguments and the order of dict keys do not matter.
-#
+# The values of traced arguments and the order of dict keys do not matter. `show_cache(f, calls)` shows which calls are traced, and why. It jits `f` and runs the calls, starting with an empty cache. An entry of the list is an argument, a tuple of arguments, or a function that makes the call.
+
+# %% tags=["demonstration"]
+from graders import show_cache
+
+
+def scaled(x, factor=2.0):
+    return factor * x
+
+
+calls = [jnp.ones(3), jnp.zeros(3), jnp.ones(4), jnp.arange(3), 1.0, jnp.ones(())]
+show_cache(scaled, [*calls, (jnp.ones(3), 2.0), lambda f: f(x=jnp.ones(3)), 5.0])
+
+# %% [markdown]
 # > **In PyTorch** `torch.compile` calls such conditions *guards*, and soon treats a size that changes as dynamic. `jax.jit` compiles for each shape.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
@@ -1800,7 +1838,8 @@ for name, f in {"plain": plain, "under jit": jax.jit(jax.value_and_grad(loss_fn)
     plt.plot(range(1, 81), ends, label=name)
     later = np.median(np.diff(ends))
     print(f"{name:9}  first call {1e3 * ends[0]:6.1f} ms, the others {1e3 * later:.2f} ms")
-plt.xlabel("calls"), plt.ylabel("seconds since the start"), plt.legend()
+plt.xlabel("calls"), plt.ylabel("seconds since the start")
+plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 plt.show()
 
 # %% [markdown]

@@ -638,6 +638,23 @@ check_answer(
 print(lax.scan(lambda c, x: (c + x, c), 0.0, jnp.array([1.0, 2.0, 3.0, 4.0])))
 
 # %% [markdown]
+# In the jaxpr a `scan` is one equation, with the jaxpr of its body inside. The body is there once, for any number of steps:
+
+# %% tags=["demonstration"]
+from graders import show_program
+
+
+def running_sum(xs):
+    def body(carry, x):
+        carry = carry + x
+        return carry, carry**2
+
+    return lax.scan(body, 0.0, xs)
+
+
+show_program(running_sum, jnp.ones(1000))
+
+# %% [markdown]
 # ### Running mean and variance
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
@@ -862,7 +879,7 @@ def size_and_seconds(f, turns):
 
 # %% tags=["demonstration"]
 counts = [4, 16, 64, 256]
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
+figure, axes = plt.subplots(1, 2, figsize=(8.3, 3.5), layout="constrained")
 for name, f in {"loop in Python": in_python, "scan": in_the_program}.items():
     size_and_seconds(f, 1)  # warm up
     sizes, seconds = zip(*[size_and_seconds(f, turns) for turns in counts])
@@ -870,7 +887,7 @@ for name, f in {"loop in Python": in_python, "scan": in_the_program}.items():
     axes[1].semilogx(counts, seconds, "o-", label=name)
 axes[0].set(xlabel="iterations", ylabel="lines of the jaxpr")
 axes[1].set(xlabel="iterations", ylabel="seconds to compile", ylim=(0, None))
-axes[0].legend(), plt.tight_layout()
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 plt.show()
 
 # %% [markdown]

@@ -133,9 +133,17 @@ print(jax.vmap(look)(jnp.arange(15.0).reshape(5, 3)))
 # Here is the jaxpr of a matrix-vector product, alone and mapped over 100 vectors:
 
 # %% tags=["demonstration"]
-w, x, xs = jnp.ones((4, 3)), jnp.ones(3), jnp.ones((100, 3))
-print(jax.make_jaxpr(lambda x: w @ x)(x))
-print(jax.make_jaxpr(jax.vmap(lambda x: w @ x))(xs))
+from graders import show_program
+
+w = jnp.ones((4, 3))
+
+
+def product(x):
+    return w @ x
+
+
+show_program(product, jnp.ones(3))
+show_program(jax.vmap(product), jnp.ones((100, 3)))
 
 # %% [markdown]
 # A hundred matrix-vector products became one matrix product, and a transposition that puts the batch axis first.

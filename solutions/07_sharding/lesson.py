@@ -676,6 +676,14 @@ column_sums = jax.jit(jax.shard_map(body, mesh=mesh, in_specs=P("data"), out_spe
 print("outside:", x.shape, "to", column_sums(x).shape, column_sums(x))
 
 # %% [markdown]
+# `show_program` shows the body as a jaxpr inside the equation of the `shard_map`. Compare the shapes outside and inside:
+
+# %% tags=["demonstration"]
+from graders import show_program
+
+show_program(column_sums, x)
+
+# %% [markdown]
 # `{V:data}` is part of the type: the value *varies* over the mesh axis. After a `psum` it is the same on all devices, the mark is gone, and `out_specs=P()` is allowed. Without the `psum`, JAX refuses `P()`, since n different sums cannot be one replicated result. The message suggests `check_vma=False`, which only switches the check off: you get an array that claims to be replicated while its n copies differ.
 #
 # | in the body | each device gets | message |

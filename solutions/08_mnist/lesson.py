@@ -1032,9 +1032,9 @@ check_values(
 # %% tags=["demonstration"]
 _, axis = plt.subplots(figsize=(7, 3))
 axis.hist(norms, bins=np.geomspace(norms.min(), norms.max(), 60), color="tab:red")
-axis.axvline(1.0, color="black")
+axis.axvline(1.0, color="gray")
 axis.set(xscale="log", xlabel="norm of the gradient before clipping", ylabel="steps")
-axis.set_title(f"limit 1 clips {np.mean(norms > 1):.0%} of the steps", fontsize=10)
+axis.set_title(f"limit 1 clips {np.mean(norms > 1):.0%} of the steps")
 plt.tight_layout()
 plt.show()
 

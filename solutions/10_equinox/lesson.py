@@ -1465,13 +1465,13 @@ mean, spread = mean_and_spread(members, line_of_x)
 plt.figure(figsize=(7, 3))
 plt.fill_between(line_of_x[:, 0], (mean - 2 * spread)[:, 0], (mean + 2 * spread)[:, 0], alpha=0.3)
 plt.plot(line_of_x, mean)
-plt.plot(points, heights, "k.")
+plt.plot(points, heights, ".", color="gray")
 plt.xlabel("x"), plt.ylabel("prediction"), plt.ylim(-3, 3)
 plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# *Black dots between -2 and 1 follow a sine, and the mean of the ensemble runs through them in a narrow band. Left and right, where there are no dots, the band of two standard deviations widens.*
+# *Grey dots between -2 and 1 follow a sine, and the mean of the ensemble runs through them in a narrow band. Left and right, where there are no dots, the band of two standard deviations widens.*
 #
 # ## 10.10 Train the leaves that you choose
 #

@@ -1013,14 +1013,14 @@ print("the same parameters:", jax.tree.reduce(np.logical_and, same))
 steps, values = np.array(losses).T
 plt.figure(figsize=(8, 3))
 plt.plot(range(1, 51), whole_log["losses"], color="tab:blue", lw=6, alpha=0.3)
-for first, last, colour in ((0, 13, "black"), (13, 35, "tab:red"), (35, 55, "tab:green")):
+for first, last, colour in ((0, 13, "gray"), (13, 35, "tab:red"), (35, 55, "tab:green")):
     plt.plot(steps[first:last], values[first:last], ".-", color=colour, lw=1)
 plt.xlabel("step", fontsize=11)
 plt.ylabel("training loss", fontsize=11)
 plt.show()
 
 # %% [markdown]
-# *Training loss against the step. A wide pale line is the uninterrupted run. Three thin lines lie exactly on it: black for steps 1 to 13, red from step 11 to 32, green from step 31 to 50. Steps 11 to 13 and 31 to 32 were taken twice, with the same losses.*
+# *Training loss against the step. A wide pale line is the uninterrupted run. Three thin lines lie exactly on it: grey for steps 1 to 13, red from step 11 to 32, green from step 31 to 50. Steps 11 to 13 and 31 to 32 were taken twice, with the same losses.*
 #
 # This holds for one compiled program. On another number of devices, or with another version of JAX, sums may be added in another order, and the runs agree only approximately.
 #
@@ -1055,10 +1055,10 @@ for name, log in zip("ABCD", logs):
     print(f"{name}: first rows", log["rows"][0, :4], "first losses", log["losses"][:2])
 
 # %%
-figure, panels = plt.subplots(1, 4, figsize=(12, 3), sharey=True, layout="constrained")
+figure, panels = plt.subplots(1, 4, figsize=(8.3, 3), sharey=True, layout="constrained")
 for name, log, panel in zip("ABCD", logs, panels):
-    for entry, style in (("losses", "k.-"), ("ema_losses", "r.-")):
-        panel.plot(np.maximum(np.abs(log[entry] - whole_log[entry]), 1e-9), style)
+    for entry, colour in (("losses", "gray"), ("ema_losses", "tab:red")):
+        panel.plot(np.maximum(np.abs(log[entry] - whole_log[entry]), 1e-9), ".-", color=colour)
     panel.set_yscale("log")
     panel.set_title(name, fontsize=12)
     panel.set_xlabel("steps after the resume", fontsize=11)
@@ -1066,7 +1066,7 @@ panels[0].set_ylabel("distance from the\nuninterrupted run", fontsize=11)
 plt.show()
 
 # %% [markdown]
-# *Four panels with logarithmic axes, one for each resume. Black: distance of the training loss, which is measured before each step, from that of the uninterrupted run. Red: distance of the test loss of the moving average, measured after each step. A distance of zero is drawn at 10⁻⁹.*
+# *Four panels with logarithmic axes, one for each resume. Grey: distance of the training loss, which is measured before each step, from that of the uninterrupted run. Red: distance of the test loss of the moving average, measured after each step. A distance of zero is drawn at 10⁻⁹.*
 #
 # **Prediction** · 4 minutes · difficulty 3 of 5
 #

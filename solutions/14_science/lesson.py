@@ -534,7 +534,7 @@ valley_start = jnp.array([-1.0, -1.0, 0.5, 2.0])
 plt.figure(figsize=(6, 3))
 plt.semilogy(adam_losses(valley, valley_start, 300, 0.1), "--", label="Adam")
 plt.semilogy(minimise(valley, valley_start, 60)[1], label="L-BFGS")
-plt.xlabel("step"), plt.ylabel("Rosenbrock function"), plt.legend(fontsize=10, loc="center right")
+plt.xlabel("step"), plt.ylabel("Rosenbrock function"), plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 plt.tight_layout()
 plt.show()
 
@@ -918,7 +918,7 @@ for name, solver, style in (("scan", forward_only, "o--"), ("adjoint", by_adjoin
         for steps in counts
     ]
     plt.loglog(counts, memory, style, label=name)
-plt.xlabel("steps"), plt.ylabel("temporary memory in bytes"), plt.legend(fontsize=10)
+plt.xlabel("steps"), plt.ylabel("temporary memory in bytes"), plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 plt.tight_layout()
 plt.show()
 
@@ -1130,7 +1130,7 @@ _, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
 for (name, (xs, vs)), style in zip(orbits.items(), ("-", ":")):
     energy = 0.5 * (vs**2).sum((1, 2)) + jax.vmap(sun)(xs)
     left.plot(xs[:, 0, 0], xs[:, 0, 1], style, label=name), right.plot(0.02 * jnp.arange(3000), energy, style)
-left.plot(0, 0, "k*", markersize=10), left.set_xlabel("x"), left.set_ylabel("y")
+left.plot(0, 0, "*", color="gray", markersize=10), left.set_xlabel("x"), left.set_ylabel("y")
 left.set_aspect("equal"), left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=10)
 right.set_xlabel("time"), right.set_ylabel("energy")
 plt.tight_layout()
@@ -1312,7 +1312,7 @@ heights = jnp.linspace(1.0, 1.1, 1000)
 plt.figure(figsize=(7, 3))
 plt.plot(heights, jax.vmap(partial(naive_bounce, steps=150))(heights), label="150 time steps")
 plt.plot(heights, jax.vmap(lambda h: bounce(h, 0.0, 0.6, 0.8, 1)[0])(heights), "--", label="your bounce")
-plt.xlabel("initial height"), plt.ylabel("height at t = 0.6"), plt.legend(fontsize=10, loc="lower left")
+plt.xlabel("initial height"), plt.ylabel("height at t = 0.6"), plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 plt.tight_layout()
 plt.show()
 print("gradients at 1:", jax.grad(naive_bounce)(1.0), jax.grad(lambda h: bounce(h, 0.0, 0.6, 0.8, 1)[0])(1.0))
@@ -1456,7 +1456,7 @@ slopes = jax.jacfwd(orbit)(jnp.float32(0.3), 60)
 _, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
 left.plot(orbit(jnp.float32(0.3), 60)), left.plot(orbit(jnp.float32(0.3000001), 60), "--")
 right.semilogy(jnp.abs(slopes), label="derivative"), right.semilogy(jnp.exp(exponent * jnp.arange(60)), "--", label="exponential")
-left.set_xlabel("step"), left.set_ylabel("state"), right.set_xlabel("step"), right.legend(fontsize=10, loc="upper left")
+left.set_xlabel("step"), left.set_ylabel("state"), right.set_xlabel("step"), right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 plt.tight_layout()
 plt.show()
 
@@ -1699,7 +1699,7 @@ def position(mean):
 places, velocities = jax.vmap(position)(mean_anomaly), jax.vmap(jax.jacrev(position))(mean_anomaly)
 plt.figure(figsize=(7, 4.5))
 plt.quiver(*places.T, *velocities.T, color="grey", width=0.003)
-plt.plot(*places.T, "o", markersize=4), plt.plot(0, 0, "k*", markersize=12)
+plt.plot(*places.T, "o", markersize=4), plt.plot(0, 0, "*", color="gray", markersize=12)
 plt.gca().set_aspect("equal"), plt.xlabel("x"), plt.ylabel("y")
 plt.tight_layout()
 plt.show()
@@ -2141,7 +2141,7 @@ runs = {"one key for all steps": fit_broken, "a key for each step": fit_posterio
 _, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
 line = jnp.linspace(1, 5, 200)
 for axis, (name, fit) in zip(axes, runs.items()):
-    axis.plot(line, jnp.exp(-2 * (line - 3) ** 2) * jnp.sqrt(2 / jnp.pi), "k")
+    axis.plot(line, jnp.exp(-2 * (line - 3) ** 2) * jnp.sqrt(2 / jnp.pi), "gray")
     for seed in range(5):
         q, _ = fit(jax.random.key(seed), target, start, 1000, 8, 0.02)
         deviation = jnp.exp(q["log_std"])
@@ -2152,7 +2152,7 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# *Five fits (dashed) and the exact posterior (black). Left: with one key for all steps the fits differ in position and width. Right: with a key for each step all lie close to the posterior.*
+# *Five fits (dashed) and the exact posterior (grey). Left: with one key for all steps the fits differ in position and width. Right: with a key for each step all lie close to the posterior.*
 #
 # A Gaussian with independent components underestimates the variances of a correlated posterior. More samples do not change that.
 #
