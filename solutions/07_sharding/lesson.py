@@ -435,7 +435,11 @@ def forward(
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# `lax.with_sharding_constraint(x, NamedSharding(mesh, P(...)))`, with two entries in the spec. One call before the first layer is enough.
+# `lax.with_sharding_constraint(x, NamedSharding(mesh, P(...)))`, with two entries in the spec.
+# </details>
+# <details><summary>Hint 3: the place</summary>
+#
+# One constraint is enough: on `x`, before the first layer. Pass the result to `forward_plain`. The compiler chooses the same split for the later layers.
 # </details>
 
 # %% check="forward" points=3
