@@ -483,9 +483,7 @@ check_collectives(
 check_values(
     forward,
     forward_by_hand,
-    sweep(
-        [f"{n} {n}", f"{n} {2 * n}", f"{2 * n} {n}"], f"{n} {n}", grid, count=1, planted=True
-    ),
+    sweep([f"{n} {n}", f"{n} {2 * n}", f"{2 * n} {n}"], f"{n} {n}", grid, count=1, scale=0.1),
     about="three layers on a mesh of two axes",
 )
 ### END HIDDEN TESTS
@@ -1417,7 +1415,7 @@ few = jax.make_mesh((half,), ("data",), axis_types=(AxisType.Auto,), devices=dev
 check_values(
     fsdp_step,
     momentum_step,
-    training_cases(1, down, 2 * down, 3 * down, down, np.float32(0.5), grid, seed=5, planted=True)
+    training_cases(1, down, 2 * down, 3 * down, down, np.float32(0.5), grid, seed=5)
     + training_cases(1, 2 * half, half, half, 3 * half, 0.02, few, seed=6),
     about="fewer devices, and a mesh of two axes",
 )
