@@ -282,9 +282,10 @@ check_values(
 # `jax.vmap` gives your function many queries. With the identity matrix as values, its result is the weights themselves, an attention map:
 
 # %% tags=["demonstration", "raises-exception"]
-turns = jnp.arange(12) * jnp.pi / 8
-places = 4 * jnp.stack([jnp.cos(turns), jnp.sin(turns)], axis=1)
-attention = jax.vmap(attend, in_axes=(0, None, None, None))(places, places, jnp.eye(12), 9)
+turns = np.arange(12) * np.pi / 8
+places = 4 * np.stack([np.cos(turns), np.sin(turns)], axis=1).astype(np.float32)
+attend_all = jax.jit(jax.vmap(attend, in_axes=(0, None, None, None)))
+attention = attend_all(places, places, np.eye(12, dtype=np.float32), 9)
 plt.figure(figsize=(4.5, 3.6))
 plt.imshow(attention)
 plt.xlabel("word"), plt.ylabel("query")
@@ -1037,6 +1038,7 @@ def broad(key):
     return jax.tree.map(jnp.float32, known_start(3, 5, 2, seed=2))
 
 
+@jax.jit
 def drawn(key):
     shapes = known_start(2, 3, 1, seed=0)
     keys = iter(jax.random.split(key, 4))
@@ -1087,7 +1089,7 @@ check_values(
     descents,
     [
         (narrow, jax.random.key(1), *batch, rates, 4)
-        for batch in sweep("6 2", "6 1", count=3)
+        for batch in sweep("6 2", "6 1", count=2)
     ]
     + [
         (broad, jax.random.key(2), *batch, rates[:1], 2)
@@ -1152,16 +1154,16 @@ def init_curve(key):
     return {"hidden": {"w": w[None], "b": b}, "output": {"w": out[:, None] / 20, "b": jnp.zeros(1)}}
 
 
-points = jax.random.uniform(jax.random.key(8), (20, 1), minval=-1.0)
-line = jnp.linspace(-2, 2, 200)[:, None]
+points = np.random.default_rng(8).uniform(-1, 1, (20, 1)).astype(np.float32)
+heights, line = np.sin(4 * points), np.linspace(-2, 2, 200)[:, None].astype(np.float32)
 fit = jax.jit(train_ensemble, static_argnums=(0, 5))
-twelve = jnp.geomspace(0.002, 0.008, 12)
-trained, losses = fit(init_curve, jax.random.key(9), points, jnp.sin(4 * points), twelve, 5000)
+twelve = np.geomspace(0.002, 0.008, 12, dtype=np.float32)
+trained, losses = fit(init_curve, jax.random.key(9), points, heights, twelve, 5000)
 _, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
-left.loglog(1 + jnp.arange(5000), losses.T)
+left.semilogy(np.arange(0, 5000, 20), np.asarray(losses)[:, ::20].T)
 left.set(xlabel="step", ylabel="loss")
-right.plot(line, jax.vmap(mlp, (0, None))(trained, line)[:, :, 0].T)
-right.plot(points, jnp.sin(4 * points), "o", color="black")
+right.plot(line, np.asarray(jax.jit(jax.vmap(mlp, (0, None)))(trained, line))[:, :, 0].T)
+right.plot(points, heights, "o", color="black")
 right.set(xlabel="x", ylabel="prediction", ylim=(-3, 3))
 plt.tight_layout()
 plt.show()
@@ -1372,8 +1374,8 @@ def swirl(x):
     return 2 * x * (1 - x @ x) + jnp.array([-x[1], x[0]])
 
 
-kicks = 0.15 * jax.random.normal(jax.random.key(11), (400, 300, 2))
-swarm = jax.jit(paths, static_argnums=0)(swirl, 0.3 * kicks[0], kicks, 0.02)
+kicks = np.random.default_rng(11).normal(0, 0.15, (400, 300, 2)).astype(np.float32)
+swarm = np.asarray(jax.jit(paths, static_argnums=0)(swirl, 0.3 * kicks[0], kicks, 0.02))
 plt.figure(figsize=(4.5, 4.5))
 plt.plot(swarm[:, :40, 0], swarm[:, :40, 1], color="tab:blue", alpha=0.15, linewidth=0.8)
 plt.scatter(*swarm[-1].T, s=8, color="tab:red")
