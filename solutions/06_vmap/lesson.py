@@ -1092,8 +1092,8 @@ check_values(
         for batch in sweep("6 2", "6 1", count=2)
     ]
     + [
-        (broad, jax.random.key(2), *batch, rates[:1], 2)
-        for batch in sweep("5 3", "5 2", count=1, seed=1)
+        (broad, jax.random.key(2), *batch, rates[:1] / 1000, 2)
+        for batch in sweep("5 3", "5 2", count=1, seed=1, scale=20.0)
     ],
     mistakes={
         "every member uses the first learning rate": first_rate,
