@@ -1634,7 +1634,7 @@ check_pure(threshold, np.arange(5.0), 1.5)
 check_values(
     through(value_and_slopes, threshold),
     first,
-    sweep("7", uniform("", 0.01, 0.02), seed=5) + sweep("7", uniform("", 6.98, 6.99), seed=6, count=1),
+    sweep("7", uniform("", 0.005, 0.007), seed=5) + sweep("7", uniform("", 6.98, 6.99), seed=6, count=1),
     atol=1e-5,
     about="`k` close to both ends",
 )
