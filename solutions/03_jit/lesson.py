@@ -1007,21 +1007,27 @@ check_answer(
 # %% [markdown]
 # For a model that compiles for ten minutes, starting with `0.0` costs another ten. Start with `jnp.zeros(())`, which is strongly typed.
 #
-# `jax.config.update("jax_explain_cache_misses", True)` logs why each call is traced, and `jax.explain_cache_misses(True)` does the same for a `with` block. Read the lines that begin with `*`:
+# `jax.config.update("jax_explain_cache_misses", True)` logs why each call is traced, and `jax.explain_cache_misses(True)` does the same for a `with` block. The log goes to stderr, which this cell collects and prints. Read the lines that begin with `*`:
 
 # %% tags=["demonstration"]
+import contextlib
+import io
+
+
 @partial(jax.jit, static_argnames="power")
 def add_powers(total, x, power):
     return total + jnp.sum(x**power)
 
 
-with jax.explain_cache_misses(True):
+log = io.StringIO()
+with jax.explain_cache_misses(True), contextlib.redirect_stderr(log):
     total = add_powers(0.0, x, 2)
     total = add_powers(total, x, 2)
     total = add_powers(total, x, np.int64(2))
     total = add_powers(total, x, power=2)
     with jax.default_matmul_precision("highest"):
         total = add_powers(total, x, 2)
+print(log.getvalue())
 
 # %% [markdown]
 # Each message compares the call with the closest key in the cache. The four later calls differ in the weak type of `total`, the type of the static value, the use of a keyword and the configuration.
