@@ -1334,7 +1334,9 @@ left.plot(grid, jnp.sign(grid), label="forward: the sign")
 left.plot(grid, jnp.clip(grid, -1, 1), "--", label="ramp")
 right.plot(grid, jax.vmap(jax.grad(jnp.sign))(grid), label="true gradient: 0")
 right.plot(grid, jax.vmap(jax.grad(lambda x: jnp.clip(x, -1, 1)))(grid), "--", label="straight-through")
-left.set_xlabel("x"), right.set_xlabel("x"), left.legend(loc="lower right"), right.legend(loc="center")
+for panel in (left, right):
+    panel.set_xlabel("x")
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 plt.show()
 
 # %% [markdown]
@@ -1811,7 +1813,7 @@ left.quiver(field[..., 0], field[..., 1], slopes_here[..., 0], slopes_here[..., 
 left.plot(*jnp.stack(path).T, "ro-"), left.set_xlabel("w"), left.set_ylabel("b")
 degrees = np.linspace(30, 85, 200)
 right.plot(degrees, jax.nn.sigmoid((degrees - centre) / spread * w + b))
-right.plot(temperature, damaged, "k|"), right.axvline(31, color="red")
+right.plot(temperature, damaged, "|", color="grey"), right.axvline(31, color="red")
 right.set_xlabel("temperature in °F"), right.set_ylabel("probability of damage")
 plt.show()
 

@@ -833,7 +833,7 @@ for i, (here, there) in enumerate(zip(spots, np.roll(spots, -1, axis=0))):
     panel.annotate("", xy=there, xytext=here, arrowprops={**bend, "color": "tab:blue", "lw": 2})
     panel.annotate("", xy=here, xytext=there, arrowprops={**bend, "color": "tab:red", "ls": "--"})
     panel.text(*here, f"device {i}\n[{2 * i}, {2 * i + 1}]", ha="center", va="center")
-panel.text(0, 0, "blue: last element forward\nred: first element back", ha="center", va="center")
+panel.text(0, 0, "blue: last element\nforward\n\nred: first element\nback", ha="center", va="center")
 panel.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
 panel.axis("off")
 plt.show()
