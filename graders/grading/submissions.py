@@ -29,6 +29,8 @@ LARGEST, MOST_CELLS = 20_000_000, 2_000  # bytes, and cells, of a notebook
 # is bounded by itself. Brackets, colons and commas are counted wherever they stand, also in text.
 MOST_MARKS = 1_000_000
 _MARKS = (b"[", b"{", b":", b",")
+# A string of JSON, or one without an end: so no quote is looked at twice, whatever comes behind it.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 MOST_HELPERS, LARGEST_HELPERS = 20, 1_000_000  # files beside a notebook, and bytes of them all
 _MOST_LOOKED_AT = 2_000  # files beside a notebook; where there are more, none is taken
 _DEEPEST = 10  # folders in folders in which a helper may lie
@@ -288,7 +290,8 @@ def _notebook(content: bytes) -> NotebookNode:
 
 
 def _parsed(content: bytes) -> Any:
-    if (marks := sum(map(content.count, _MARKS))) > MOST_MARKS:
+    outside = _STRING.sub(b"", content)
+    if (marks := sum(map(outside.count, _MARKS))) > MOST_MARKS:
         raise Unreadable(
             f"the notebook has {marks:,} brackets, colons and commas, outputs included; "
             f"{MOST_MARKS:,} can be read"

@@ -578,6 +578,21 @@ def test_more_than_can_be_read_is_refused_before_it_is_parsed(
         hand_in(tmp_path, b"[" + b"0," * MOST_MARKS + b"0]").read(["double"])
 
 
+def test_brackets_and_commas_in_text_do_not_count(tmp_path: Path) -> None:
+    check = {"nbgrader": {"grade_id": "double", "grade": False, "solution": True}}
+    text = "[{,:" * 300_000 + '"' * 1_000 + "\\"
+    cell = {"cell_type": "code", "metadata": check, "source": text, "outputs": []}
+    content = json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]})
+    read = hand_in(tmp_path, content.encode()).read(["double"])
+    assert [cell.source for cell in read.cells] == [text]
+
+
+@pytest.mark.parametrize("tail", [b'"' + b'\\"' * 5_000_000, b'"\\', b'"x'])
+def test_a_string_without_an_end_is_refused(tmp_path: Path, tail: bytes) -> None:
+    with pytest.raises(Unreadable, match="cut short"):
+        hand_in(tmp_path, b'{"cells": ' + tail).read(["double"])
+
+
 def test_a_zip_is_not_unpacked(tmp_path: Path) -> None:
     submission = Submission("ada", LESSON, tmp_path / "ada" / LESSON)
     submission.folder.mkdir(parents=True)
