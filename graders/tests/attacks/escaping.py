@@ -152,6 +152,8 @@ for _ in range(64):
     piece = Piece(ctypes.addressof(held), 1 << 16)
     taken += max(0, libc.vmsplice(pipes[-1][1], ctypes.byref(piece), 1, 2))
 print(taken, "REA" "CHED" if taken else "")
+for end in (end for pair in pipes for end in pair):
+    os.close(end)
 """,
             RIGHT,
         ),
