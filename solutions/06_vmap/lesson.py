@@ -1088,8 +1088,8 @@ check_values(
     train_ensemble,
     descents,
     [
-        (narrow, jax.random.key(1), *batch, rates, 4)
-        for batch in sweep("6 2", "6 1", count=2)
+        (narrow, jax.random.key(1), *batch, some, 4)
+        for batch, some in zip(sweep("6 2", "6 1", count=2), (rates, rates[::-1] / 2))
     ]
     + [
         (broad, jax.random.key(2), *batch, rates[:1] / 1000, 2)
