@@ -75,11 +75,14 @@ def _html_facts(outcome: Outcome) -> str:
 
 
 def _words(label: str, words: str) -> str:
-    if label in ("Expected", "Got", "At"):
-        return f"<code>{escape(words)}</code>"
+    return f"<code>{escape(words)}</code>" if label in ("Expected", "Got", "At") else coded(words)
+
+
+def coded(words: str) -> str:
+    """The words in HTML, with what stands in backticks as code."""
     parts = escape(words, quote=False).split("`")
-    coded = (f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
-    return "".join(coded) if len(parts) % 2 else escape(words)
+    pieces = (f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
+    return "".join(pieces) if len(parts) % 2 else escape(words)
 
 
 def _facts(outcome: Outcome) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ OWN, SAMPLE = Path("build"), Path("build/sample")  # the folder of a class, in t
 SUBMITTED = Path("submitted")  # in the folder of a class
 LARGEST, MOST_CELLS = 20_000_000, 2_000  # bytes, and cells, of a notebook
 # A list takes 72 bytes of memory and 3 of JSON, a picture takes 1 for 1: what can become an object
-# is bounded by itself. Brackets, colons and commas are counted wherever they stand, also in text.
+# is bounded by itself. Brackets, colons and commas inside strings make no object, and do not count.
 MOST_MARKS = 1_000_000
 _MARKS = (b"[", b"{", b":", b",")
 # A string of JSON, or one without an end: so no quote is looked at twice, whatever comes behind it.
@@ -289,9 +289,13 @@ def _notebook(content: bytes) -> NotebookNode:
     return made
 
 
-def _parsed(content: bytes) -> Any:
+def _marks_outside_strings(content: bytes) -> int:
     outside = _STRING.sub(b"", content)
-    if (marks := sum(map(outside.count, _MARKS))) > MOST_MARKS:
+    return sum(map(outside.count, _MARKS))
+
+
+def _parsed(content: bytes) -> Any:
+    if (marks := _marks_outside_strings(content)) > MOST_MARKS:
         raise Unreadable(
             f"the notebook has {marks:,} brackets, colons and commas, outputs included; "
             f"{MOST_MARKS:,} can be read"

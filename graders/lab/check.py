@@ -15,8 +15,12 @@ from graders.notebook.running import run_all_cells
 from graders.seam.capture import shown
 
 PASSED, FAILED, UNANSWERED, NOT_RUN = "passed", "failed", "not answered", "not run"
-INTERRUPTED = "interrupted: it ran past the time limit of a cell"
+INTERRUPTED = "interrupted, by the time limit of a cell or a KeyboardInterrupt"
 NOTE = "Hidden tests are not part of this: they run when your work is graded."
+
+
+UNREADABLE = (ValueError, KeyError, AttributeError, TypeError, RecursionError)
+"""What nbformat raises for text that is no notebook."""
 
 
 class CheckError(CourseError):
@@ -53,7 +57,7 @@ def main(notebooks: Sequence[Path], seconds: int) -> int:
     for path, notebook in read:
         died = _run(notebook, path.parent, seconds)
         rows = list(rows_of(notebook))
-        print("\n".join(_lines(path.name, rows, died)), flush=True)
+        print(*map(shown, _lines(path.name, rows, died)), sep="\n", flush=True)
         passed = passed and all(row.state == PASSED for row in rows)
     return 0 if passed else 1
 
@@ -63,7 +67,8 @@ def _read(path: Path) -> NotebookNode:
         raise CheckError(f"There is no file {path}.")
     try:
         notebook = nbformat.reads(path.read_text(encoding="utf-8-sig"), as_version=4)
-    except (ValueError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        nbformat.validate(notebook)
+    except (*UNREADABLE, nbformat.ValidationError) as error:
         what = " ".join(str(error).split())[:120]
         raise CheckError(f"{path} is not a notebook that can be read: {what}") from error
     if not any(_is_check(cell) for cell in notebook.cells):
@@ -78,12 +83,13 @@ def _run(notebook: NotebookNode, folder: Path, seconds: int) -> str:
     """Runs the notebook; says which cell has ended the kernel, if one has."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    fatal = run_all_cells(notebook, folder, seconds)
+            cell.outputs = []
+    fatal = run_all_cells(notebook, folder, seconds=seconds)
     if fatal is None:
         return ""
-    name = fatal.metadata.get("nbgrader", {}).get("grade_id")
-    where = f"the cell of {name}" if name else f"this cell: {shown(fatal.source[:60])!r}"
+    marks = fatal.metadata.get("nbgrader")
+    name = marks.get("grade_id") if isinstance(marks, dict) else None
+    where = f"the cell of {name}" if name else f"this cell: {fatal.source[:60]!r}"
     return f"The kernel died in {where}. The cells below were not run."
 
 
@@ -92,12 +98,19 @@ def rows_of(notebook: NotebookNode) -> Iterator[Row]:
     for cell in notebook.cells:
         if _is_check(cell):
             marks = cell.metadata.nbgrader
-            yield Row(str(marks.grade_id), float(marks.get("points") or 0), *_found(cell.outputs))
+            yield Row(marks.grade_id, _number(marks.get("points")), *_found(cell.outputs))
 
 
 def _is_check(cell: NotebookNode) -> bool:
-    marks = cell.metadata.get("nbgrader", {})
-    return cell.cell_type == "code" and bool(marks.get("grade")) and not marks.get("solution")
+    marks = cell.metadata.get("nbgrader")
+    if cell.cell_type != "code" or not isinstance(marks, dict):
+        return False
+    named = isinstance(marks.get("grade_id"), str)
+    return named and bool(marks.get("grade")) and not marks.get("solution")
+
+
+def _number(points: object) -> float:
+    return float(points) if isinstance(points, int | float) else 0.0
 
 
 def _found(outputs: Sequence[NotebookNode]) -> tuple[str, str]:
@@ -121,7 +134,7 @@ def _lines(name: str, rows: Sequence[Row], died: str) -> Iterator[str]:
         got = row.points if row.state == PASSED else 0
         yield f"  {row.exercise:{wide}}  {got:g} of {row.points:g}  {row.state}"
         if row.state == FAILED or (row.state == NOT_RUN and row.card):
-            yield from (f"      {shown(line)}" for line in row.card.splitlines())
+            yield from (f"      {line}" for line in row.card.splitlines())
     met = [row for row in rows if row.state == PASSED]
     got, of = sum(row.points for row in met), sum(row.points for row in rows)
     yield f"{len(met)} of {len(rows)} checks passed, {got:g} of {of:g} points. {NOTE}"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, NamedTuple
 
 import jax
 
+from graders.card.draw import FONT, coded
 from graders.notebook.shown import show
-from graders.values.functions import body_of
+from graders.values.functions import body_of, runs_of
 from graders.values.jax_internals import (
     compilations,
     explained_misses,
@@ -29,7 +28,6 @@ RESULTS = {
     "error": "✗ error",
 }
 LONGEST = 80  # characters of an argument
-FONT = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:14px"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def show_cache(f: Callable, calls: Sequence[Any]) -> None:
             is the only argument.
 
     Raises:
-        TypeError: `f` cannot be called, or `calls` is no list or tuple.
+        TypeError: `f` cannot be called, or `calls` is not a list or tuple.
 
     Example:
         >>> double = lambda x: 2 * x
@@ -131,7 +129,7 @@ class Recorder:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         signature = self._signature(args, kwargs)
         shown = f"{self.name}({', '.join(_text_of(*item) for item in signature.items())})"
-        with explained_misses() as said, compilations() as compiled, _runs_of(self.body) as runs:
+        with explained_misses() as said, compilations() as compiled, runs_of(self.body) as runs:
             try:
                 result = self.jitted(*args, **kwargs)
             except Exception as error:
@@ -155,7 +153,8 @@ class Recorder:
             reasons = words or said or ["its configuration or context"]
             return "retrace", f"unlike call {nearest}: {'; '.join(reasons)}"
         # More than one where the configuration or the context was another.
-        alike = " or ".join(str(n) for n, found in differences.items() if not found)
+        same = [str(n) for n, found in differences.items() if not found]
+        alike = " or ".join(same or [str(nearest)])
         if compiled:
             moved = list(_moves(now, dict(self.traced)[nearest])) or ["other devices"]
             return "compiled", f"the trace of call {alike}; {'; '.join(moved)}"
@@ -181,23 +180,6 @@ def _parameters(f: Callable) -> list[str]:
         return []
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [parameter.name for parameter in parameters if parameter.kind in by_position]
-
-
-@contextmanager
-def _runs_of(body: Any) -> Iterator[list[None]]:
-    """Has an entry for each run of the code `body` in this block."""
-    runs: list[None] = []
-
-    def count(frame: Any, event: str, arg: Any) -> None:
-        if event == "call" and frame.f_code is body:
-            runs.append(None)
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        yield runs
-    finally:
-        sys.setprofile(before)
 
 
 # ---- what the cache knows of a call ----
@@ -331,13 +313,11 @@ def html(calls: Sequence[Call]) -> str:
 
 def _row(number: int, call: Call) -> str:
     left = "text-align:left;vertical-align:top"
-    parts = escape(call.why, quote=False).split("`")
-    why = "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
     result = RESULTS[call.result]
     strong = f"<strong>{result}</strong>" if call.result != "hit" else result
     return (
         f'<tr><td style="{left}">{number}</td>'
         f'<td style="{left}"><code>{escape(call.text)}</code></td>'
         f'<td style="{left};white-space:nowrap">{strong}</td>'
-        f'<td style="{left};overflow-wrap:anywhere">{why}</td></tr>'
+        f'<td style="{left};overflow-wrap:anywhere">{coded(call.why)}</td></tr>'
     )

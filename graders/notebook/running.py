@@ -13,7 +13,7 @@ from graders.notebook.progress import FOLDER_VARIABLE, NOWHERE
 
 
 def run_all_cells(
-    notebook: NotebookNode, folder: Path | None = None, seconds: int = 300
+    notebook: NotebookNode, folder: Path | None = None, *, seconds: int
 ) -> NotebookNode | None:
     """Runs every cell in a new kernel; afterwards the cells of `notebook` hold their outputs.
 

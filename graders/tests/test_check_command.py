@@ -93,7 +93,28 @@ def test_one_failure_among_several_notebooks_is_enough(
     assert out.index("wrong.ipynb") < out.index("handed-in.ipynb")
 
 
+def test_odd_metadata_and_names_are_no_traceback(
+    course: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = notebook(course)
+    read = nbformat.read(path, as_version=4)
+    odd = [None, {"grade": True}, {"grade": True, "grade_id": "a\x1b[31m_check", "points": "x"}]
+    for marks in odd:
+        read.cells.append(new_code_cell("1", metadata={"nbgrader": marks}))
+    nbformat.write(read, path)
+    assert cli.main(["check", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert "0 of 0  not run" in out
+    assert "2 of 3 checks passed, 3 of 3 points." in out
+    assert "\x1b" not in out
+
+
 UNREADABLE = {
+    "nested too deep": ("[" * 100_000, "is not a notebook"),
+    "cells that are none": (
+        '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [1]}',
+        "is not a notebook",
+    ),
     "no JSON": ("print(1)", "is not a notebook"),
     "no notebook": ("[1, 2]", "is not a notebook"),
     "no checks": (

@@ -195,3 +195,14 @@ def test_the_table_in_html_says_the_results_in_words() -> None:
     assert rows == list(cache_view.RESULTS.values())
     assert all(any(letter.isalpha() for letter in row) for row in rows)
     assert {code.text for code in soup.select("td:last-child code")} == {"x"}
+
+
+def test_equal_static_values_that_print_differently_are_a_hit_like_the_first_call() -> None:
+    chosen = frozenset([0, 8]), frozenset([8, 0])
+    assert repr(chosen[0]) != repr(chosen[1])
+    picked = jax.jit(lambda x, rows: x[jnp.array(sorted(rows))], static_argnames="rows")
+    calls = [(jnp.arange(9.0), rows) for rows in chosen]
+    assert [(call.result, call.why) for call in table_of(picked, calls)][1] == (
+        "hit",
+        "like call 1",
+    )

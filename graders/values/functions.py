@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +24,23 @@ def body_of(function: Any) -> types.CodeType | None:
     """The code of the Python function under decorators, partials and methods; None for others."""
     inner = innermost(function)
     return inner.__code__ if inner else None
+
+
+@contextlib.contextmanager
+def runs_of(body: types.CodeType | None) -> Iterator[list[None]]:
+    """A list with an entry for each time that the code `body` runs in this block."""
+    runs: list[None] = []
+
+    def count(frame: types.FrameType, event: str, arg: Any) -> None:
+        if event == "call" and frame.f_code is body:
+            runs.append(None)
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        yield runs
+    finally:
+        sys.setprofile(before)
 
 
 def innermost(function: Any) -> types.FunctionType | None:

@@ -286,8 +286,8 @@ def id_in_jax():
         return type(error).__name__
 
 check_answer(large_id, id_in_jax,
-             because="JAX converts int64 to int32, which keeps the lowest 32 bits: the remainder "
-                     "by 2**32.",
+             because="JAX converts int64 to int32, which keeps the lowest 32 bits: the number "
+                     "modulo 2**32.",
              mistakes={2**32 + 7: "JAX converts int64 to int32 by default, and this number has 33 bits",
                        2**31 - 1: "the number is not clamped: the lowest 32 bits are kept",
                        "OverflowError": "a Python integer raises this; an int64 array is converted "

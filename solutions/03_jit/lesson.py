@@ -12,6 +12,8 @@
 # About 145 minutes, with reading and waiting. There is a good place for a break after 3.5. You need lessons 01 and 02.
 
 # %%
+import contextlib
+import io
 import math
 import time
 from collections import OrderedDict, namedtuple
@@ -30,6 +32,8 @@ from graders import (
     check_traces,
     check_values,
     integers,
+    show_cache,
+    show_program,
     sweep,
     through,
 )
@@ -210,9 +214,6 @@ check_answer(
 # `jax.make_jaxpr(f)(x)` traces `f` and returns the recorded program, its *jaxpr*. Each line is an equation: a name and a type on the left, a primitive with its inputs on the right. Python's names, loops and branches are gone. `show_program(f, x)` shows the jaxpr beside the source, with the number of the line that each equation comes from. Point at a line to see its equations.
 
 # %% tags=["demonstration"]
-from graders import show_program
-
-
 def product(x):
     y = jnp.sin(x)
     return x * y
@@ -955,9 +956,6 @@ plt.show()
 # The values of traced arguments and the order of dict keys do not matter. `show_cache(f, calls)` shows which calls are traced, and why. It jits `f` and runs the calls, starting with an empty cache. An entry of the list is an argument, a tuple of arguments, or a function that makes the call.
 
 # %% tags=["demonstration"]
-from graders import show_cache
-
-
 def scaled(x, factor=2.0):
     return factor * x
 
@@ -1010,10 +1008,6 @@ check_answer(
 # `jax.config.update("jax_explain_cache_misses", True)` logs why each call is traced, and `jax.explain_cache_misses(True)` does the same for a `with` block. The log goes to stderr, which this cell collects and prints. Read the lines that begin with `*`:
 
 # %% tags=["demonstration"]
-import contextlib
-import io
-
-
 @partial(jax.jit, static_argnames="power")
 def add_powers(total, x, power):
     return total + jnp.sum(x**power)

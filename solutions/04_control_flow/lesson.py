@@ -31,6 +31,7 @@ from graders import (
     check_values,
     integers,
     normal,
+    show_program,
     sweep,
     through,
 )
@@ -641,9 +642,6 @@ print(lax.scan(lambda c, x: (c + x, c), 0.0, jnp.array([1.0, 2.0, 3.0, 4.0])))
 # In the jaxpr a `scan` is one equation, with the jaxpr of its body inside. The body is there once, for any number of steps:
 
 # %% tags=["demonstration"]
-from graders import show_program
-
-
 def running_sum(xs):
     def body(carry, x):
         carry = carry + x

@@ -602,15 +602,16 @@ spoilt = corrupt_broken(key, grey, 1.0, 0.25)
 print("mean of the pixels that were kept:", spoilt[spoilt != 0].mean(), "instead of 3")
 
 # %% tags=["demonstration"]
-figure, panes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
+figure, panes = plt.subplots(1, 2, figsize=(8.3, 4), sharey=True, layout="constrained")
 for pane, other, title in zip(panes, (key, jax.random.key(1)), ("one key", "two keys")):
     u = np.asarray(jax.random.uniform(key, (1000,)))
     z = np.asarray(jax.random.normal(other, (1000,)))
     kept = u < 0.75
     pane.scatter(u[kept], z[kept], s=6, color="tab:blue", label="kept")
     pane.scatter(u[~kept], z[~kept], s=6, color="tab:orange", label="set to zero")
-    pane.set(xlabel="the uniform number that decides", title=title), pane.legend()
+    pane.set(xlabel="the uniform number that decides", title=title)
 panes[0].set_ylabel("the noise")
+figure.legend(*panes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 plt.show()
 
 # %% [markdown]
@@ -1217,8 +1218,8 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
 left.plot(path[:, :3]), left.set(xlabel="step", ylabel="position")
 right.hist(np.asarray(path[-1]), bins=60, density=True, label="5,000 walkers")
 line = np.linspace(-5, 5, 300)
-right.plot(line, np.exp(two_hills(line)) / (2 * np.sqrt(np.pi)), "k", label="density")
-right.set(xlabel="position", ylim=(0, 0.4)), right.legend(loc="upper center")
+right.plot(line, np.exp(two_hills(line)) / (2 * np.sqrt(np.pi)), color="gray", label="density")
+right.set(xlabel="position"), right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 figure.tight_layout()
 plt.show()
 

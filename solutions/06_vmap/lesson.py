@@ -30,6 +30,7 @@ from graders import (
     check_primitives,
     check_values,
     normal,
+    show_program,
     sweep,
     through,
 )
@@ -133,8 +134,6 @@ print(jax.vmap(look)(jnp.arange(15.0).reshape(5, 3)))
 # Here is the jaxpr of a matrix-vector product, alone and mapped over 100 vectors:
 
 # %% tags=["demonstration"]
-from graders import show_program
-
 w = jnp.ones((4, 3))
 
 

@@ -39,6 +39,7 @@ from graders import (
     check_values,
     lesson_devices,
     result_of,
+    show_program,
     sweep,
     through,
 )
@@ -681,8 +682,6 @@ print("outside:", x.shape, "to", column_sums(x).shape, column_sums(x))
 # `show_program` shows the body as a jaxpr inside the equation of the `shard_map`. Compare the shapes outside and inside:
 
 # %% tags=["demonstration"]
-from graders import show_program
-
 show_program(column_sums, x)
 
 # %% [markdown]
