@@ -25,6 +25,7 @@ def lint_lesson(lesson: Lesson) -> list[Problem]:
         _hints,
         partial(_check, answers=answers),
         partial(_given, answers=answers),
+        _figures,
         partial(_exercise, answers=answers),
         partial(_unseen_names, unseen=_only_in_checks(lesson)),
         partial(_hidden_names, hidden=_only_in_hidden(lesson)),
@@ -99,6 +100,24 @@ def _given(cell: Cell, lesson: Lesson, answers: Mapping[str, str]) -> Iterator[F
             what = f"a given cell reads {read.name!r}, which the student has not written yet"
             fix = 'use a function of your own, or tag the cell tags=["raises-exception"]'
             yield Finding(read.node.lineno, what, fix)
+
+
+def _figures(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
+    """A figure without the label that is its alternative text."""
+    if cell.kind == "markdown" or cell.check:
+        return
+    calls = [node for node in ast.walk(cell.tree) if isinstance(node, ast.Call)]
+    shows = [call for call in calls if ast.unparse(call.func) == "plt.show"]
+    if len([call for call in calls if _labels_a_figure(call)]) < len(shows):
+        fix = 'write `plt.figure("What it shows")` or `plt.subplots(num="What it shows")`'
+        yield Finding(shows[0].lineno, "a figure has no label, so screen readers say nothing", fix)
+
+
+def _labels_a_figure(call: ast.Call) -> bool:
+    name = ast.unparse(call.func)
+    given = call.args[:1] if name == "plt.figure" else []
+    given += [keyword.value for keyword in call.keywords if keyword.arg == "num"]
+    return name in ("plt.figure", "plt.subplots") and bool(given)
 
 
 def _exercise(cell: Cell, lesson: Lesson, answers: Mapping[str, str]) -> Iterator[Finding]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GREY = "#7a7a7a"
 """Text and axes: more than 4:1 in contrast with the page of either theme."""
@@ -48,7 +53,10 @@ def style_once() -> None:
 
 
 def use_style() -> None:
-    """Figures have no background, mid-tone colours, and twice the resolution in a notebook."""
+    """Figures have no background, mid-tone colours, and twice the resolution in a notebook.
+
+    There they also have an alternative text for screen readers, see `image_with_alt`.
+    """
     import matplotlib
 
     matplotlib.rcParams.update(STYLE)
@@ -62,3 +70,34 @@ def use_style() -> None:
         # light one or a dark one, and JupyterLab paints it. The picture alone is transparent.
         inline.print_figure_kwargs = {"bbox_inches": "tight", "facecolor": "none"}
         inline.figure_formats = {"retina"}
+        # JupyterLab drops an alternative text beside image/png, and prefers text/html.
+        formatters = shell.display_formatter.formatters
+        formatters["text/html"].for_type_by_name("matplotlib.figure", "Figure", image_with_alt)
+
+
+def image_with_alt(figure: Figure) -> str | None:
+    """The figure as an HTML image; None for an empty one.
+
+    Its alternative text is the figure's label, which `plt.figure("Loss of each step")` and
+    `plt.subplots(num="Loss of each step")` set. A figure without one is described by its titles and
+    the labels of its axes.
+    """
+    from IPython.core.getipython import get_ipython
+
+    picture = get_ipython().display_formatter.formatters["image/png"](figure)
+    if picture is None:
+        return None
+    data, about = picture
+    source = base64.b64encode(data).decode() if isinstance(data, bytes) else data
+    alt = html.escape(str(figure.get_label()) or _titles(figure))
+    style = f"width:{about['width']}px;max-width:100%;height:auto"
+    return f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{source}">'
+
+
+def _titles(figure: Figure) -> str:
+    """The titles, and the labels of the axes, that are set."""
+    words = [figure.get_suptitle()]
+    for axes in figure.axes:
+        labels = [axes.get_ylabel(), axes.get_xlabel()]
+        words += [axes.get_title(), " against ".join(filter(None, labels))]
+    return "Figure. " + ". ".join(filter(None, words))

@@ -42,7 +42,7 @@ import base64, io, os
 os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
-shell.display_formatter.active_types = ["text/plain", "image/png"]  # as in a notebook
+shell.display_formatter.active_types = ["text/plain", "text/html", "image/png"]
 shell.run_cell("import graders, matplotlib; first = matplotlib.rcParams['axes.facecolor']")
 shell.run_cell("import matplotlib.pyplot as plt")
 shell.run_cell("second = plt.rcParams['axes.facecolor']; plt.rcParams['font.size'] = 7")
@@ -56,6 +56,26 @@ print(corner[3], size.keys(), size["width"] < 310)
 from matplotlib_inline.backend_inline import _fetch_figure_metadata
 print(_fetch_figure_metadata(shell.user_ns["figure"]))
 """
+ALTERNATIVES = """
+figure, axes = plt.subplots(num='Loss of "a" < <b> & c')
+plt.close("all")
+first = get_ipython().display_formatter.format(figure)[0]
+figure, axes = plt.subplots(1, 2)
+figure.suptitle("Two runs"), axes[0].set(title="slow", xlabel="step", ylabel="loss")
+plt.close("all")
+second = get_ipython().display_formatter.format(figure)[0]
+nothing = get_ipython().display_formatter.format(plt.figure("empty"))[0]
+plt.close("all")
+import base64, html.parser
+class Images(html.parser.HTMLParser):
+    def handle_starttag(self, tag, attributes):
+        about = dict(attributes)
+        print(tag, about["alt"], about["style"].startswith("width:"), about["src"][:22])
+for data in (first, second):
+    Images().feed(data["text/html"])
+    print(base64.b64decode(data["text/html"].split("base64,")[1].split('"')[0])[1:4])
+print(sorted(nothing))
+"""
 
 
 def test_a_notebook_that_imports_pyplot_gets_the_style_once() -> None:
@@ -66,4 +86,17 @@ def test_a_notebook_that_imports_pyplot_gets_the_style_once() -> None:
         "white none 7.0",
         "0.0 dict_keys(['width', 'height']) True",
         "None",
+    ]
+
+
+def test_a_figure_has_an_alternative_text() -> None:
+    """Its label, or what its titles and axes say; an empty figure has no image at all."""
+    code = CELLS + f"shell.run_cell({ALTERNATIVES!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-5:] == [
+        'img Loss of "a" < <b> & c True data:image/png;base64,',
+        "b'PNG'",
+        "img Figure. Two runs. slow. loss against step True data:image/png;base64,",
+        "b'PNG'",
+        "['text/plain']",
     ]

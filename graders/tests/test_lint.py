@@ -12,6 +12,7 @@ from graders.tests.fixture_lesson import LESSON, write_lesson
 
 CALL = "check_calls(double, by_hand, 0, 2)"
 TEXT = "# **Prediction** What is `2 + 2`?"
+DRAWS = f"# %%\nimport matplotlib.pyplot as plt\n{{}}\nplt.show()\n\n# %% [markdown]\n{TEXT}"
 
 
 def findings(tmp_path: Path, lesson: str) -> list[str]:
@@ -97,6 +98,9 @@ BREACHES = {
         "",
         "are not two or three",
     ),
+    "figure without a label": (TEXT, DRAWS.format("plt.plot([1])"), "a figure has no label"),
+    "subplots without a label": (TEXT, DRAWS.format("plt.subplots(1, 2)"), "a figure has no lab"),
+    "figure with a size alone": (TEXT, DRAWS.format("plt.figure(figsize=(1, 1))"), "has no label"),
     "hint not closed": ("# `operator.mul`\n# </details>", "# `operator.mul`", "not two or three"),
 }
 
@@ -129,6 +133,8 @@ ALLOWED = {
         TEXT,
         f'# %% tags=["raises-exception"]\ndouble(2)\n\n# %% [markdown]\n{TEXT}',
     ),
+    "figure with a label": (TEXT, DRAWS.format("plt.figure('A line')\nplt.plot([1])")),
+    "subplots with a label": (TEXT, DRAWS.format("plt.subplots(1, 2, num='Two lines')")),
     "shared import": ('    """Twice `x`."""\n', '    """Twice `x`."""\n    import operator\n'),
 }
 

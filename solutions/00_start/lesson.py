@@ -67,7 +67,7 @@ def last_magnet(x, y):
 x, y = jnp.meshgrid(jnp.linspace(-2, 2, 400), jnp.linspace(-2, 2, 400))
 nearest = jax.jit(jax.vmap(jax.vmap(last_magnet)))(x, y)
 
-plt.figure(figsize=(5, 5))
+plt.figure("Magnetic pendulum: the nearest magnet at the end, for each starting point", figsize=(5, 5))
 plt.imshow(nearest, extent=(-2, 2, -2, 2), origin="lower")
 plt.plot(*zip(*magnets), "wo", markersize=10, markeredgecolor="black")
 plt.xlabel("x of the starting point"), plt.ylabel("y of the starting point")
@@ -216,6 +216,7 @@ def standardise_broken(x):
 
 
 heights_and_weights = jnp.array(np.random.default_rng(0).normal([170, 70], [8, 15], (300, 2)))
+plt.figure("Standardised heights and weights, not centred")
 plt.scatter(*standardise_broken(heights_and_weights).T, s=8, label="broken")
 plt.scatter(0, 0, marker="+", s=200, color="gray", label="where the centre should be")
 plt.axis("equal"), plt.xlabel("height"), plt.ylabel("weight")

@@ -257,6 +257,7 @@ print([int(x + step) for step in (1, 2, 3)])
 
 # %% tags=["demonstration"]
 size = jnp.logspace(-2, 9, 500)
+plt.figure("Distance between neighbouring numbers in float32 and bfloat16")
 for dtype in (jnp.float32, jnp.bfloat16):
     gap = jnp.spacing(size.astype(dtype)).astype(jnp.float32)
     plt.loglog(size, gap, label=jnp.dtype(dtype).name)
@@ -647,7 +648,8 @@ check_answer(written, lambda: float(jnp.zeros(5).at[10].set(1.0).sum()),
 index, places = jnp.arange(-8, 9), jnp.arange(5)
 reads = (places[index][:, None] == places).T
 writes = jnp.zeros((17, 5)).at[jnp.arange(17), index].set(1.0).T
-figure, axes = plt.subplots(2, 1, sharex=True, figsize=(7, 4))
+figure, axes = plt.subplots(2, 1, num="Elements that out-of-bounds indices read and write",
+                            sharex=True, figsize=(7, 4))
 for ax, picture, title in zip(axes, (reads, writes), ("x[i] reads from", "x.at[i].set writes to")):
     ax.imshow(picture, cmap="Blues", extent=(-8.5, 8.5, 4.5, -0.5))
     ax.set(title=title, ylabel="place in x")
@@ -850,6 +852,7 @@ radius, height = (2 + 0.8 * jnp.cos(across)).ravel(), 0.8 * jnp.sin(across).rave
 x, y = radius * jnp.cos(around.ravel()), radius * jnp.sin(around.ravel())
 rows, cols = 50 + 16 * (0.6 * y - 0.8 * height), 50 + 16 * x
 picture = z_buffer(rows.astype(int), cols.astype(int), 0.8 * y + 0.6 * height, 100, 100)
+plt.figure("Depth image of a torus")
 plt.imshow(picture), plt.colorbar(label="depth"), plt.axis("off")
 plt.show()
 
@@ -895,12 +898,13 @@ x, y = jnp.array([0.0, 1.0, 4.0]), jnp.linspace(0.0, 5.0, 6)
 row, column = y[None, :], x[:, None]
 pictures = {"y[None, :]": row, "x[:, None]": column,
             "abs(x[:, None] - y[None, :])": jnp.abs(column - row)}
-figure, axes = plt.subplots(2, 2, figsize=(6, 4), width_ratios=(1, 6), height_ratios=(1, 3),
+figure, axes = plt.subplots(2, 2, num="A column and a row, and their difference as a table",
+                            figsize=(6, 4), width_ratios=(1, 6), height_ratios=(1, 3),
                             layout="constrained")
 axes[0, 0].axis("off")
 for ax, (title, values) in zip(axes.flat[1:], pictures.items()):
     ax.imshow(values, vmin=0, vmax=5, aspect="auto")
-    ax.set_title(f"{title}\n{values.shape}", fontsize=9)
+    ax.set_title(f"{title}\n{values.shape}", fontsize=10)
     ax.set(xticks=range(values.shape[1]), yticks=range(values.shape[0]))
 plt.show()
 
@@ -968,6 +972,7 @@ check_values(distances, pair_by_pair,
 sites = np.random.default_rng(0).uniform(0, 1, (12, 2))
 grid = np.stack(np.meshgrid(np.linspace(0, 1, 150), np.linspace(0, 1, 150)), axis=-1)
 nearest = jnp.argmin(distances(grid.reshape(-1, 2), sites), axis=1)
+plt.figure("Voronoi diagram of twelve points")
 plt.imshow(nearest.reshape(150, 150), origin="lower", extent=(0, 1, 0, 1), cmap="tab20")
 plt.plot(*sites.T, "k.")
 plt.show()
@@ -1273,7 +1278,32 @@ product.block_until_ready()
 print(f"the result    {1000 * (time.perf_counter() - start):.2f} ms")
 
 # %% [markdown]
-# On two CPU cores the line takes about 0.1 ms, and the result is there after about 50 ms. JAX **dispatches** the computation and returns the array before it has been computed, so that Python can go on. Printing, converting to NumPy and `block_until_ready()` wait. A time without waiting is too short. The time of the first call is too long, because it includes compilation.
+# On two CPU cores the line takes about 0.1 ms, and the result is there after about 50 ms. JAX **dispatches** the computation and returns the array before it has been computed, so that Python can go on. The next cell measures this for four products, each of which needs the one before:
+
+# %% tags=["demonstration", "hide-input"]
+products, dispatched, ready = [a], [0.0], [0.0]
+start = time.perf_counter()
+for _ in range(4):
+    products.append(products[-1] @ a / 1500)
+    dispatched.append(1000 * (time.perf_counter() - start))
+for product in products[1:]:
+    product.block_until_ready()
+    ready.append(1000 * (time.perf_counter() - start))
+
+plt.figure("Timeline: Python dispatches four products, and then waits for the device", figsize=(8, 2))
+plt.barh("Python", dispatched[-1], color="tab:orange")
+plt.barh("Python", ready[-1] - dispatched[-1], left=dispatched[-1], color="none", edgecolor="grey")
+plt.text((dispatched[-1] + ready[-1]) / 2, 0, "block_until_ready", ha="center", va="center")
+for i in range(1, 5):
+    plt.barh("device", ready[i] - ready[i - 1], left=ready[i - 1], edgecolor="grey", color="tab:blue")
+    plt.text((ready[i] + ready[i - 1]) / 2, 1, f"product {i}", ha="center", va="center", color="white")
+plt.xlabel("milliseconds since the start")
+plt.show()
+
+# %% [markdown]
+# *Below, Python: a short orange bar, the dispatch of all four products, and then a long wait. Above, the device computes one product after another.*
+#
+# Printing, converting to NumPy and `block_until_ready()` wait. A time without waiting is too short. The time of the first call is too long, because it includes compilation.
 #
 # > **In PyTorch** CUDA operations are asynchronous too, and you call `torch.cuda.synchronize()`. In JAX you wait for a result: `jax.block_until_ready(result)`.
 #

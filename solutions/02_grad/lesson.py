@@ -248,6 +248,7 @@ x, exact = jnp.float32(1.0), np.cos(1.0)
 one_sided = (jnp.sin(x + steps) - jnp.sin(x)) / steps
 central = (jnp.sin(x + steps) - jnp.sin(x - steps)) / (2 * steps)
 
+plt.figure("Error of finite differences against the step size")
 plt.loglog(steps, abs(np.float64(one_sided) - exact), label="one-sided")
 plt.loglog(steps, abs(np.float64(central) - exact), label="central")
 plt.axhline(abs(np.float64(jax.grad(jnp.sin)(x)) - exact), color="gray", label="jax.grad")
@@ -1329,7 +1330,10 @@ print(jax.grad(lambda x: x**2)(10.0), jax.grad(lambda x: bounded(x, 1.0) ** 2)(1
 
 # %% tags=["demonstration"]
 grid = jnp.linspace(-2, 2, 401)
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
+figure, (left, right) = plt.subplots(
+    1, 2, num="Sign function and ramp, and their gradients",
+    figsize=(9, 3),
+)
 left.plot(grid, jnp.sign(grid), label="forward: the sign")
 left.plot(grid, jnp.clip(grid, -1, 1), "--", label="ramp")
 right.plot(grid, jax.vmap(jax.grad(jnp.sign))(grid), label="true gradient: 0")
@@ -1649,7 +1653,10 @@ check_values(
 scores = jnp.asarray(rng.normal(size=12) * 3, jnp.float32).sort()
 wanted = jnp.linspace(0.5, 11.5, 45)
 levels, slopes_k = jax.vmap(jax.value_and_grad(threshold, argnums=1), (None, 0))(scores, wanted)
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5))
+figure, (left, right) = plt.subplots(
+    1, 2, num="Selected scores and the threshold, against k",
+    figsize=(10, 3.5),
+)
 picture = left.imshow(jax.nn.sigmoid(scores - levels[:, None]), aspect="auto", origin="lower", extent=(0.5, 12.5, 0.5, 11.5))
 left.set_xlabel("scores in increasing order"), left.set_ylabel("k"), figure.colorbar(picture, ax=left, label="selected")
 right.plot(wanted, levels, label="threshold")
@@ -1775,6 +1782,7 @@ check_values(
 # The next cell fits the launches with your function, at three learning rates:
 
 # %% tags=["demonstration", "raises-exception"]
+plt.figure("Loss of the logistic regression for three learning rates")
 for rate in (0.1, 1.0, 4.0):
     fitted, losses = fit_logistic(launches, damaged, rate, 40)
     plt.plot(losses, label=f"learning rate {rate}")
@@ -1804,7 +1812,10 @@ print("w, b:", w, b)
 print("slope per degree:", w / spread, "standard error:", jnp.sqrt(covariance[0, 0]) / spread)
 
 # %% tags=["demonstration"]
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5))
+figure, (left, right) = plt.subplots(
+    1, 2, num="Newton's path on the loss, and the fitted probability of damage",
+    figsize=(10, 3.5),
+)
 field = jnp.stack(jnp.meshgrid(jnp.linspace(-3.5, 0.5, 16), jnp.linspace(-2.5, 0.5, 16)), axis=-1)
 slopes_here = -jax.vmap(jax.vmap(jax.grad(launch_loss)))(field)
 slopes_here /= jnp.linalg.norm(slopes_here, axis=-1, keepdims=True)

@@ -208,7 +208,30 @@ check_answer(
     },
 )
 
+# %% tags=["demonstration", "hide-input"]
+calls = ["f(zeros(3))", "f(ones(3))", "f(ones(4))", "f(ones(3))"]
+keys = ["float32[3]", "float32[3]", "float32[4]", "float32[3]"]
+stages = {"trace": "tab:orange", "compile": "tab:red", "run": "tab:blue"}
+plt.figure("Timeline of four calls: trace, compile and run, and the cache", figsize=(8.3, 3.4))
+now, cache = 0, []
+for call, key in zip(calls, keys):
+    start, new = now, key not in cache
+    for row, (stage, colour) in enumerate(stages.items()):
+        if new or stage == "run":
+            plt.barh(row, 1, left=now, color=colour)
+            plt.text(now + 0.5, row, stage, ha="center", va="center", color="white")
+            now += 1
+    cache += [key] * new
+    plt.text((start + now) / 2, -0.75, f"{call}\n{'miss' if new else 'hit'}", ha="center")
+    plt.text(now - 0.5, 2.65, "\n".join(cache), ha="center", va="top")
+    now += 0.6
+plt.text(-0.2, 2.65, "keys in\nthe cache", ha="right", va="top")
+plt.xlim(-1.5, now), plt.ylim(3.6, -1.0), plt.axis("off")
+plt.show()
+
 # %% [markdown]
+# *Four calls from left to right, not to scale. The first one misses the cache: it is traced, compiled and run. The second has the same key and only runs. The third has a new shape, and is traced and compiled again. The fourth finds the first program, which is still in the cache.*
+#
 # ## 3.2 Read a jaxpr
 #
 # `jax.make_jaxpr(f)(x)` traces `f` and returns the recorded program, its *jaxpr*. Each line is an equation: a name and a type on the left, a primitive with its inputs on the right. Python's names, loops and branches are gone. `show_program(f, x)` shows the jaxpr beside the source, with the number of the line that each equation comes from. Point at a line to see its equations.
@@ -269,7 +292,7 @@ def draw_graph(jaxpr, names):
             put(u, row + 1, column + i)
 
     put(jaxpr.outvars[0], 0, 0)
-    _, axes = plt.subplots(figsize=(8.3, 8.5))
+    _, axes = plt.subplots(num="Graph of the jaxpr of the model and its loss", figsize=(8.3, 8.5))
     boxes = {}
     for v, (row, column) in place.items():
         colour, width = ("gray", 1) if v in made else ("tab:blue", 0)
@@ -938,6 +961,7 @@ for size in sizes:
     milliseconds.append(1000 * (time.perf_counter() - start))
 
 colours = ["tab:red" if size not in sizes[:i] else "tab:blue" for i, size in enumerate(sizes)]
+plt.figure("Time of each call, with retraces in red")
 plt.bar(range(len(sizes)), milliseconds, color=colours, log=True)
 plt.xlabel("call"), plt.ylabel("milliseconds")
 plt.show()
@@ -1501,6 +1525,7 @@ check_values(
 # The model of the course, trained with your function:
 
 # %% tags=["demonstration", "raises-exception"]
+plt.figure("Loss for three learning rates")
 for rate in (0.001, 0.01, 0.05):
     _, losses = train(loss_fn, params, x, y, rate, 200)
     plt.semilogy(losses, label=f"learning rate {rate}")
@@ -1527,7 +1552,26 @@ print(doubled.unsafe_buffer_pointer() == address, weights.is_deleted())
 # %% tags=["demonstration", "raises-exception"]
 print(weights)
 
+# %% tags=["demonstration", "hide-input"]
+def move(params, velocity):
+    velocity = 0.9 * velocity - 0.1 * params
+    return params + velocity, velocity
+
+
+plt.figure("Memory of a step without donation and with it", figsize=(7.5, 1.8))
+big = jax.ShapeDtypeStruct((1_000_000,), jnp.float32)
+for name, donated in {"both donated": (0, 1), "params donated": (0,), "no donation": ()}.items():
+    compiled = jax.jit(move, donate_argnums=donated).lower(big, big).compile()
+    memory = compiled.memory_analysis()
+    old = memory.argument_size_in_bytes / 1e6
+    new = memory.output_size_in_bytes / 1e6 - memory.alias_size_in_bytes / 1e6
+    plt.barh(name, old, color="tab:blue"), plt.barh(name, new, left=old, color="tab:orange")
+plt.xlabel("megabytes of arguments (blue) and of new results (orange)")
+plt.show()
+
 # %% [markdown]
+# *Memory of a momentum step for a million parameters. Without donation its results need as much memory as its arguments. Each donated argument saves 4 MB.*
+#
 # Donate what the caller overwrites with the result (`params = step(params, ...)`), never the data, which you need again. If no result fits into a donated buffer, nothing is deleted, and JAX warns `Some donated buffers were not usable`. Donating one array twice in a call raises.
 #
 # > **In PyTorch** `optimizer.step()` overwrites the parameters in place. Donation saves the same memory, and the step still returns new arrays.
@@ -1833,6 +1877,7 @@ def account(f, calls):
 
 plain = jax.value_and_grad(loss_fn)
 account(plain, 1)  # the small programs of the single operations
+plt.figure("Total time against calls, with and without jit")
 for name, f in {"plain": plain, "under jit": jax.jit(jax.value_and_grad(loss_fn))}.items():
     ends = account(f, 80)
     plt.plot(range(1, 81), ends, label=name)

@@ -437,7 +437,7 @@ side = jnp.linspace(-1.5, 1.5, 300)
 z, steps, turns = steps_to_a_root(side + 1j * side[:, None])
 late = int(jnp.sum(jnp.abs(z**3 - 1) > 1e-3))
 print("iterations of the loop:", turns, "| points that have not converged:", late)
-plt.figure(figsize=(6, 5))
+plt.figure("Newton's method for three roots: steps from each starting point", figsize=(6, 5))
 plt.imshow(steps, extent=(-1.5, 1.5, -1.5, 1.5), origin="lower", cmap="magma", vmax=20)
 plt.xlabel("real part of the start"), plt.ylabel("imaginary part")
 plt.colorbar(label="steps to a root")
@@ -730,6 +730,22 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# Here your function measures a thousand draws from a standard normal distribution as they arrive:
+
+# %% tags=["demonstration", "raises-exception"]
+draws = np.random.default_rng(3).normal(size=(1000, 1)).astype(np.float32)
+mean, variance = jax.jit(running_stats)(draws)
+deviation = jnp.sqrt(variance)
+plt.figure("Running mean and standard deviation of normal draws", figsize=(8, 3))
+plt.plot(draws, ".", color="grey", markersize=2)
+plt.plot(mean, label="running mean"), plt.plot(deviation, "--", label="running standard deviation")
+plt.xscale("log"), plt.xlabel("draws so far")
+plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+plt.show()
+
+# %% [markdown]
+# *Grey dots: the draws. The running mean and standard deviation jump for the first ten draws. Then the mean settles near 0 and the standard deviation near 1.*
+#
 # ## 4.4 The carry keeps its structure, shape and dtype
 #
 # If the carry changed its type from one step to the next, each step would need a different program. The carry that `body` returns must therefore have the type of the carry that it receives:
@@ -877,7 +893,10 @@ def size_and_seconds(f, turns):
 
 # %% tags=["demonstration"]
 counts = [4, 16, 64, 256]
-figure, axes = plt.subplots(1, 2, figsize=(8.3, 3.5), layout="constrained")
+figure, axes = plt.subplots(
+    1, 2, num="Size of the jaxpr and compile time, unrolled and with scan",
+    figsize=(8.3, 3.5), layout="constrained",
+)
 for name, f in {"loop in Python": in_python, "scan": in_the_program}.items():
     size_and_seconds(f, 1)  # warm up
     sizes, seconds = zip(*[size_and_seconds(f, turns) for turns in counts])
@@ -1346,6 +1365,23 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
+# An exponential moving average $h_t = d\,h_{t-1} + (1 - d)\,x_t$ is such a recurrence. Your function computes one for each decay $d$, all at once:
+
+# %% tags=["demonstration", "raises-exception"]
+time_steps, decays = np.arange(2000), np.array([0.9, 0.99, 0.998])
+noise = np.random.default_rng(5).normal(0, 0.7, 2000)
+signal = np.where(time_steps < 1000, 0.0, 1.0) + noise
+averages = linear_recurrence(np.tile(decays, (2000, 1)), (1 - decays) * signal[:, None])
+plt.figure("Moving averages of a noisy step, with three decays", figsize=(8, 3))
+plt.plot(signal, ".", color="grey", markersize=2)
+for decay, line, style in zip(decays, averages.T, ("-", "--", "-.")):
+    plt.plot(line, style, label=f"decay {decay}")
+plt.xlabel("step"), plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+plt.show()
+
+# %% [markdown]
+# *Grey dots: a signal that steps from 0 to 1 at step 1000, with noise. The average with decay 0.9 follows at once and is noisy. With 0.99 it is smoother and takes some hundred steps. With 0.998 it is smooth and has not quite arrived at step 2000.*
+#
 # ## 4.8 Gradients through loops
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5

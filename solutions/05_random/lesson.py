@@ -200,7 +200,7 @@ def draw_tree(key, left, right, depth=0):
         draw_tree(child, start, start + half, depth + 1)
 
 # %% tags=["demonstration"]
-plt.figure(figsize=(8, 4))
+plt.figure("A tree of split keys", figsize=(8, 4))
 draw_tree(key, 0, 4)
 plt.xlim(0, 4), plt.ylim(-2.6, 0.3), plt.axis("off")
 plt.show()
@@ -356,7 +356,10 @@ attempts = {"sin(πu/2)²": jnp.sin(jnp.pi * u / 2) ** 2, "u itself": u}
 line = np.linspace(0, 1, 400)
 density = 1 / (np.pi * np.sqrt(line[2:-2] * (1 - line[2:-2])))
 true = 2 / np.pi * np.arcsin(np.sqrt(line))
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
+figure, (left, right) = plt.subplots(
+    1, 2, num="Histogram and cumulative fractions of two samplers",
+    figsize=(9, 4),
+)
 left.plot(line[2:-2], density, color="gray", label="density of F")
 right.fill_between(line, true - band, true + band, color="gray", alpha=0.3, label="F ± ε")
 for (name, draws), colour in zip(attempts.items(), ("tab:blue", "tab:orange")):
@@ -602,7 +605,10 @@ spoilt = corrupt_broken(key, grey, 1.0, 0.25)
 print("mean of the pixels that were kept:", spoilt[spoilt != 0].mean(), "instead of 3")
 
 # %% tags=["demonstration"]
-figure, panes = plt.subplots(1, 2, figsize=(8.3, 4), sharey=True, layout="constrained")
+figure, panes = plt.subplots(
+    1, 2, num="Noise against the uniform number, with one key and with two",
+    figsize=(8.3, 4), sharey=True, layout="constrained",
+)
 for pane, other, title in zip(panes, (key, jax.random.key(1)), ("one key", "two keys")):
     u = np.asarray(jax.random.uniform(key, (1000,)))
     z = np.asarray(jax.random.normal(other, (1000,)))
@@ -1214,7 +1220,10 @@ def two_hills(x):
 
 
 path = metropolis(key, two_hills, jnp.zeros(5000), 300, 1.0)
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+figure, (left, right) = plt.subplots(
+    1, 2, num="Paths of three walkers, and the histogram of all of them",
+    figsize=(9, 3.5),
+)
 left.plot(path[:, :3]), left.set(xlabel="step", ylabel="position")
 right.hist(np.asarray(path[-1]), bins=60, density=True, label="5,000 walkers")
 line = np.linspace(-5, 5, 300)
@@ -1333,7 +1342,7 @@ check_keys(
 
 # %% tags=["demonstration", "raises-exception"]
 orders = jnp.stack([epoch_batches(key, epoch, 24, 4).ravel() for epoch in range(6)])
-plt.figure(figsize=(8, 2.5))
+plt.figure("Batch of each example in six epochs", figsize=(8, 2.5))
 plt.imshow(jnp.argsort(orders, axis=1) // 4, cmap="tab10", vmin=0, vmax=9)
 plt.xlabel("example"), plt.ylabel("epoch")
 plt.show()

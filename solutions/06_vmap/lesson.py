@@ -129,7 +129,26 @@ def look(x):
 print(jax.vmap(look)(jnp.arange(15.0).reshape(5, 3)))
 
 # %% [markdown]
-# The line is printed once, although there are five examples. `x` is a tracer: it has the type of one example, `float32[3]`, and holds all five. Each operation has a *batching rule*, which says how to do it for a batch. Here the sum over all axes becomes a sum over the last of two. There is no loop.
+# The line is printed once, although there are five examples. `x` is a tracer: it has the type of one example, `float32[3]`, and holds all five.
+
+# %% tags=["demonstration", "hide-input"]
+_, panes = plt.subplots(
+    1, 3, num="vmap removes the batch axis, and puts it back on the result", figsize=(7.5, 3)
+)
+batch = np.repeat(np.arange(5)[:, None], 3, axis=1)
+titles = ["the batch x: (5, 3)", "what look sees: (3,)", "the result: (5,)"]
+for pane, picture, title in zip(panes, (batch, batch[:1], batch[:, :1]), titles):
+    pane.pcolormesh(picture, cmap="viridis", vmax=4, vmin=0, edgecolors="white", linewidth=2)
+    pane.set(title=title, xlim=(0, 3), ylim=(5, 0), aspect=1)
+    pane.axis("off")
+for pane, text in zip(panes[1:], ("one row,\nwithout the\nbatch axis", "")):
+    pane.text(1.5, 2.2, text, ha="center", va="top")
+plt.show()
+
+# %% [markdown]
+# *Left: a batch of five examples, one row and one colour each. Middle: your function sees a single row, and its shape has no batch axis. Right: the five results, stacked along the batch axis.*
+#
+# Each operation has a *batching rule*, which says how to do it for a batch. Here the sum over all axes becomes a sum over the last of two. There is no loop.
 #
 # Here is the jaxpr of a matrix-vector product, alone and mapped over 100 vectors:
 
@@ -285,7 +304,7 @@ turns = np.arange(12) * np.pi / 8
 places = 4 * np.stack([np.cos(turns), np.sin(turns)], axis=1).astype(np.float32)
 attend_all = jax.jit(jax.vmap(attend, in_axes=(0, None, None, None)))
 attention = attend_all(places, places, np.eye(12, dtype=np.float32), 9)
-plt.figure(figsize=(4.5, 3.6))
+plt.figure("Attention map: weight of each word for each query", figsize=(4.5, 3.6))
 plt.imshow(attention)
 plt.xlabel("word"), plt.ylabel("query")
 plt.colorbar(label="weight")
@@ -314,7 +333,10 @@ pictures = {
     "result: out_axes 0": stripes(5, 4, 0),
     "result: out_axes 1": stripes(4, 5, 1),
 }
-_, axes = plt.subplots(1, 5, figsize=(10, 2.6))
+_, axes = plt.subplots(
+    1, 5, num="in_axes and out_axes: which axis of a matrix is mapped",
+    figsize=(10, 2.6),
+)
 for ax, (title, picture) in zip(axes, pictures.items()):
     ax.set_facecolor("lightgrey")
     ax.pcolormesh(picture, cmap="viridis", edgecolors="white", linewidth=2)
@@ -1158,7 +1180,10 @@ heights, line = np.sin(4 * points), np.linspace(-2, 2, 200)[:, None].astype(np.f
 fit = jax.jit(train_ensemble, static_argnums=(0, 5))
 twelve = np.geomspace(0.002, 0.008, 12, dtype=np.float32)
 trained, losses = fit(init_curve, jax.random.key(9), points, heights, twelve, 5000)
-_, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+_, (left, right) = plt.subplots(
+    1, 2, num="Loss curves of an ensemble, and its predictions",
+    figsize=(10, 3.6),
+)
 left.semilogy(np.arange(0, 5000, 20), np.asarray(losses)[:, ::20].T)
 left.set(xlabel="step", ylabel="loss")
 right.plot(line, np.asarray(jax.jit(jax.vmap(mlp, (0, None)))(trained, line))[:, :, 0].T)
@@ -1194,7 +1219,10 @@ roots, rounds = jax.jit(jax.vmap(jax.vmap(newton)))(grid)
 print("rounds: on average", jnp.mean(rounds), "and at most", jnp.max(rounds))
 
 # %% tags=["demonstration"]
-_, axes = plt.subplots(1, 2, figsize=(10, 4.4))
+_, axes = plt.subplots(
+    1, 2, num="Newton's method: the root that each point reaches, and the iterations",
+    figsize=(10, 4.4),
+)
 for ax, picture, what in zip(axes, (jnp.angle(roots), rounds), ("angle of the root", "rounds")):
     shown = ax.imshow(picture, extent=(-1.5, 1.5, -1.5, 1.5))
     ax.set(title=what, xlabel="real part of the start", ylabel="imaginary part of the start")
@@ -1375,7 +1403,7 @@ def swirl(x):
 
 kicks = np.random.default_rng(11).normal(0, 0.15, (400, 300, 2)).astype(np.float32)
 swarm = np.asarray(jax.jit(paths, static_argnums=0)(swirl, 0.3 * kicks[0], kicks, 0.02))
-plt.figure(figsize=(4.5, 4.5))
+plt.figure("Paths of a swarm of particles", figsize=(4.5, 4.5))
 plt.plot(swarm[:, :40, 0], swarm[:, :40, 1], color="tab:blue", alpha=0.15, linewidth=0.8)
 plt.scatter(*swarm[-1].T, s=8, color="tab:red")
 plt.axis("equal")

@@ -155,7 +155,8 @@ check_answer(
 # %%
 def draw(arrays, width):
     """Draws matrices, and writes on each part the numbers of the devices that hold it."""
-    figure, panels = plt.subplots(1, len(arrays), figsize=(width, 3.4))
+    label = "Devices that hold each part of: " + ", ".join(arrays)
+    figure, panels = plt.subplots(1, len(arrays), num=label, figsize=(width, 3.4))
     for panel, (title, array) in zip(panels, arrays.items()):
         owner, holders = np.zeros(array.shape), {}
         for device, (down, across) in array.sharding.devices_indices_map(array.shape).items():
@@ -826,7 +827,7 @@ check_sharding(
 # %% tags=["demonstration"]
 angle = np.pi / 2 - 2 * np.pi * np.arange(n) / n
 spots = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-figure, panel = plt.subplots(figsize=(5, 5))
+figure, panel = plt.subplots(num="Ring of devices: who sends to whom", figsize=(5, 5))
 for i, (here, there) in enumerate(zip(spots, np.roll(spots, -1, axis=0))):
     bend = {"arrowstyle": "->", "shrinkA": 26, "shrinkB": 26, "connectionstyle": "arc3,rad=-0.15"}
     panel.annotate("", xy=there, xytext=here, arrowprops={**bend, "color": "tab:blue", "lw": 2})
@@ -939,7 +940,7 @@ def wave_step(x, _):
 
 start = jnp.exp(-((jnp.arange(10.0 * n) - 5 * n) ** 2) / 20)
 history = jax.jit(lambda x: lax.scan(wave_step, x, length=150)[1])(start)
-plt.figure(figsize=(7, 4))
+plt.figure("Heat on a ring of devices over time", figsize=(7, 4))
 plt.imshow(history, aspect="auto", cmap="viridis")
 plt.vlines(np.arange(1, n) * 10 - 0.5, 0, 149, color="white", linewidth=0.5)
 plt.xlabel("cell, ten on each device"), plt.ylabel("step")
@@ -1162,7 +1163,7 @@ def noisy_broken(key, x, scale, mesh):
     return jax.jit(jax.shard_map(body, mesh=mesh, **specs))(key, x)
 
 
-plt.figure(figsize=(10, 3))
+plt.figure("Noise with the same key on every device", figsize=(10, 3))
 plt.imshow(noisy_broken(jax.random.key(0), np.zeros((2 * n, 60)), 1.0, mesh), cmap="gray")
 plt.yticks(range(0, 2 * n, 2), [f"device {i}" for i in range(n)])
 plt.xlabel("column of x")
@@ -1444,7 +1445,7 @@ for _ in range(60):
 leaves = jax.tree.leaves(state)
 parts = [leaf.addressable_shards[0].data for leaf in leaves]
 print("bytes:", sum(leaf.nbytes for leaf in leaves), "on one device:", sum(p.nbytes for p in parts))
-plt.figure(figsize=(6, 3))
+plt.figure("Loss of the network that learns to sort", figsize=(6, 3))
 plt.plot(curve)
 plt.xlabel("step"), plt.ylabel("loss")
 plt.show()

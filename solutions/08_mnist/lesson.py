@@ -148,7 +148,8 @@ print("train", jax.typeof(x_train), jax.typeof(y_train), "valid", jax.typeof(x_v
 
 def show(images, titles, columns=8):
     rows = -(-len(images) // columns)
-    _, axes = plt.subplots(rows, columns, figsize=(9, 1.4 * rows), squeeze=False)
+    name = "Images: " + ", ".join(titles)
+    _, axes = plt.subplots(rows, columns, num=name, figsize=(9, 1.4 * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, image, title in zip(axes.flat, images, titles):
@@ -897,7 +898,7 @@ for epoch in range(3):
 
 # %% tags=["demonstration"]
 losses, norms = map(np.concatenate, zip(*history))
-_, axes = plt.subplots(1, 2, figsize=(9, 3))
+_, axes = plt.subplots(1, 2, num="Training loss and gradient norm", figsize=(9, 3))
 axes[0].semilogy(losses, color="lightgrey")
 axes[0].semilogy(np.convolve(losses, np.ones(100) / 100, "valid"), color="tab:blue")
 axes[0].set(xlabel="step", ylabel="loss of a batch")
@@ -1030,7 +1031,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% tags=["demonstration"]
-_, axis = plt.subplots(figsize=(7, 3))
+_, axis = plt.subplots(num="Histogram of gradient norms", figsize=(7, 3))
 axis.hist(norms, bins=np.geomspace(norms.min(), norms.max(), 60), color="tab:red")
 axis.axvline(1.0, color="gray")
 axis.set(xscale="log", xlabel="norm of the gradient before clipping", ylabel="steps")
@@ -1699,7 +1700,7 @@ untrained = new_params(jax.random.key(2), sizes)
 score = partial(loss_fn, x=x_valid[:500], y=y_valid[:500])
 fit = jax.jit(partial(fit_with_ema, noisy_step, score))
 raw, average, scores = fit(untrained, noisy.init(untrained), (x_train[order], y_train[order]), 0.95)
-plt.figure(figsize=(7, 3))
+plt.figure("Validation loss of the parameters and of their average", figsize=(7, 3))
 for column, name, colour in ((0, "raw", "tab:orange"), (1, "average", "tab:blue")):
     plt.plot(scores[:, column], color=colour)
     plt.annotate(name, (203, scores[-50:, column].max()), color=colour, fontsize=10)
@@ -2057,7 +2058,7 @@ def plain_step(params, opt_state, x, y):
     return optax.apply_updates(params, updates), opt_state, loss
 
 
-plt.figure(figsize=(7, 3))
+plt.figure("Time of each step, with and without jit", figsize=(7, 3))
 for name, f in {"without jit": plain_step, "with jit": jax.jit(plain_step)}.items():
     carry, milliseconds = (params, descent.init(params)), []
     for _ in range(20):
@@ -2194,7 +2195,7 @@ check_values(
 print("test accuracy", accuracy(params, x_test, y_test))
 predicted = np.argmax(jax.jit(forward)(params, x_test), axis=1)
 table = np.histogram2d(mnist.y_test, predicted, bins=10)[0].astype(int)
-_, axis = plt.subplots(figsize=(6, 5.4))
+_, axis = plt.subplots(num="Confusion matrix of the test images", figsize=(6, 5.4))
 axis.imshow(np.log1p(table), cmap="Blues")
 for i, j in np.argwhere(table > 0):
     axis.text(j, i, table[i, j], ha="center", va="center", color="w" if i == j else "k")

@@ -712,6 +712,7 @@ for i in range(0, 20_000 - 127, 128):
     losses.append(step(model, optimizer, x_train[i : i + 128], y_train[i : i + 128]))
 model.eval()
 print("accuracy on 2,000 test digits:", accuracy(model, x_test, y_test))
+plt.figure("Training loss")
 plt.plot(np.stack(losses))
 plt.xlabel("step"), plt.ylabel("loss")
 plt.show()
@@ -874,7 +875,10 @@ check_values(
 # %% tags=["raises-exception"]
 p = jax.nn.softmax(predict_samples(trained, x_test[:200], 50))
 spread = p.std(axis=0).max(axis=-1)
-_, axes = plt.subplots(2, 2, figsize=(8, 5), width_ratios=(1, 2))
+_, axes = plt.subplots(
+    2, 2, num="Class probabilities of two digits under dropout",
+    figsize=(8, 5), width_ratios=(1, 2),
+)
 for (image, bars), i in zip(axes, (int(spread.argmin()), int(spread.argmax()))):
     image.imshow(x_test[i].reshape(28, 28), cmap="gray_r")
     image.set_title(f"label {y_test[i]}")
@@ -1226,6 +1230,7 @@ run = nnx.jit(lambda norm, x: norm(x))
 for key in jax.random.split(jax.random.key(0), 60):
     run(norm, 5 + 2 * jax.random.normal(key, (64, 1)))
     path.append((norm.mean[0], norm.var[0]))
+plt.figure("Running mean and variance of batch norm")
 plt.plot(np.array(path))
 plt.axhline(5, color="gray", linestyle=":"), plt.axhline(4, color="gray", linestyle=":")
 plt.text(45, 5.2, "mean"), plt.text(45, 3.2, "variance")
@@ -1523,6 +1528,7 @@ for _ in range(300):
     fit_step(ensemble, x, y)
 wide = jnp.linspace(-2, 2, 200)[:, None]
 lines = nnx.vmap(lambda model, x: model(x), in_axes=(0, None))(ensemble, wide)
+plt.figure("Predictions of an ensemble")
 plt.plot(wide, lines[..., 0].T, color="C0", alpha=0.4)
 plt.plot(x, y, "o", color="C1")
 plt.ylim(-3, 3), plt.xlabel("x"), plt.ylabel("prediction")

@@ -850,7 +850,7 @@ params = new_params(jax.random.key(8))
 # %% tags=["demonstration", "raises-exception"]
 ported = load(MLP(sizes, jax.random.key(0)), params)
 ours, theirs = batched(ported, x_test[:200]), forward(params, x_test[:200])
-plt.figure(figsize=(4, 4))
+plt.figure("Logits in Equinox against the logits of lesson 08", figsize=(4, 4))
 plt.plot(theirs.ravel(), ours.ravel(), ".", markersize=3)
 plt.xlabel("logits of lesson 08"), plt.ylabel("logits in Equinox")
 plt.tight_layout()
@@ -1201,7 +1201,7 @@ for depth in depths:
     for f, sizes_of_programs in zip((loop, apply_stack), curves.values()):
         jaxpr, _, _ = eqx.filter_make_jaxpr(f)(deep, jnp.ones(6))
         sizes_of_programs.append(len(str(jaxpr).splitlines()))
-plt.figure(figsize=(6, 3))
+plt.figure("Lines of the jaxpr against layers", figsize=(6, 3))
 for name, lines_of_program in curves.items():
     plt.plot(depths, lines_of_program, "o-")
     place = (depths[-2], lines_of_program[-2])
@@ -1462,7 +1462,7 @@ members = fitted(jax.random.split(jax.random.key(4), 10))
 # %% tags=["demonstration", "raises-exception"]
 line_of_x = jnp.linspace(-3, 3, 200)[:, None]
 mean, spread = mean_and_spread(members, line_of_x)
-plt.figure(figsize=(7, 3))
+plt.figure("Mean and spread of an ensemble", figsize=(7, 3))
 plt.fill_between(line_of_x[:, 0], (mean - 2 * spread)[:, 0], (mean + 2 * spread)[:, 0], alpha=0.3)
 plt.plot(line_of_x, mean)
 plt.plot(points, heights, ".", color="gray")
@@ -1626,7 +1626,7 @@ frozen = jax.tree.map(lambda leaf: False, twin)
 only_head = eqx.tree_at(lambda m: (m.layers[-1].weight, m.layers[-1].bias), frozen, (True, True))
 
 # %% tags=["demonstration", "raises-exception"]
-plt.figure(figsize=(7, 3))
+plt.figure("Loss with all layers trained and with the last one", figsize=(7, 3))
 for name, spec in {"all layers": eqx.is_inexact_array, "only the last layer": only_head}.items():
     init, step = trainer(cross_entropy, optax.adam(1e-3), spec)
     model, opt_state, losses = twin, init(twin), []

@@ -1011,7 +1011,7 @@ never_stopped, whole_log = train_steps(init_state(), 50)
 same = jax.tree.map(jnp.array_equal, final["params"], never_stopped["params"])
 print("the same parameters:", jax.tree.reduce(np.logical_and, same))
 steps, values = np.array(losses).T
-plt.figure(figsize=(8, 3))
+plt.figure("Training loss of a run in three pieces", figsize=(8, 3))
 plt.plot(range(1, 51), whole_log["losses"], color="tab:blue", lw=6, alpha=0.3)
 for first, last, colour in ((0, 13, "gray"), (13, 35, "tab:red"), (35, 55, "tab:green")):
     plt.plot(steps[first:last], values[first:last], ".-", color=colour, lw=1)
@@ -1055,7 +1055,10 @@ for name, log in zip("ABCD", logs):
     print(f"{name}: first rows", log["rows"][0, :4], "first losses", log["losses"][:2])
 
 # %%
-figure, panels = plt.subplots(1, 4, figsize=(8.3, 3), sharey=True, layout="constrained")
+figure, panels = plt.subplots(
+    1, 4, num="Distance of four resumed runs from the uninterrupted one",
+    figsize=(8.3, 3), sharey=True, layout="constrained",
+)
 for name, log, panel in zip("ABCD", logs, panels):
     for entry, colour in (("losses", "gray"), ("ema_losses", "tab:red")):
         panel.plot(np.maximum(np.abs(log[entry] - whole_log[entry]), 1e-9), ".-", color=colour)

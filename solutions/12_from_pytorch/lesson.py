@@ -777,7 +777,10 @@ print("last losses", losses[-1], "(PyTorch: 0.00101 0.00074 0.00076 0.00080)")
 grid = jnp.stack(jnp.meshgrid(*[jnp.linspace(0, 1, 60)] * 2), axis=-1).reshape(-1, 2)
 activations, _ = hooked(trained, grid, jnp.zeros((3600, 1)))
 titles = "hidden unit 1", "hidden unit 2", "output"
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+figure, axes = plt.subplots(
+    1, 3, num="Hidden units and output of the XOR network",
+    figsize=(10, 3.2), layout="constrained",
+)
 for axis, title, values in zip(axes, titles, jnp.concatenate(activations, axis=1).T):
     picture = axis.imshow(values.reshape(60, 60), origin="lower", extent=(0, 1, 0, 1), vmin=0, vmax=1)
     axis.set(title=title, xlabel="first input", ylabel="second input")
@@ -1583,7 +1586,10 @@ panels = {
     "measured here": {f"JAX, {name}": each / unit for name, (_, each) in measured.items()},
     "recorded (Thomas, 2026)": {name: each / 2.43 for name, each in thomas.items()},
 }
-figure, axes = plt.subplots(2, 1, figsize=(8, 6), height_ratios=(4, 7), sharex=True, layout="constrained")
+figure, axes = plt.subplots(
+    2, 1, num="Time of a step on each rung, relative to one jitted step",
+    figsize=(8, 6), height_ratios=(4, 7), sharex=True, layout="constrained",
+)
 for axis, (title, ratios) in zip(axes, panels.items()):
     for name, ratio in ratios.items():
         axis.plot(ratio, name, "o", color="tab:orange" if "orch" in name else "tab:blue")

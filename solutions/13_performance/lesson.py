@@ -857,6 +857,7 @@ def milliseconds(f, lengths):
 
 lengths = np.random.default_rng(0).integers(1, 100, 40)
 plain = jax.jit(score)
+plt.figure("Time of each call, with jit alone and with buckets")
 for name, f in {"jit": lambda x: plain(x, len(x)), "buckets": make_bucketed(score)}.items():
     plt.semilogy(milliseconds(f, lengths), "o", label=name)
 plt.xlabel("call"), plt.ylabel("milliseconds")
@@ -1354,6 +1355,7 @@ losses = {
 }
 data = jax.ShapeDtypeStruct((512, 64), jnp.float32)
 depths = (4, 8, 16, 32)
+plt.figure("Peak memory against layers, for three policies")
 for name, loss in losses.items():
     stacks = [jax.ShapeDtypeStruct((depth, 64, 64), jnp.float32) for depth in depths]
     peaks = [peak_bytes(jax.jit(jax.grad(loss)), ws, data, data) / 1e6 for ws in stacks]
@@ -1815,6 +1817,7 @@ def weights_and_scales(scale, patience):
 print("scale 1, kept:  w =", weights_and_scales(1.0, 1000)[0])
 w, scales = weights_and_scales(2.0**15, 20)
 print("dynamic scale:  w =", w)
+plt.figure("Dynamic loss scale")
 plt.semilogy(scales, drawstyle="steps-post", base=2)
 plt.xlabel("step"), plt.ylabel("loss scale")
 plt.show()

@@ -318,7 +318,7 @@ refitted = jax.jit(jax.vmap(partial(newton_fit, x_fit)))(again)
 # %% tags=["demonstration", "raises-exception"]
 angle = jnp.linspace(0, 2 * jnp.pi, 200)
 matrices = curvatures(two_logits, w_fit, x_fit, y_fit)
-plt.figure(figsize=(6, 4))
+plt.figure("Refitted parameters, and ellipses from three matrices", figsize=(6, 4))
 plt.plot(*refitted.T, ".", color="grey", markersize=3)
 for name, style, width in (("hessian", "-", 4), ("fisher", "--", 1.5), ("empirical", ":", 2.5)):
     root = jnp.linalg.cholesky(jnp.linalg.inv(100 * matrices[name])) * jnp.sqrt(5.99)
@@ -531,7 +531,7 @@ def adam_losses(loss_fn, params, steps, learning_rate):
 
 
 valley_start = jnp.array([-1.0, -1.0, 0.5, 2.0])
-plt.figure(figsize=(6, 3))
+plt.figure("Adam and L-BFGS on the Rosenbrock function", figsize=(6, 3))
 plt.semilogy(adam_losses(valley, valley_start, 300, 0.1), "--", label="Adam")
 plt.semilogy(minimise(valley, valley_start, 60)[1], label="L-BFGS")
 plt.xlabel("step"), plt.ylabel("Rosenbrock function"), plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
@@ -554,7 +554,7 @@ found = jax.jit(jax.vmap(lambda x: minimize(himmelblau, x, method="BFGS")))(star
 minima = jnp.array([[3.0, 2.0], [-2.805, 3.131], [-3.779, -3.283], [3.584, -1.848]])
 which = jnp.argmin(jnp.linalg.norm(found.x[:, None] - minima, axis=-1), axis=1)
 print("success:", float(found.success.mean()), "largest value found:", float(found.fun.max()))
-plt.figure(figsize=(4.5, 4))
+plt.figure("The minimum of Himmelblau's function that each start reaches", figsize=(4.5, 4))
 plt.imshow(which.reshape(50, 50), extent=(-5, 5, -5, 5), origin="lower", cmap="Set2")
 plt.plot(*minima.T, "k*", markersize=10)
 plt.xlabel("first coordinate of the start"), plt.ylabel("second coordinate")
@@ -710,7 +710,10 @@ def lotka_volterra(t, y, growth):
 times = jnp.linspace(0, 15, 400)
 trajectory = partial(integrate, lotka_volterra, jnp.array([1.5, 0.5]), times)
 values, sensitivity = jax.jvp(trajectory, (0.8,), (1.0,))
-_, axes = plt.subplots(2, 1, figsize=(7, 5), sharex=True)
+_, axes = plt.subplots(
+    2, 1, num="Prey and predators, and their derivatives",
+    figsize=(7, 5), sharex=True,
+)
 for axis, curves, label in zip(axes, (values, sensitivity), ("population", "derivative")):
     axis.plot(times, curves[:, 0], label="prey"), axis.plot(times, curves[:, 1], "--", label="predators")
     axis.set_ylabel(label)
@@ -910,7 +913,7 @@ by_adjoint.defvjp(
     lambda steps, kept, cotangent: adjoint(chain, kept[0], kept[1], 1.0, cotangent, steps)[1:],
 )
 counts = [100, 500, 2500]
-plt.figure(figsize=(6, 3))
+plt.figure("Memory of the gradient, through the scan and with the adjoint", figsize=(6, 3))
 for name, solver, style in (("scan", forward_only, "o--"), ("adjoint", by_adjoint, "s-")):
     memory = [
         jax.jit(jax.grad(lambda y, p: solver(y, p, steps).sum(), argnums=(0, 1)))
@@ -1126,7 +1129,10 @@ def euler(x, v, dt, steps):
 
 planet = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.2]])
 orbits = {"Verlet": simulate(sun, jnp.ones(1), *planet, 0.02, 3000), "Euler": euler(*planet, 0.02, 3000)}
-_, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+_, (left, right) = plt.subplots(
+    1, 2, num="An orbit by Verlet and by Euler, and its energy",
+    figsize=(9, 3.5),
+)
 for (name, (xs, vs)), style in zip(orbits.items(), ("-", ":")):
     energy = 0.5 * (vs**2).sum((1, 2)) + jax.vmap(sun)(xs)
     left.plot(xs[:, 0, 0], xs[:, 0, 1], style, label=name), right.plot(0.02 * jnp.arange(3000), energy, style)
@@ -1309,7 +1315,7 @@ check_values(
 
 # %% tags=["demonstration", "raises-exception"]
 heights = jnp.linspace(1.0, 1.1, 1000)
-plt.figure(figsize=(7, 3))
+plt.figure("Height of a bouncing ball, with time steps and exactly", figsize=(7, 3))
 plt.plot(heights, jax.vmap(partial(naive_bounce, steps=150))(heights), label="150 time steps")
 plt.plot(heights, jax.vmap(lambda h: bounce(h, 0.0, 0.6, 0.8, 1)[0])(heights), "--", label="your bounce")
 plt.xlabel("initial height"), plt.ylabel("height at t = 0.6"), plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
@@ -1453,7 +1459,10 @@ def orbit(x, n):
 
 exponent = lyapunov(lambda x: 4 * x * (1 - x), jnp.float32(0.3), 5000)
 slopes = jax.jacfwd(orbit)(jnp.float32(0.3), 60)
-_, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
+_, (left, right) = plt.subplots(
+    1, 2, num="Two chaotic orbits, and the growth of the derivative",
+    figsize=(9, 3),
+)
 left.plot(orbit(jnp.float32(0.3), 60)), left.plot(orbit(jnp.float32(0.3000001), 60), "--")
 right.semilogy(jnp.abs(slopes), label="derivative"), right.semilogy(jnp.exp(exponent * jnp.arange(60)), "--", label="exponential")
 left.set_xlabel("step"), left.set_ylabel("state"), right.set_xlabel("step"), right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
@@ -1697,7 +1706,7 @@ def position(mean):
 
 
 places, velocities = jax.vmap(position)(mean_anomaly), jax.vmap(jax.jacrev(position))(mean_anomaly)
-plt.figure(figsize=(7, 4.5))
+plt.figure("Kepler's orbit with velocities", figsize=(7, 4.5))
 plt.quiver(*places.T, *velocities.T, color="grey", width=0.003)
 plt.plot(*places.T, "o", markersize=4), plt.plot(0, 0, "*", color="gray", markersize=12)
 plt.gca().set_aspect("equal"), plt.xlabel("x"), plt.ylabel("y")
@@ -2138,7 +2147,10 @@ check_values(
 
 # %% tags=["demonstration", "raises-exception"]
 runs = {"one key for all steps": fit_broken, "a key for each step": fit_posterior}
-_, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
+_, axes = plt.subplots(
+    1, 2, num="Fitted densities, with one key and with a key for each step",
+    figsize=(9, 3), sharey=True,
+)
 line = jnp.linspace(1, 5, 200)
 for axis, (name, fit) in zip(axes, runs.items()):
     axis.plot(line, jnp.exp(-2 * (line - 3) ** 2) * jnp.sqrt(2 / jnp.pi), "gray")

@@ -527,7 +527,10 @@ def valley(x):
     return 0.5 * (x[0] - 1) ** 2 + (x[1] - x[0] ** 2) ** 2
 
 
-figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
+figure, axes = plt.subplots(
+    num="Logged values of three descents",
+    figsize=(8, 3.5), layout="constrained",
+)
 for start in ([-0.5, 1.0], [0.0, -1.0], [-1.5, 2.0]):
     seen = []
     jax.jit(lambda x: watched_descent(valley, x, 0.1, 60, lambda i, v: seen.append(v)))(jnp.array(start))
@@ -1129,7 +1132,10 @@ sizes, h = [], x
 for params in deep_params:
     h = centred_layer(params, h)
     sizes.append(float(jnp.abs(h).max()))
-figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+figure, axes = plt.subplots(
+    num="Largest activation of each layer",
+    figsize=(7, 3), layout="constrained",
+)
 axes.plot(sizes, "o-")
 axes.axvline(first_bad_layer(centred_layer, deep_params, x), color="red")
 axes.set_xlabel("layer"), axes.set_ylabel("largest activation"), axes.set_xticks(range(12))
@@ -1694,7 +1700,10 @@ def losses_of(bug, steps=40):
     return losses
 
 
-figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
+figure, axes = plt.subplots(
+    num="Loss with four bugs of the optimizer state",
+    figsize=(8, 3.5), layout="constrained",
+)
 for bug, style in zip(("no bug", "state made anew", "state not carried", "one leaf frozen"), ("-", "--", ":", "-.")):
     axes.semilogy(losses_of(bug), style, label=bug)
 axes.set_xlabel("step"), axes.set_ylabel("loss"), figure.legend(loc="outside right upper")
