@@ -1291,11 +1291,11 @@ for product in products[1:]:
     ready.append(1000 * (time.perf_counter() - start))
 
 plt.figure("Timeline: Python dispatches four products, and then waits for the device", figsize=(8, 2))
-plt.barh("Python", dispatched[-1], color="tab:orange")
+plt.barh("Python", dispatched[-1], color="C1")
 plt.barh("Python", ready[-1] - dispatched[-1], left=dispatched[-1], color="none", edgecolor="grey")
 plt.text((dispatched[-1] + ready[-1]) / 2, 0, "block_until_ready", ha="center", va="center")
 for i in range(1, 5):
-    plt.barh("device", ready[i] - ready[i - 1], left=ready[i - 1], edgecolor="grey", color="tab:blue")
+    plt.barh("device", ready[i] - ready[i - 1], left=ready[i - 1], edgecolor="grey", color="C0")
     plt.text((ready[i] + ready[i - 1]) / 2, 1, f"product {i}", ha="center", va="center", color="white")
 plt.xlabel("milliseconds since the start")
 plt.show()

@@ -211,20 +211,20 @@ check_answer(
 # %% tags=["demonstration", "hide-input"]
 calls = ["f(zeros(3))", "f(ones(3))", "f(ones(4))", "f(ones(3))"]
 keys = ["float32[3]", "float32[3]", "float32[4]", "float32[3]"]
-stages = {"trace": "tab:orange", "compile": "tab:red", "run": "tab:blue"}
+stages = {"trace": "C1", "compile": "C3", "run": "C0"}
 plt.figure("Timeline of four calls: trace, compile and run, and the cache", figsize=(8.3, 3.4))
 now, cache = 0, []
 for call, key in zip(calls, keys):
     start, new = now, key not in cache
     for row, (stage, colour) in enumerate(stages.items()):
         if new or stage == "run":
-            plt.barh(row, 1, left=now, color=colour)
-            plt.text(now + 0.5, row, stage, ha="center", va="center", color="white")
-            now += 1
+            plt.barh(row, 1.3, left=now, color=colour)
+            plt.text(now + 0.65, row, stage, ha="center", va="center", color="white")
+            now += 1.3
     cache += [key] * new
     plt.text((start + now) / 2, -0.75, f"{call}\n{'miss' if new else 'hit'}", ha="center")
-    plt.text(now - 0.5, 2.65, "\n".join(cache), ha="center", va="top")
-    now += 0.6
+    plt.text(now - 0.65, 2.65, "\n".join(cache), ha="center", va="top")
+    now += 0.7
 plt.text(-0.2, 2.65, "keys in\nthe cache", ha="right", va="top")
 plt.xlim(-1.5, now), plt.ylim(3.6, -1.0), plt.axis("off")
 plt.show()
@@ -295,7 +295,7 @@ def draw_graph(jaxpr, names):
     _, axes = plt.subplots(num="Graph of the jaxpr of the model and its loss", figsize=(8.3, 8.5))
     boxes = {}
     for v, (row, column) in place.items():
-        colour, width = ("gray", 1) if v in made else ("tab:blue", 0)
+        colour, width = ("gray", 1) if v in made else ("C0", 0)
         box = {"boxstyle": "round", "facecolor": "none", "edgecolor": colour, "linewidth": width}
         text = f"{labels[v]}\n{v.aval.str_short()}"
         node = axes.text(column, row, text, color=colour, bbox=box, ha="center", va="center")
@@ -960,7 +960,7 @@ for size in sizes:
     jax.block_until_ready(step(params, *batch))
     milliseconds.append(1000 * (time.perf_counter() - start))
 
-colours = ["tab:red" if size not in sizes[:i] else "tab:blue" for i, size in enumerate(sizes)]
+colours = ["C3" if size not in sizes[:i] else "C0" for i, size in enumerate(sizes)]
 plt.figure("Time of each call, with retraces in red")
 plt.bar(range(len(sizes)), milliseconds, color=colours, log=True)
 plt.xlabel("call"), plt.ylabel("milliseconds")
@@ -1565,7 +1565,7 @@ for name, donated in {"both donated": (0, 1), "params donated": (0,), "no donati
     memory = compiled.memory_analysis()
     old = memory.argument_size_in_bytes / 1e6
     new = memory.output_size_in_bytes / 1e6 - memory.alias_size_in_bytes / 1e6
-    plt.barh(name, old, color="tab:blue"), plt.barh(name, new, left=old, color="tab:orange")
+    plt.barh(name, old, color="C0"), plt.barh(name, new, left=old, color="C1")
 plt.xlabel("megabytes of arguments (blue) and of new results (orange)")
 plt.show()
 

@@ -735,16 +735,17 @@ check_values(
 # %% tags=["demonstration", "raises-exception"]
 draws = np.random.default_rng(3).normal(size=(1000, 1)).astype(np.float32)
 mean, variance = jax.jit(running_stats)(draws)
-deviation = jnp.sqrt(variance)
+counts, deviation = np.arange(1, 1001), jnp.sqrt(variance)
 plt.figure("Running mean and standard deviation of normal draws", figsize=(8, 3))
-plt.plot(draws, ".", color="grey", markersize=2)
-plt.plot(mean, label="running mean"), plt.plot(deviation, "--", label="running standard deviation")
+plt.plot(counts, draws, ".", color="grey", markersize=2)
+plt.plot(counts, mean, label="running mean")
+plt.plot(counts, deviation, "--", label="running standard deviation")
 plt.xscale("log"), plt.xlabel("draws so far")
 plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 plt.show()
 
 # %% [markdown]
-# *Grey dots: the draws. The running mean and standard deviation jump for the first ten draws. Then the mean settles near 0 and the standard deviation near 1.*
+# *Grey dots: the draws. The running mean and standard deviation vary over the first ten draws. Then the mean settles near 0 and the standard deviation near 1.*
 #
 # ## 4.4 The carry keeps its structure, shape and dtype
 #

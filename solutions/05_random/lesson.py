@@ -188,12 +188,12 @@ def words(key):
 
 def draw_tree(key, left, right, depth=0):
     half, last = (right - left) / 2, depth == 2
-    box = {"facecolor": "white", "edgecolor": "tab:blue" if last else "grey"}
+    box = {"facecolor": "white", "edgecolor": "C0" if last else "grey"}
     style = {"ha": "center", "va": "center", "fontsize": 11}
     plt.text(left + half, -depth, words(key), bbox=box, family="monospace", **style)
     if last:
         use = ("init", "dropout", "shuffle", "noise")[int(left)]
-        return plt.text(left + half, -depth - 0.4, use, color="tab:blue", **style)
+        return plt.text(left + half, -depth - 0.4, use, color="C0", **style)
     for start, child in zip((left, left + half), jax.random.split(key)):
         line = [left + half, start + half / 2], [-depth, -depth - 1]
         plt.plot(*line, color="lightgrey", zorder=1)
@@ -362,7 +362,7 @@ figure, (left, right) = plt.subplots(
 )
 left.plot(line[2:-2], density, color="gray", label="density of F")
 right.fill_between(line, true - band, true + band, color="gray", alpha=0.3, label="F ± ε")
-for (name, draws), colour in zip(attempts.items(), ("tab:blue", "tab:orange")):
+for (name, draws), colour in zip(attempts.items(), ("C0", "C1")):
     left.hist(np.asarray(draws), bins=30, density=True, alpha=0.4, color=colour, label=name)
     right.plot(np.sort(draws), np.arange(1, n + 1) / n, color=colour, label=name)
 left.set(xlabel="x", ylabel="density", ylim=(0, 4))
@@ -613,8 +613,8 @@ for pane, other, title in zip(panes, (key, jax.random.key(1)), ("one key", "two 
     u = np.asarray(jax.random.uniform(key, (1000,)))
     z = np.asarray(jax.random.normal(other, (1000,)))
     kept = u < 0.75
-    pane.scatter(u[kept], z[kept], s=6, color="tab:blue", label="kept")
-    pane.scatter(u[~kept], z[~kept], s=6, color="tab:orange", label="set to zero")
+    pane.scatter(u[kept], z[kept], s=6, color="C0", label="kept")
+    pane.scatter(u[~kept], z[~kept], s=6, color="C1", label="set to zero")
     pane.set(xlabel="the uniform number that decides", title=title)
 panes[0].set_ylabel("the noise")
 figure.legend(*panes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

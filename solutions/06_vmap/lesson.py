@@ -1404,8 +1404,8 @@ def swirl(x):
 kicks = np.random.default_rng(11).normal(0, 0.15, (400, 300, 2)).astype(np.float32)
 swarm = np.asarray(jax.jit(paths, static_argnums=0)(swirl, 0.3 * kicks[0], kicks, 0.02))
 plt.figure("Paths of a swarm of particles", figsize=(4.5, 4.5))
-plt.plot(swarm[:, :40, 0], swarm[:, :40, 1], color="tab:blue", alpha=0.15, linewidth=0.8)
-plt.scatter(*swarm[-1].T, s=8, color="tab:red")
+plt.plot(swarm[:, :40, 0], swarm[:, :40, 1], color="C0", alpha=0.15, linewidth=0.8)
+plt.scatter(*swarm[-1].T, s=8, color="C3")
 plt.axis("equal")
 plt.show()
 

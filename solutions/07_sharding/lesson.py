@@ -830,8 +830,8 @@ spots = np.stack([np.cos(angle), np.sin(angle)], axis=1)
 figure, panel = plt.subplots(num="Ring of devices: who sends to whom", figsize=(5, 5))
 for i, (here, there) in enumerate(zip(spots, np.roll(spots, -1, axis=0))):
     bend = {"arrowstyle": "->", "shrinkA": 26, "shrinkB": 26, "connectionstyle": "arc3,rad=-0.15"}
-    panel.annotate("", xy=there, xytext=here, arrowprops={**bend, "color": "tab:blue", "lw": 2})
-    panel.annotate("", xy=here, xytext=there, arrowprops={**bend, "color": "tab:red", "ls": "--"})
+    panel.annotate("", xy=there, xytext=here, arrowprops={**bend, "color": "C0", "lw": 2})
+    panel.annotate("", xy=here, xytext=there, arrowprops={**bend, "color": "C3", "ls": "--"})
     panel.text(*here, f"device {i}\n[{2 * i}, {2 * i + 1}]", ha="center", va="center")
 panel.text(0, 0, "blue: last element\nforward\n\nred: first element\nback", ha="center", va="center")
 panel.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")

@@ -900,9 +900,9 @@ for epoch in range(3):
 losses, norms = map(np.concatenate, zip(*history))
 _, axes = plt.subplots(1, 2, num="Training loss and gradient norm", figsize=(9, 3))
 axes[0].semilogy(losses, color="lightgrey")
-axes[0].semilogy(np.convolve(losses, np.ones(100) / 100, "valid"), color="tab:blue")
+axes[0].semilogy(np.convolve(losses, np.ones(100) / 100, "valid"), color="C0")
 axes[0].set(xlabel="step", ylabel="loss of a batch")
-axes[1].plot(norms, color="tab:red", linewidth=0.5)
+axes[1].plot(norms, color="C3", linewidth=0.5)
 axes[1].set(xlabel="step", ylabel="norm of the gradient")
 plt.tight_layout()
 plt.show()
@@ -1032,7 +1032,7 @@ check_values(
 
 # %% tags=["demonstration"]
 _, axis = plt.subplots(num="Histogram of gradient norms", figsize=(7, 3))
-axis.hist(norms, bins=np.geomspace(norms.min(), norms.max(), 60), color="tab:red")
+axis.hist(norms, bins=np.geomspace(norms.min(), norms.max(), 60), color="C3")
 axis.axvline(1.0, color="gray")
 axis.set(xscale="log", xlabel="norm of the gradient before clipping", ylabel="steps")
 axis.set_title(f"limit 1 clips {np.mean(norms > 1):.0%} of the steps")
@@ -1701,7 +1701,7 @@ score = partial(loss_fn, x=x_valid[:500], y=y_valid[:500])
 fit = jax.jit(partial(fit_with_ema, noisy_step, score))
 raw, average, scores = fit(untrained, noisy.init(untrained), (x_train[order], y_train[order]), 0.95)
 plt.figure("Validation loss of the parameters and of their average", figsize=(7, 3))
-for column, name, colour in ((0, "raw", "tab:orange"), (1, "average", "tab:blue")):
+for column, name, colour in ((0, "raw", "C1"), (1, "average", "C0")):
     plt.plot(scores[:, column], color=colour)
     plt.annotate(name, (203, scores[-50:, column].max()), color=colour, fontsize=10)
 plt.xlabel("step"), plt.ylabel("validation loss"), plt.xlim(0, 235), plt.ylim(0, 1.5)

@@ -1012,8 +1012,8 @@ same = jax.tree.map(jnp.array_equal, final["params"], never_stopped["params"])
 print("the same parameters:", jax.tree.reduce(np.logical_and, same))
 steps, values = np.array(losses).T
 plt.figure("Training loss of a run in three pieces", figsize=(8, 3))
-plt.plot(range(1, 51), whole_log["losses"], color="tab:blue", lw=6, alpha=0.3)
-for first, last, colour in ((0, 13, "gray"), (13, 35, "tab:red"), (35, 55, "tab:green")):
+plt.plot(range(1, 51), whole_log["losses"], color="C0", lw=6, alpha=0.3)
+for first, last, colour in ((0, 13, "gray"), (13, 35, "C3"), (35, 55, "C2")):
     plt.plot(steps[first:last], values[first:last], ".-", color=colour, lw=1)
 plt.xlabel("step", fontsize=11)
 plt.ylabel("training loss", fontsize=11)
@@ -1060,7 +1060,7 @@ figure, panels = plt.subplots(
     figsize=(8.3, 3), sharey=True, layout="constrained",
 )
 for name, log, panel in zip("ABCD", logs, panels):
-    for entry, colour in (("losses", "gray"), ("ema_losses", "tab:red")):
+    for entry, colour in (("losses", "gray"), ("ema_losses", "C3")):
         panel.plot(np.maximum(np.abs(log[entry] - whole_log[entry]), 1e-9), ".-", color=colour)
     panel.set_yscale("log")
     panel.set_title(name, fontsize=12)

@@ -1592,7 +1592,7 @@ figure, axes = plt.subplots(
 )
 for axis, (title, ratios) in zip(axes, panels.items()):
     for name, ratio in ratios.items():
-        axis.plot(ratio, name, "o", color="tab:orange" if "orch" in name else "tab:blue")
+        axis.plot(ratio, name, "o", color="C1" if "orch" in name else "C0")
         axis.annotate(f"{ratio:.3g}", (ratio, name), (8, 0), textcoords="offset points", va="center")
     axis.set(title=title, xscale="log", xlim=(0.005, 10_000))
     axis.grid(axis="x"), axis.invert_yaxis(), axis.margins(y=0.1)

@@ -107,8 +107,8 @@ def recorded(lesson: Lesson, cache: Path) -> tuple[worker.Workplace, Replies]:
 
     def noting(name: str) -> Any:
         def probe(function: Any, *args: Any, **options: Any) -> Any:
-            found = real[name](function, *args, **options)
-            said[name, digest((args, options))] = found
+            asked = digest((args, options))  # before the answer can donate them
+            said[name, asked] = found = real[name](function, *args, **options)
             return found
 
         return probe
