@@ -1,6 +1,7 @@
 """The table of all check cells, by which a student's notebook knows what a check is worth."""
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,36 @@ from nbformat import NotebookNode
 
 from graders.notebook.progress import digest
 
+_TITLE = re.compile(r"^# (?:\d+ · )?(.+)$", re.MULTILINE)
+_MINUTES = re.compile(r"About (\d+) minutes")
+_KIND = re.compile(r"^\*\*(Exercise|Prediction|Recall)\*\*", re.MULTILINE)
+
 
 def catalogue(notebooks: Iterable[Path], others: dict[str, Any]) -> bytes:
-    """The released check cells by lesson and digest: name, exercise and points of each.
+    """What is known of each lesson: its title and minutes, and its released check cells.
 
+    A check cell is described by name, exercise, points and kind, under the digest of its source.
     `others` are the lessons of an earlier table that are not among the notebooks.
     """
-    lessons = others | {path.stem: _checks(path) for path in notebooks}
+    lessons = others | {path.stem: _lesson(path) for path in notebooks}
     return (json.dumps(dict(sorted(lessons.items())), indent=1) + "\n").encode()
 
 
-def _checks(path: Path) -> dict[str, tuple[str, str, int]]:
-    notebook = nbformat.read(path, as_version=4)
-    return {digest(cell.source): _described(cell) for cell in notebook.cells if _is_check(cell)}
+def _lesson(path: Path) -> dict[str, Any]:
+    cells = nbformat.read(path, as_version=4).cells
+    head = cells[0].source
+    title, minutes = _TITLE.search(head), _MINUTES.search(head)
+    checks, kind = {}, "exercise"
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            kind = ([kind, *_KIND.findall(cell.source)][-1]).lower()
+        elif _is_check(cell):
+            checks[digest(cell.source)] = (*_described(cell), kind)
+    return {
+        "title": title[1] if title else path.stem,
+        "minutes": int(minutes[1]) if minutes else 0,
+        "checks": checks,
+    }
 
 
 def _is_check(cell: NotebookNode) -> bool:

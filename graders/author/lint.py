@@ -109,11 +109,13 @@ def _figures(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
     calls = [node for node in ast.walk(cell.tree) if isinstance(node, ast.Call)]
     shows = [call for call in calls if ast.unparse(call.func) == "plt.show"]
     if len([call for call in calls if _labels_a_figure(call)]) < len(shows):
-        fix = 'write `plt.figure("What it shows")` or `plt.subplots(num="What it shows")`'
+        fix = 'write `plt.figure("What it shows")`, or `num="What it shows"` in `plt.subplots`'
         yield Finding(shows[0].lineno, "a figure has no label, so screen readers say nothing", fix)
 
 
 def _labels_a_figure(call: ast.Call) -> bool:
+    if isinstance(call.func, ast.Attribute) and call.func.attr == "set_label":
+        return True
     name = ast.unparse(call.func)
     given = call.args[:1] if name == "plt.figure" else []
     given += [keyword.value for keyword in call.keywords if keyword.arg == "num"]

@@ -48,6 +48,11 @@ class Outcome:
         return all(requirement.state == "met" for requirement in self.requirements)
 
     @property
+    def answered(self) -> bool:
+        """Whether there was an answer to judge."""
+        return all(requirement.state != "unanswered" for requirement in self.requirements)
+
+    @property
     def words(self) -> str:
         """The failure in one line that a student may read; "" where there is none."""
         if not self.failed or not self.finding:

@@ -38,7 +38,7 @@ def check_primitives(
         max_elements: how many elements the largest intermediate value may have. A whole Jacobian of
             n outputs by m inputs has n m.
         same_size_for: other argument tuples, of other sizes, for which the program must have as
-            many equations: no Python loop over elements.
+            many equations: no Python loop over elements, and no scan unrolled whole over them.
         static_argnums: the positions of arguments that are not traced.
         about: what distinguishes this line from others of its kind on the card.
 
@@ -75,9 +75,12 @@ def check_primitives(
         words = f"no intermediate value of more than {max_elements} elements"
         reject(diagnosis.too_large(facts.largest), words, f"{facts.largest}", at(answer, args))
     for others in same_size_for:
-        larger = facts_at(others).equations
-        if larger != length:
-            refuse(diagnosis.grows(length, larger), "as many operations for inputs of other sizes")
+        other = facts_at(others)
+        if other.unrolled != facts.unrolled:
+            refuse(diagnosis.unrolled("scan"), "as many operations for inputs of other sizes")
+        if other.equations != length:
+            cause = diagnosis.grows(length, other.equations)
+            refuse(cause, "as many operations for inputs of other sizes")
 
 
 def _listed(count: Mapping[str, int]) -> str:

@@ -50,15 +50,15 @@ def too_long(count: int, at_most: int) -> Cause:
 def too_large(elements: int) -> Cause:
     return Cause(
         f"the program holds an intermediate value of {elements} elements",
-        "Look at the shapes in `jax.make_jaxpr(f)(...)` for the largest one. A product with a "
-        "Jacobian needs no Jacobian: `jax.jvp` and `jax.vjp` give it.",
+        "Look at the shapes in `jax.make_jaxpr(f)(...)` for the largest one. The gradient of a "
+        "`scan` stores values of every step. A product with a Jacobian needs no Jacobian, because "
+        "`jax.jvp` and `jax.vjp` return it.",
     )
 
 
-def grows(small: int, large: int) -> Cause:
+def grows(one: int, other: int) -> Cause:
     return Cause(
-        f"the program grows with the input: {small} equations for a small one, {large} for a "
-        "larger one",
+        f"the program grows with the input: {one} equations for one size, {other} for another",
         "A Python loop over elements is unrolled while it is traced: use whole-array operations, "
         "or `jax.lax.scan`.",
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from graders.errors import CourseError
-from graders.lab import exchange, home, working_copy
+from graders.lab import exchange, working_copy, writable_home
 from graders.notebook import progress
 
 SETTINGS = Path(__file__).parent / "jupyter"
@@ -30,23 +30,23 @@ def open_lab(root: Path, options: list[str], port: int | None = None) -> int:
     """
     course, work = folders(root)
     settings = [*exchange.settings(), SETTINGS, root]
-    start_page = [] if (work / working_copy.MANIFEST).exists() else _first_lesson(course)
     for kept in _bring_up_to_date(course, work):
         print(newer_version(kept))
     if port is not None:
         _require_free(port)
         options = [*options, f"--ServerApp.port={port}"]
-    if not home.is_at_home():
-        home.make(work / ".home")
+    if not writable_home.is_at_home():
+        writable_home.make(work / ".home")
         print(f"Your home folder cannot be written to: settings are kept in {work / '.home'}.")
     print(f"JupyterLab opens on {work}, your copy of the lessons. Control-C here stops it.")
-    return _run_jupyterlab(root, settings, [*start_page, *_without_browser(options), *options])
+    return _run_jupyterlab(root, settings, [*_without_browser(options), *options])
 
 
 def start_afresh(root: Path, lesson: str) -> int:
     """Gives the student a fresh copy of `lesson`, and says where the old one is."""
     course, work = folders(root)
     backups = working_copy.reset(course, work, lesson)
+    progress.Progress(work / progress.FILE).forget(lesson)
     print(f"{lesson} is as it was at first.")
     for backup in backups:
         print(f"Your answers are in {backup.relative_to(root)}.")
@@ -97,11 +97,6 @@ def _scripts() -> Path:
     return Path(sysconfig.get_path("scripts"))
 
 
-def _first_lesson(course: Path) -> list[str]:
-    name = working_copy.lessons(course)[0]
-    return [f"--LabApp.default_url=/lab/tree/{name}/{name}.ipynb"]
-
-
 def _require_free(port: int) -> None:
     """Raises LabError if something listens on `port`: JupyterLab would quietly take another."""
     with socket.socket() as probe:
@@ -137,7 +132,8 @@ def _run_jupyterlab(root: Path, settings: list[Path], options: list[str]) -> int
     for folder in reversed(settings):
         _put_first("JUPYTER_CONFIG_PATH", folder)
     _put_first("PATH", _scripts())  # so that a terminal in JupyterLab finds jax-course
-    _launcher()([f"--ServerApp.root_dir={root / 'work'}", *options])
+    own = f"--LabApp.extra_labextensions_path={SETTINGS / 'labextensions'}"
+    _launcher()([f"--ServerApp.root_dir={root / 'work'}", own, *options])
     return 0
 
 

@@ -24,8 +24,8 @@ IMPORTS = (ast.Import, ast.ImportFrom)
 MODULES = {"orbax-checkpoint": "orbax", "scikit-learn": "sklearn"}  # where the names differ
 
 SET_UP = """\
-# Gets a hosted notebook ready: installs what is missing, and keeps the JAX that is there.
-# If pip finds that JAX too old: `%pip install --upgrade jax`, restart, and run this cell again.
+# Prepares a hosted notebook: installs missing packages, and keeps the installed JAX version.
+# If pip says that JAX is too old: `%pip install --upgrade jax`, restart, and run this cell again.
 import importlib.metadata, importlib.util
 
 needed = {needed}

@@ -88,7 +88,7 @@ def display(outcome: Outcome, check: progress.Check | None = None) -> None:
 
     standing = ""
     if check is not None and progress.is_enabled():
-        progress.current().note(check, met=outcome.passed)
+        progress.current().note(check, met=outcome.passed, answered=outcome.answered)
         standing = progress.line(check.lesson)
     html, text = draw.html(outcome, standing), draw.text(outcome, standing)
     data = outcome.for_the_student().as_json()

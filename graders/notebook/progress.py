@@ -2,6 +2,9 @@
 
 A check is known by its source, so a check that was edited does not count. Hidden tests have not
 been run: the points are those of the visible ones, and the mark may be lower.
+
+The file holds `{"version": 2, "checks": {lesson: {check: record}}}`. Version 1 was
+`{lesson: [check that has passed]}`, and is read as well.
 """
 
 from __future__ import annotations
@@ -10,18 +13,23 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from html import escape
 from importlib import resources
+from itertools import count
 from pathlib import Path
+from typing import Any, Literal
 
 from graders import files
 
 CATALOGUE = "catalogue.json"  # written by `jax-course build`
 FOLDER_VARIABLE = "JAX_COURSE_PROGRESS"
 NOWHERE = "nowhere"  # of the variable: this process keeps no progress
-_FILE = "progress.json"
+FILE = "progress.json"
+_VERSION = 2
+_INTERVALS = 2, 7, 21, 60  # days until the first, second ... review
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,15 @@ class Check:
     name: str
     exercise: str
     points: int
+    kind: Literal["exercise", "prediction", "recall"] = "exercise"
+
+
+@dataclass(frozen=True)
+class About:
+    """A lesson: its title, and the minutes that it takes a newcomer."""
+
+    title: str
+    minutes: int
 
 
 def digest(source: str) -> str:
@@ -40,14 +57,23 @@ def digest(source: str) -> str:
 
 
 @functools.cache
+def _table() -> dict[str, Any]:
+    return json.loads(resources.files("graders.notebook").joinpath(CATALOGUE).read_text("utf-8"))
+
+
+@functools.cache
 def catalogue() -> dict[str, Check]:
     """Every check cell of the course by the digest of its source, in the order of the lessons."""
-    lessons = json.loads(resources.files("graders.notebook").joinpath(CATALOGUE).read_text("utf-8"))
     return {
         digest: Check(lesson, *described)
-        for lesson, checks in lessons.items()
-        for digest, described in checks.items()
+        for lesson, about in _table().items()
+        for digest, described in about["checks"].items()
     }
+
+
+def lessons() -> dict[str, About]:
+    """Every lesson of the course, in order."""
+    return {name: About(about["title"], about["minutes"]) for name, about in _table().items()}
 
 
 def check_of(source: str) -> Check | None:
@@ -55,42 +81,146 @@ def check_of(source: str) -> Check | None:
     return catalogue().get(digest(source))
 
 
+@dataclass(frozen=True)
+class Record:
+    """What is known of one check: whether it passes now, how often it failed, when it passed."""
+
+    passed: bool = False
+    failed: int = 0
+    days: tuple[str, ...] = ()
+    """The days on which it passed, as ISO dates."""
+
+    def ran(self, met: bool, answered: bool, today: date) -> Record:
+        """The record after one more run of the check; without an answer nothing has failed."""
+        if not met:
+            return replace(self, passed=False, failed=self.failed + answered)
+        return replace(self, passed=True, days=tuple(dict.fromkeys((*self.days, str(today)))))
+
+    def is_due(self, today: date) -> bool:
+        """Whether an answer that was wrong at first should be given once more.
+
+        That is so 2 days after it passed first, 7 days after it passed again, then 21 and 60.
+        """
+        if not (self.passed and self.failed and 0 < len(self.days) <= len(_INTERVALS)):
+            return False
+        since = today - date.fromisoformat(self.days[-1])
+        return since.days >= _INTERVALS[len(self.days) - 1]
+
+
+Records = dict[str, dict[str, Record]]
+"""The records of checks, by lesson and name."""
+
+
 class Progress:
-    """The checks that have passed, kept in a file; where it cannot be written, for this session."""
+    """The records of a student's checks, kept in a file, or where it cannot be written, here."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.unsaved: dict[str, list[str]] | None = None  # what could not be written
+        self.unsaved: Records | None = None  # what could not be written
+
+    def records(self) -> Records:
+        """What is known of the checks that were run."""
+        return self._known()[0]
 
     def passed(self) -> dict[str, list[str]]:
         """The names of the checks that have passed, by lesson."""
-        if self.unsaved is not None:
-            return self.unsaved
-        try:
-            noted = json.loads(self.file.read_text("utf-8"))
-            return {str(lesson): [str(name) for name in names] for lesson, names in noted.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
+        return {
+            lesson: sorted(name for name, record in checks.items() if record.passed)
+            for lesson, checks in self.records().items()
+        }
 
-    def note(self, check: Check, met: bool) -> None:
-        """Notes that the check has passed, or that it no longer does."""
-        noted = self.passed()
-        names = set(noted.get(check.lesson, ())) - {check.name}
-        noted[check.lesson] = sorted(names | {check.name} if met else names)
-        self._keep(noted)
+    def problem(self) -> str:
+        """Why the file cannot be read, with the way out; "" where it can."""
+        return self._read()[1]
 
-    def _keep(self, noted: dict[str, list[str]]) -> None:
+    def note(
+        self, check: Check, met: bool, answered: bool = True, today: date | None = None
+    ) -> None:
+        """Notes that the check has passed, or that it does not."""
+        found, problem = self._known()
+        inside, today = found.setdefault(check.lesson, {}), today or date.today()
+        inside[check.name] = inside.get(check.name, Record()).ran(met, answered, today)
+        self._keep(found, problem)
+
+    def forget(self, lesson: str) -> None:
+        """Nothing is known of the lesson's checks any more."""
+        found, problem = self._known()
+        if found.pop(lesson, None):
+            self._keep(found, problem)
+
+    def _known(self) -> tuple[Records, str]:
+        return (self.unsaved, "") if self.unsaved is not None else self._read()
+
+    def _read(self) -> tuple[Records, str]:
+        """The records in the file, and why there are none."""
         try:
-            files.write_atomically(self.file, json.dumps(noted, indent=1))
+            text = self.file.read_text("utf-8")
+        except FileNotFoundError:
+            return {}, ""
+        except (OSError, ValueError) as error:
+            return {}, f"Your progress cannot be read from {self.file}: {error}."
+        try:
+            return _records(json.loads(text)), ""
+        except _Newer:
+            return {}, (
+                f"{self.file} was written by a newer version of the course, and is not changed. "
+                "Update this one: git pull, then make lab. Your answers are not affected."
+            )
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+            return {}, (
+                f"{self.file} is damaged. Your answers are not affected: run the checks again "
+                "(Run > Run All Cells) to count them anew. The damaged file is kept beside it."
+            )
+
+    def _keep(self, records: Records, problem: str) -> None:
+        written = {
+            lesson: {name: asdict(record) for name, record in sorted(checks.items())}
+            for lesson, checks in records.items()
+        }
+        try:
+            if "newer version" in problem:
+                raise PermissionError(problem)
+            if problem:
+                self._set_aside()
+            text = json.dumps({"version": _VERSION, "checks": written}, indent=1)
+            files.write_atomically(self.file, text)
         except OSError:  # a home that is read-only, a disk that is full
-            self.unsaved = noted
+            self.unsaved = records
+
+    def _set_aside(self) -> None:
+        names = (self.file.with_suffix(f".damaged-{n}.json") for n in count(1))
+        self.file.rename(next(path for path in names if not path.exists()))
+
+
+class _Newer(Exception):
+    """The file was written by a later version."""
+
+
+def _records(noted: Any) -> Records:
+    """What a file says, in this version's form or in the first one's."""
+    if "version" not in noted:
+        return {
+            str(lesson): {str(name): Record(passed=True) for name in names}
+            for lesson, names in noted.items()
+        }
+    if noted["version"] > _VERSION:
+        raise _Newer
+    return {
+        lesson: {name: _record(fields) for name, fields in checks.items()}
+        for lesson, checks in noted["checks"].items()
+    }
+
+
+def _record(fields: Mapping[str, Any]) -> Record:
+    days = tuple(str(date.fromisoformat(day)) for day in fields.get("days", ()))
+    return Record(bool(fields.get("passed")), int(fields.get("failed", 0)), days)
 
 
 @functools.cache
 def current() -> Progress:
     """The progress of the user of this process: beside their answers, or in their cache folder."""
     folder = os.environ.get(FOLDER_VARIABLE)
-    return Progress((Path(folder) if folder else files.cache_folder()) / _FILE)
+    return Progress((Path(folder) if folder else files.cache_folder()) / FILE)
 
 
 def is_enabled() -> bool:

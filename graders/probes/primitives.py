@@ -20,7 +20,7 @@ from graders.values.jax_internals import (
     nothing_cached,
     primitives,
     text_of,
-    unrolled_scans,
+    unrolled_steps,
     used_primitives,
 )
 from graders.values.plain import Natural, Positive, is_key
@@ -39,7 +39,7 @@ class Program:
     effects: list[str]  # their names
     text: str  # a digest, which differs where two traces differ
     constants: list[str]  # likewise, one digest each
-    unrolled: Natural  # the number of scans that are unrolled whole, and so are no loops
+    unrolled: Natural  # the steps of scans that are unrolled whole, and so are no loops
 
 
 def program(function: Callable, *args: Any, static_argnums: Sequence[int] = ()) -> Program:
@@ -59,7 +59,7 @@ def facts_of(closed: ClosedJaxpr) -> Program:
         effects=sorted(effects(closed)),
         text=_digest(text_of(closed).encode()),
         constants=[_digest(_raw(const)) for const in constants(closed)],
-        unrolled=unrolled_scans(closed),
+        unrolled=unrolled_steps(closed),
     )
 
 

@@ -39,6 +39,10 @@ class Person:
     def open(self, address: str) -> None:
         """Goes to JupyterLab, and waits until it can be used."""
         self.page.goto(address)
+        self.wait_for_jupyterlab()
+
+    def wait_for_jupyterlab(self) -> None:
+        """Waits until JupyterLab can be used."""
         expect(self.page.locator("#jp-MainMenu")).to_be_visible()
         expect(self.page.locator("#jupyterlab-splash")).to_have_count(0)
 

@@ -64,10 +64,11 @@ def test_a_lesson_from_the_first_click_to_the_feedback(browser, pictures, exchan
 
     with served(desk, student, "graders", "lab") as (address, _):
         ada = Person(browser, pictures, "student")
-        ada.open(address)
+        begin_at_home(ada, address)
         run_an_untouched_lesson(ada)
         open_a_hint_by_keyboard(ada)
         answer_an_exercise_wrong_and_right(ada)
+        go_home(ada)
         turn_the_lights_out(ada)
         validate(ada)
         hand_in(ada)
@@ -78,6 +79,30 @@ def test_a_lesson_from_the_first_click_to_the_feedback(browser, pictures, exchan
 
     with served(office, instructor, "jupyterlab") as (address, _):
         look_at_the_marks(Person(browser, pictures, "instructor"), address)
+
+
+def begin_at_home(student: Person, address: str) -> None:
+    student.page.goto(address)
+    expect(student.page.get_by_role("heading", name="JAX course")).to_be_visible()
+    for theme in ("dark", "light"):
+        student.page.emulate_media(color_scheme=theme)
+        is_accessible(student.page, "html")
+        student.picture(f"home-{theme}")
+    student.page.get_by_role("link", name="Start with lesson 0").click()
+    student.wait_for_jupyterlab()
+
+
+def go_home(student: Person) -> None:
+    """By the menu, twice, and back to the first open exercise."""
+    student.choose("Course", "Home")
+    student.choose("Course", "Home")
+    expect(student.page.locator(".lm-TabBar-tabLabel:text-is('Home')")).to_have_count(1)
+    home = student.page.frame_locator("iframe")
+    expect(home.get_by_text("2 of 10 points")).to_be_visible()
+    expect(home.locator("li.passed")).to_have_text("✓rescale")
+    student.picture("home-later")
+    home.get_by_role("link", name="Continue with sum_shape").click()
+    expect(student.page.locator(".jp-CodeCell", has_text="sum_shape = ...")).to_be_in_viewport()
 
 
 def run_an_untouched_lesson(student: Person) -> None:

@@ -111,7 +111,7 @@ WRONG: dict[str, tuple[Any, dict, str, str]] = {
     "unrolled": (
         in_a_loop,
         {"same_size_for": [(LONGER,)]},
-        "the program grows with the input: 9 equations for a small one, 15 for a larger one",
+        "the program grows with the input: 9 equations for one size, 15 for another",
         "as many operations for inputs of other sizes",
     ),
     "computed twice": (

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from graders.lab import exchange
 from graders.lab import server as lab
+from graders.notebook.progress import FILE, Check, Progress
 from graders.tests.servers import environment, free_port, served
 from graders.tests.test_working_copy import NOTEBOOK, sources, write_notebook
 
@@ -41,17 +43,6 @@ def started(monkeypatch):
 def taken_port():
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
-
-
-def test_the_first_start_opens_the_first_lesson_and_the_next_what_was_open(root, started):
-    lab.open_lab(root, ["--no-browser"])
-    assert started == [
-        "--LabApp.default_url=/lab/tree/02_grad/02_grad.ipynb",
-        "--no-browser",
-    ]
-    started.clear()
-    lab.open_lab(root, ["--no-browser"])
-    assert started == ["--no-browser"]
 
 
 def test_a_kept_notebook_is_told_in_one_sentence_with_the_way_out(root, started, capsys):
@@ -97,6 +88,14 @@ def test_reset_says_where_the_answers_are(root, started, capsys):
         f"Your answers are in {backup}.",
     ]
     assert sources(root / backup) == ["answer"]
+
+
+def test_a_lesson_that_is_reset_has_no_points_left(root, started):
+    lab.open_lab(root, [])
+    kept = Progress(root / "work" / FILE)
+    kept.note(Check("02_grad", "f_check", "f", 2), met=True)
+    lab.start_afresh(root, "02_grad")
+    assert kept.passed() == {}
 
 
 def test_where_there_is_no_browser_the_address_is_for_the_hand(root, started, capsys, monkeypatch):
@@ -161,7 +160,7 @@ def _bundled_bwrap():
 
 def _ask(address: str, page: str, data: dict | None = None) -> str:
     """What JupyterLab at `address` answers; `data` are posted to it."""
-    place, token = address.split("/lab")[0], address.split("token=")[1]
+    place, token = re.split("/(?:lab|course)", address)[0], address.split("token=")[1]
     request = urllib.request.Request(f"{place}/{page}", data and json.dumps(data).encode())
     request.add_header("Authorization", f"token {token}")
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
@@ -254,7 +253,8 @@ def server(root, tmp_path):
 
 
 def test_the_students_jupyterlab(server, root):
-    """It serves the copy; Validate is there, by the course's settings; the instructor's is not."""
+    """Home comes first; it serves the copy; Validate is there, and the instructor's is not."""
+    assert "Start with lesson 2" in server("")
     contents = json.loads(server("api/contents/02_grad"))
     assert [entry["name"] for entry in contents["content"]] == ["00_valid.ipynb", "02_grad.ipynb"]
 

@@ -134,6 +134,7 @@ ALLOWED = {
         f'# %% tags=["raises-exception"]\ndouble(2)\n\n# %% [markdown]\n{TEXT}',
     ),
     "figure with a label": (TEXT, DRAWS.format("plt.figure('A line')\nplt.plot([1])")),
+    "figure that is labelled": (TEXT, DRAWS.format("plt.gcf().set_label('A line')")),
     "subplots with a label": (TEXT, DRAWS.format("plt.subplots(1, 2, num='Two lines')")),
     "shared import": ('    """Twice `x`."""\n', '    """Twice `x`."""\n    import operator\n'),
 }

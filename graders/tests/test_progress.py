@@ -1,12 +1,13 @@
 """What a student's progress is made of: which checks count, where it is kept, what is shown."""
 
 import json
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from graders.notebook import progress
-from graders.notebook.progress import Check, Progress, digest
+from graders.notebook.progress import Check, Progress, Record, digest
 
 CATALOGUE = {
     digest("check_shape(f)"): Check("00_a", "f_check", "f", 2),
@@ -49,13 +50,63 @@ def test_it_is_there_in_the_next_session(kept: Progress) -> None:
     assert [path.name for path in kept.file.parent.iterdir()] == ["progress.json"]
 
 
-@pytest.mark.parametrize("damage", ["", "[1]", '{"00_a": 3}', "{"])
-def test_a_damaged_file_is_an_empty_one(kept: Progress, damage: str) -> None:
+DAMAGE = ["", "[1]", '{"00_a": 3}', "{", '{"version": 2}', '{"version": "x", "checks": {}}']
+DAMAGE += ['{"version": 2, "checks": {"00_a": {"f": {"days": ["today"]}}}}', "[" * 10**5]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=range(len(DAMAGE)))
+def test_a_damaged_file_is_kept_beside_a_new_one(kept: Progress, damage: str) -> None:
     kept.note(F, met=True)
     kept.file.write_text(damage)
     assert kept.passed() == {}
+    assert "is damaged. Your answers are not affected: run the checks again" in kept.problem()
     kept.note(G, met=True)
-    assert json.loads(kept.file.read_text()) == {"01_b": ["g_check"]}
+    assert Progress(kept.file).passed() == {"01_b": ["g_check"]}
+    assert kept.problem() == ""
+    assert kept.file.with_suffix(".damaged-1.json").read_text() == damage
+
+
+def test_a_file_of_a_newer_version_is_not_changed(kept: Progress) -> None:
+    newer = json.dumps({"version": 3, "checks": {}})
+    kept.file.parent.mkdir()
+    kept.file.write_text(newer)
+    kept.note(F, met=True)
+    assert kept.passed() == {"00_a": ["f_check"]}
+    assert kept.file.read_text() == newer
+    assert "newer version of the course, and is not changed" in kept.problem()
+
+
+def test_a_file_of_the_first_version_is_read(kept: Progress) -> None:
+    kept.file.parent.mkdir()
+    kept.file.write_text(json.dumps({"00_a": ["f_check"]}))
+    kept.note(G, met=True)
+    assert Progress(kept.file).passed() == {"00_a": ["f_check"], "01_b": ["g_check"]}
+
+
+def test_a_lesson_that_is_reset_counts_nothing(kept: Progress) -> None:
+    kept.note(F, met=True)
+    kept.note(G, met=True)
+    kept.forget("00_a")
+    assert Progress(kept.file).passed() == {"01_b": ["g_check"]}
+
+
+def test_what_was_wrong_at_first_is_due_at_growing_intervals() -> None:
+    day, due = date(2026, 1, 1), []
+    record = Record().ran(met=False, answered=True, today=day)
+    assert not record.is_due(day + timedelta(99))
+    for wait in (0, 2, 7, 21, 60):
+        day += timedelta(wait)
+        due.append(record.is_due(day) and not record.is_due(day - timedelta(1)))
+        record = record.ran(met=True, answered=True, today=day)
+        assert not record.is_due(day)
+    assert due == [False, True, True, True, True]
+    assert not record.is_due(day + timedelta(1000))
+
+
+def test_what_was_right_at_once_is_never_due() -> None:
+    day = date(2026, 1, 1)
+    record = Record().ran(met=False, answered=False, today=day).ran(True, True, day)
+    assert not record.is_due(day + timedelta(1000))
 
 
 def test_where_nothing_can_be_written_it_lasts_for_the_session(tmp_path: Path) -> None:

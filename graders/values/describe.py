@@ -123,5 +123,6 @@ def inputs(names: Sequence[str], args: Sequence[Any]) -> str:
 
 def _given(arg: Any) -> Any:
     if callable(arg) and not isinstance(arg, jax.Array):
-        return Opaque("a mesh" if isinstance(arg, jax.sharding.Mesh) else "a function")
+        is_mesh = isinstance(arg, jax.sharding.Mesh)
+        return Opaque(f"a mesh {dict(arg.shape)}" if is_mesh else "a function")
     return plain(arg)

@@ -152,9 +152,9 @@ def used_primitives(closed: ClosedJaxpr) -> Counter[str]:
     )
 
 
-def unrolled_scans(closed: ClosedJaxpr) -> int:
-    """How many scans are unrolled whole."""
-    return sum(map(_is_unrolled, equations(closed.jaxpr)))
+def unrolled_steps(closed: ClosedJaxpr) -> int:
+    """How many steps the scans have together that are unrolled whole."""
+    return sum(e.params["length"] for e in equations(closed.jaxpr) if _is_unrolled(e))
 
 
 def _is_unrolled(equation: Any) -> bool:

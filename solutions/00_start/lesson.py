@@ -8,7 +8,7 @@
 # - use hints and predictions, and find out what your mark is;
 # - tell whether you know enough NumPy and Python for the course, and which device JAX uses.
 #
-# The rest of the course is exercises of this kind. About 20 minutes.
+# All later lessons use exercises like these. About 30 minutes.
 #
 # Run the cells in order, each with Shift and Enter. In JupyterLab, wait until the circle at the top right is hollow, which means that the kernel is ready. Cells that you run before that are silently ignored.
 
@@ -32,14 +32,14 @@ from graders import (
 # %% [markdown]
 # ## 0.1 What JAX does: grad, vmap and jit in one picture
 #
-# The next cell simulates one pendulum above three magnets. It contains no formula for the force. The force is minus the gradient of the energy, and `jax.grad` computes it.
+# The next cell defines a pendulum above three magnets. It contains no formula for the force. The force is minus the gradient of the energy, and `jax.grad` computes it.
 
 # %% tags=["demonstration"]
 magnets = [(0.0, 1.0), (-0.87, -0.5), (0.87, -0.5)]
 
 
 def distances(x, y):
-    """From the pendulum at `(x, y)` to each magnet; it hangs a little above them."""
+    """Distance of the pendulum at `(x, y)` from each magnet, slightly above their plane."""
     return jnp.stack([jnp.sqrt((x - a) ** 2 + (y - b) ** 2 + 0.1) for a, b in magnets])
 
 
@@ -74,16 +74,16 @@ plt.xlabel("x of the starting point"), plt.ylabel("y of the starting point")
 plt.show()
 
 # %% [markdown]
-# *Each pixel is the starting point of one pendulum. Its colour says which of the three magnets (white dots) is nearest at the end. Around each magnet one colour fills a large area. Further out the colours form thin, curved bands.*
+# *Each pixel is the starting point of one pendulum. Its colour says which of the three magnets (white dots) is nearest at the end. Around each magnet one colour fills a large area. Further out the colours form curved bands, many of them thin.*
 #
-# On a CPU this takes about a second, most of it for compilation. The gradient is exact, not a finite difference.
+# On a CPU this takes about a second, most of it for compilation. The gradient is exact up to rounding. It is not a finite difference.
 #
-# JAX can do this because it **traces** functions. It calls your function once with *tracers* in place of the arguments, records the operations, and differentiates or compiles that record. The record shows only what your function does with its arguments. So JAX gives right results for **pure** functions, which compute a result from their arguments and do nothing else. A function that prints, draws random numbers from NumPy or changes a global variable is transformed without an error, and the result can be wrong. The checks of this course therefore test that your functions are pure.
+# JAX can do this because it **traces** functions. It calls your function once with *tracers* in place of the arguments, records the JAX operations, and differentiates, batches or compiles that record. Python side effects are not recorded. So the results are right only for **pure** functions, which compute a result from their arguments and do nothing else. A function that prints, draws random numbers from NumPy or changes a global variable is transformed without an error, and the result can be wrong. The checks of this course therefore test that your functions are pure.
 #
 # > **In PyTorch** a gradient is stored on tensors: `loss.backward()`, then `w.grad`. In JAX a gradient is the return value of a function, `jax.grad(loss_fn)(w)`, and nothing is stored.
 
 # %% [markdown]
-# ## 0.2 Your first check: fail it on purpose
+# ## 0.2 Your first exercise: rescale an array
 #
 # **Exercise** · 4 minutes · difficulty 1 of 5
 #
@@ -95,7 +95,7 @@ plt.show()
 #
 # The annotation `Float[Array, "rows columns"]` means a floating-point array with two axes of these names. `"..."` stands for any axes, and `""` for none. Annotations are documentation, and nothing enforces them.
 #
-# First do it wrong. Replace the last two lines of the next cell by `return x / x.max()` and run the cell. The collapsed cell below the hints is the check. Run it and read the card. Then correct your answer and run both cells again.
+# First fail the check on purpose. Replace the last two lines of the next cell with `return x / x.max()` and run the cell. The collapsed cell below the hints is the check. Run it and read the card. Then correct your answer and run both cells again.
 
 
 # %% exercise="rescale"
@@ -114,7 +114,7 @@ def rescale(x: Float[Array, "..."]) -> Float[Array, "..."]:
 # </details>
 # <details><summary>Hint 2: the array of equal numbers</summary>
 #
-# There you would divide 0 by 0, which is NaN. A Python `if` on the values of an array fails, because JAX traces your function without values. `jnp.where(condition, this, that)` selects without a branch.
+# If all numbers are equal, you divide 0 by 0, which gives NaN. A Python `if` on the values of an array fails under `jit`, which the check uses, because a tracer has no values there. `jnp.where(condition, this, that)` selects without a branch.
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
@@ -153,13 +153,13 @@ check_values(
 # A card lists the requirements in order. A tick marks one that is met, a cross the first one that is not, and the rest are *not yet checked*. Below them you see the input that failed, the usual cause, and what to try next.
 #
 # - A check gives all of its points or none. You can run it as often as you like.
-# - Green means that everything *shown here* is met. Grading also runs **hidden tests**: the same function with other sizes, other numbers and edge cases.
-# - If the cell with your answer stops with an error, the name still refers to your previous version.
-# - Hints cost nothing. The first gives the idea, the second the function to use, the third a skeleton. Try for five minutes before you open one.
+# - A green card means that your answer meets every requirement *listed on it*. Grading also runs **hidden tests**: the same function with other sizes, other numbers and edge cases.
+# - If the cell with your answer raises an error, the check still tests your previous version.
+# - Hints cost nothing. The first gives the idea, the later ones the function to use or a skeleton. Try for five minutes before you open one.
 #
 # ## 0.3 Predictions: answer first, then run
 #
-# A prediction asks what a piece of code does. Answer first, then run the cell below the check. You remember a surprise better if you have written down what you expected. A prediction is worth one point, and the card explains the right answer.
+# A prediction asks what a piece of code does. Answer first, run the check, and then the cell below it. Writing down an answer first helps you to remember the result. A prediction is worth one point, and the card explains the right answer.
 
 # %% exercise="sum_shape" kind="prediction"
 # The shape of np.ones((3, 1)) + np.ones(4), as a tuple:
@@ -174,7 +174,7 @@ check_answer(
     because="NumPy aligns shapes from the right and stretches axes of size 1. So (3, 1) and (4,) "
     "count as (3, 1) and (1, 4), and the result has shape (3, 4).",
     mistakes={
-        (3,): "The arrays are not added in pairs: each of the 3 numbers is added to each of the 4.",
+        (3,): "The addition is not elementwise: broadcasting adds each of the 3 numbers to each of the 4.",
         "error": "No error: an axis of size 1 is stretched to fit.",
         "ValueError": "No error: an axis of size 1 is stretched to fit, in either array.",
     },
@@ -229,7 +229,7 @@ plt.show()
 # ### Correct the function
 # **Exercise** · 4 minutes · difficulty 2 of 5
 #
-# `standardise(x)` returns an array of the shape of `x`, in which each column has mean 0 and standard deviation 1. Divide by the number of rows, as `jnp.std` does.
+# `standardise(x)` returns an array of the shape of `x`, in which each column has mean 0 and standard deviation 1. Use the standard deviation that divides by n, not by n - 1, which is the default of `jnp.std`.
 #
 # No column is constant.
 #
@@ -300,7 +300,7 @@ check_values(standardise, standardise_by_loop, [*sweep("rows 3", scale=1e-3, see
 
 # %% exercise="repeated"
 def repeated(f, n):
-    """The function that applies `f` `n` times; for `n == 0` it returns its argument."""
+    """A function that applies `f` `n` times. For `n == 0` it returns its argument."""
 
     ### BEGIN SOLUTION
     def apply(x):
@@ -319,7 +319,7 @@ def repeated(f, n):
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
-# The inner function can use `f` and `n`. Let it assign to its own argument in a loop.
+# The inner function can use `f` and `n`. Assign to its argument in a loop.
 # </details>
 
 
@@ -381,7 +381,7 @@ check_values(
 #
 # The check compares keys and values, and tests that `params` is unchanged afterwards.
 #
-# > **In PyTorch** `optimizer.step()` changes the parameters in place. In JAX a training step returns new parameters, and the old ones still exist.
+# > **In PyTorch** `optimizer.step()` changes the parameters in place. In JAX a training step returns new parameters, and the old ones still exist, unless you donate them (lesson 03).
 
 
 # %% exercise="scaled"
@@ -433,17 +433,17 @@ jax.default_backend(), jax.devices()
 #
 # ## 0.8 How your work is marked
 #
-# Your mark is the sum of the points of the checks that pass, hidden tests included. The last line of a card shows your points. `progress` lists all lessons and the exercises that are still open:
+# You get the points of a check if it passes, its hidden tests included. Your mark is the sum of these points. The last line of a card shows your points. `progress` lists all lessons and the exercises that are still open:
 
 # %% tags=["demonstration"]
 progress()
 
 # %% [markdown]
-# - A wrong answer costs its own points only. Go on, and come back later.
+# - A wrong answer loses the points of that check only. Go on, and come back later.
 # - Write in the cells that say `YOUR CODE HERE` or `...`. Changes to a check cell have no effect, because check cells are restored before grading.
 # - Output and warnings cost no points. But a function that prints *while JAX traces it* is not pure, and its check fails.
-# - Before you hand in, choose *Kernel, Restart Kernel and Run All Cells*. Work that passes for you and fails in grading often depends on a name from a cell that you have deleted.
-# - Unfolding a check sometimes reveals the answer. You would get the points but not the learning.
+# - Before you hand in, choose *Kernel, Restart Kernel and Run All Cells*. Work that passes for you but fails in grading often uses a name from a cell that you have deleted.
+# - A check cell sometimes contains the answer. Try the exercise before you open it.
 #
 # ## What to remember
 #

@@ -1,15 +1,15 @@
 # %% [markdown]
 # # 1 · Arrays: where jax.numpy differs from NumPy
 #
-# `jax.numpy` has the functions of NumPy, and some behave differently without an error. After this lesson you can
+# `jax.numpy` has the API of NumPy, but some functions silently behave differently. After this lesson you can
 #
-# - choose dtypes, and keep them: float32, bfloat16, weak types;
+# - choose dtypes, and avoid accidental promotion (float32, bfloat16, weak types);
 # - update immutable arrays with `.at[]`, and control out-of-bounds indices;
 # - replace loops by broadcasting, `einsum` and scatters;
 # - handle padding with masks, and compute sums of exponentials without overflow;
-# - measure time although JAX runs asynchronously.
+# - time code correctly, although JAX dispatches it asynchronously.
 #
-# About 100 minutes. There is a good place for a break after 1.12. You need lesson 00.
+# About 130 minutes. There is a good place for a break after 1.12. You need lesson 00.
 
 # %%
 import math
@@ -62,7 +62,7 @@ def lines_that_centre_rows():
 
 check_answer(recall_broadcast, lines_that_centre_rows,
              because="Shapes are aligned at the last axis. The means have shape (4,): b and c make "
-                     "it (4, 1), and d makes the rows the last axis of `x`.",
+                     "it (4, 1), and d transposes `x`, so that the means align with the rows.",
              mistakes={"abcd": "a raises a ValueError: (4, 3) and (4,) do not broadcast",
                        "a": "a raises a ValueError: (4, 3) and (4,) do not broadcast",
                        "bc": "d is right too: the last axis of `x.T` runs over the 4 rows",
@@ -116,7 +116,7 @@ check_answer(recall_promotion, numpy_promotes,
                                   "every int32"})
 
 # %% [markdown]
-# ## 1.2 jax.numpy and NumPy: indexing, arrays and tracers
+# ## 1.2 NumPy functions on JAX arrays, and under jit
 #
 # Let `x = jnp.arange(5)`, which has five elements.
 #
@@ -153,9 +153,9 @@ print(type(jnp.sin(x)).__name__, "from jnp.sin")
 print(type(np.sin(x)).__name__, "from np.sin")
 
 # %% [markdown]
-# A `jnp` function returns a `jax.Array` on a device. An `np` function copies its argument to the host and returns a NumPy array: correct numbers, but no longer on the device.
+# A `jnp` function returns a `jax.Array` on a device. `np.sin` converts its argument to a NumPy array on the host, and returns one. The values are correct, but no longer on the device.
 #
-# Under `jax.jit` the `np` function fails. To compile a function, `jit` **traces** it: it runs the Python code once with *tracers* in place of the arrays, and records the operations. A tracer has a shape and a dtype but no values, so `np.sin` raises `TracerArrayConversionError`. Use `jnp` for data, and `np` or `math` for constants only.
+# Under `jax.jit` this conversion fails. To compile a function, `jit` **traces** it: it runs the Python code once with *tracers* in place of the arrays, and records the operations. A tracer has a shape and a dtype but no values, so `np.sin` raises `TracerArrayConversionError`. (Some functions, such as `np.sum`, call the array's own method and work.) Use `jnp` for data, and `math` for constants.
 #
 # > **In NumPy** `np.sum([1.0, 2.0])` accepts a list. `jnp.sum` raises a `TypeError`, because converting a list is slow. Convert it yourself with `jnp.asarray`.
 
@@ -172,7 +172,7 @@ except TypeError as error:
 #
 # `unit_rows(x)` returns an array of the shape of `x`, with each row divided by its Euclidean length.
 #
-# A row of zeros stays a row of zeros. Short rows are divided too, down to a length of 1e-17. (Below about 1e-19 the squares are 0 in float32.)
+# A row of zeros stays a row of zeros. Rows of small length, down to 1e-17, are divided too. (Below about 1e-19 the squares are 0 in float32.)
 #
 # The check compares shapes and values, and tests purity.
 
@@ -253,7 +253,7 @@ x = jnp.float32(16_777_216)
 print([int(x + step) for step in (1, 2, 3)])
 
 # %% [markdown]
-# Adding 1 changes nothing, and adding 3 adds 4. The distance to the next floating-point number grows with the number. `jnp.spacing` returns it:
+# `x + 1` is rounded to `x`, and `x + 3` to `x + 4`. The distance to the next floating-point number grows with the number. `jnp.spacing` returns it:
 
 # %% tags=["demonstration"]
 size = jnp.logspace(-2, 9, 500)
@@ -267,7 +267,7 @@ plt.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 plt.show()
 
 # %% [markdown]
-# *Two staircases that rise to the right, on logarithmic axes. The one of bfloat16 crosses the dotted line (a distance of 1) at 256, the one of float32 at 16.8 million. Beyond, not every integer can be represented.*
+# *Two staircases that rise to the right, on logarithmic axes. The bfloat16 curve rises above the dotted line (a distance of 1) at 256, the float32 curve at 16.8 million. Above these numbers, not every integer can be represented.*
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -297,7 +297,7 @@ check_answer(large_id, id_in_jax,
 # %% [markdown]
 # NumPy's default is float64, and JAX's is float32. A float64 or int64 NumPy array becomes float32 or int32 **without a warning**. Look out for timestamps, hashes and user ids. (A Python integer that does not fit raises an `OverflowError`. `jnp.zeros(3, "float64")` gives a warning.)
 #
-# Where you need 64 bits, enable them. Older code uses `jax.experimental.enable_x64`.
+# Where you need 64 bits, enable them. (Older code uses `jax.experimental.enable_x64`, which newer versions have removed.)
 
 # %% tags=["demonstration"]
 seconds_since_1970 = np.array([1_763_000_000.0])
@@ -324,7 +324,7 @@ print("jnp.mean does not wrap:", jnp.mean(jnp.array([250, 251], jnp.uint8)))
 #
 # `frame_difference(a, b)` returns a scalar: the mean of `|a - b|` over all pixels of two greyscale images of dtype uint8.
 #
-# Any pair of bytes can occur, and the images can be large.
+# Pixels have any value from 0 to 255. The images can be so large that their sum does not fit a small integer dtype.
 #
 # The check compares shapes and values, and tests purity.
 
@@ -405,7 +405,7 @@ check_answer(agreeing_digits, 3,
                        16: "that is float64"})
 
 # %% [markdown]
-# [By default](https://docs.jax.dev/en/latest/201/precision.html) a TPU multiplies float32 matrices in bfloat16, and a recent NVIDIA GPU in TF32, with two or three correct digits. For full precision, write `jnp.matmul(x, w, precision="highest")` or `with jax.default_matmul_precision("highest"):`, as the checks do.
+# [By default](https://docs.jax.dev/en/latest/201/precision.html) a TPU multiplies float32 matrices in bfloat16, and a recent NVIDIA GPU in TF32, with two to four correct digits. For full precision, write `jnp.matmul(x, w, precision="highest")` or `with jax.default_matmul_precision("highest"):`. The checks of this course use the second form.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -436,9 +436,9 @@ for a, b in [("int32", "bfloat16"), ("float16", "bfloat16"), ("int8", "uint8")]:
     print(f"{a} with {b}: {jnp.promote_types(a, b)}")
 
 # %% [markdown]
-# A Python number is **weakly typed**: it takes the dtype of the array that it is combined with. Everything that has a dtype is strongly typed, `np.float64` included. Two strong types promote to the smallest type above both, in a lattice that prefers small floats: int32 with bfloat16 is bfloat16.
+# A Python number is **weakly typed**: it takes the dtype of the array that it is combined with. A value with an explicit dtype is strongly typed, NumPy scalars such as `np.float64` included. Two strong types promote as JAX's promotion table says. It prefers small floats: an integer with a float gives that float type, so int32 with bfloat16 is bfloat16.
 #
-# Results can be weakly typed too, such as `jnp.where(x > 0, 1.0, 0.0)`. In lesson 03 this decides whether a function is traced again.
+# Results can be weakly typed too, such as `jnp.where(x > 0, 1.0, 0.0)`. Lesson 03 shows that a weak type can cause a retrace.
 #
 # ## 1.7 Bug hunt: a function that turns bfloat16 into float32
 #
@@ -457,7 +457,7 @@ gelu_broken(jnp.ones(3, jnp.bfloat16)).dtype
 #
 # `gelu(x)` returns the same values in the dtype of `x`.
 #
-# `x` can have any floating-point dtype. Its numbers can be large.
+# `x` can have any floating-point dtype. The result must be right for large numbers too.
 #
 # The check compares dtypes and values, and tests purity.
 
@@ -520,7 +520,7 @@ except TypeError as error:
 # %% [markdown]
 # `x.at[0].set(9.0)` returns a **new** array. So do `.add`, `.multiply`, `.min` and `.max`. As arrays never change, JAX can differentiate, reorder and parallelise your code. Outside `jit` each update copies the array. Under `jit` the compiler usually updates in place if the old array is not used again.
 #
-# One exception: do not write into a NumPy array that you have passed to JAX. On a CPU the JAX array can share its memory, for example after `jax.device_put`, or the copy can still be running.
+# A JAX array can share memory with a NumPy array, so do not write into a NumPy array that you have passed to JAX. On a CPU the JAX array can share its memory, for example after `jax.device_put`, or the copy can still be running.
 #
 # > **In PyTorch** `x[0] = 9` and `x.add_(1)` change `x` in place. In JAX write `x = x.at[0].set(9)` and `x = x + 1`.
 #
@@ -565,7 +565,7 @@ print(".at[].add  ", jnp.zeros(3).at[places].add(1.0))
 #
 # Labels can have any integer dtype. Those of MNIST are uint8. The batch may be empty.
 #
-# The check compares dtypes and values, and tests purity. The program must not grow with the batch: do not loop in Python.
+# The check compares dtypes and values, and tests purity. The program must not grow with the batch: its number of operations is the same for every batch size, so do not loop in Python.
 
 # %% exercise="confusion"
 def confusion(labels: Int[Array, "batch"], predictions: Int[Array, "batch"],
@@ -657,9 +657,9 @@ axes[1].set_xlabel("index i into an array of 5")
 plt.show()
 
 # %% [markdown]
-# *The element of a five-element array that is touched, for each index. Both panels show diagonals for the indices 0 to 4 and -5 to -1 (counted from the end). Elsewhere the upper panel continues at element 0 on the left and 4 on the right (clamped), and the lower one is empty (dropped).*
+# *For each index into an array of five elements, the element that is read (top) and the one that is written (bottom). Both panels show diagonals for the indices 0 to 4 and -5 to -1 (counted from the end). Elsewhere, reads are clamped to element 0 or 4, and writes are dropped.*
 #
-# Pass `mode` to choose, and to make the choice visible:
+# Pass `mode` to select the behaviour explicitly:
 #
 # | | out of bounds | default of |
 # |---|---|---|
@@ -669,7 +669,7 @@ plt.show()
 # | `x.at[i].set(v, mode="drop")` | nothing is written | `x.at[i].set(v)` |
 # | `x.at[i].set(v, mode="clip")` | the nearest element is overwritten | |
 #
-# In every mode -1 to -n count from the end. If a negative index means "none" in your data, replace it by one that is too large, or pass `wrap_negative_indices=False`.
+# In every mode -1 to -n count from the end. If a negative index means "none" in your data, replace it with one that is too large, or pass `wrap_negative_indices=False`, for reads together with `mode="fill"`.
 #
 # ## 1.11 Bug hunt: unknown ids in an embedding lookup
 #
@@ -762,7 +762,7 @@ check_values(embed, row_by_row,
 #
 # `z_buffer(rows, cols, depth, height, width)` returns an array of shape `(height, width)`: the smallest depth of the points at each pixel.
 #
-# A pixel without a point is `inf`. Points outside the image, on any side, are ignored. A depth can be any finite number. There may be no points.
+# A pixel without a point is `inf`. Points outside the image, on any side, are ignored. A depth can be any finite number. The arrays of points may be empty.
 #
 # The check compares values, and tests purity.
 
@@ -861,7 +861,7 @@ plt.show()
 #
 # This is a good place for a break.
 #
-# ## 1.13 Broadcasting: a silent bug and its uses
+# ## 1.13 Broadcasting: (n, 1) with (n,), and all pairs
 #
 # The predictions of a perfect model equal the targets, but have a last axis of size 1, as the output of a network often has.
 #
@@ -889,7 +889,7 @@ print("shape of the difference:", (y_hat - y).shape)
 print("loss of a perfect model:", jnp.mean((y_hat - y) ** 2))
 
 # %% [markdown]
-# The loss should be 0, and it is 2.5. Training still lowers it: the minimum of this loss is to predict the mean for every example. Write shapes into signatures, and check the shape of a difference before you square it.
+# The loss should be 0, and it is 2.5. Training still decreases it: it is smallest when the model predicts the mean target for every example. Write shapes into signatures, and check the shape of a difference before you square it.
 #
 # With broadcasting you can also compute all pairs without a loop:
 
@@ -989,11 +989,11 @@ print(jnp.sqrt(square[:, None] + square[None, :] - 2 * x @ x.T))
 print(jnp.sqrt(jnp.sum((x[:, None] - x[None]) ** 2, axis=-1)))
 
 # %% [markdown]
-# The squared lengths are about two million and their sums about four million, where neighbouring float32 numbers are 1/8 and 1/4 apart. A squared distance of 0.3 is lost in rounding, and one of 0 can become negative, with a square root of NaN. For points that are close together, subtract their mean first.
+# The squared lengths are about two million and their sums about four million, where neighbouring float32 numbers are 1/8 and 1/4 apart. A squared distance of 0.32 is rounded to 0.25, and one of 0 can become negative, with a square root of NaN. For points that are close together, subtract their mean first.
 #
 # ## 1.15 einsum and attention scores
 #
-# `jnp.einsum("ij,jk->ik", a, b)` is the matrix product. Each axis gets a letter. Where two axes share a letter, their elements are multiplied in pairs. A letter that is missing after the arrow is summed over.
+# `jnp.einsum("ij,jk->ik", a, b)` is the matrix product. Each axis gets a letter. Axes with the same letter are aligned, and their elements are multiplied. A letter that is missing after the arrow is summed over.
 
 # %% tags=["demonstration"]
 a, b = jnp.arange(6.0).reshape(2, 3), jnp.ones((3, 4))
@@ -1002,7 +1002,7 @@ print(jnp.einsum("ij->ji", a).shape, "transpose")
 print(jnp.einsum("ij,ij->i", a, a), "squared length of each row")
 
 # %% [markdown]
-# An einsum of two arrays becomes the *primitive* (elementary operation) `dot_general`, which runs on the matrix units of the hardware. Broadcasting, multiplying and summing does not.
+# An einsum of two arrays becomes the *primitive* (elementary operation) `dot_general`, which runs on the matrix units of the hardware. A broadcast product with a sum does not.
 #
 # ### Dot products of queries and keys
 # **Exercise** · 6 minutes · difficulty 3 of 5
@@ -1025,7 +1025,7 @@ def attention_scores(
 # %% [markdown] hints="attention_scores"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Write the three shapes in the signature as letters. One letter is missing after the arrow.
+# Write each shape in the signature as a string of letters. The axis that is summed has no letter after the arrow.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
@@ -1070,7 +1070,7 @@ check_values(attention_scores, head_by_head,
 # %% [markdown]
 # ## 1.16 Stable log-sum-exp
 #
-# The largest float32 number is about 3.4e38, and `exp(89)` is larger. Logits of 1000 are rare, but log-likelihoods of -1000 are common:
+# The largest float32 number is about 3.4e38, and `exp(89)` is larger. Logits of 1000 overflow `exp`. Log-likelihoods of -1000, which are common, underflow it:
 
 # %% tags=["demonstration"]
 logits = jnp.array([1000.0, 1001.0, 1002.0])
@@ -1084,17 +1084,17 @@ jnp.log(jnp.sum(jnp.exp(logits))), jnp.log(jnp.sum(jnp.exp(-logits)))
 # With the maximum as $m$, the largest term is $e^0 = 1$.
 #
 # ### The logarithm of a mean
-# **Exercise** · 8 minutes · difficulty 4 of 5
+# **Exercise** · 11 minutes · difficulty 4 of 5
 #
 # `log_mean_exp(x)` returns an array of shape `(batch,)`: the logarithm of the **mean** of `exp(x)` over each row.
 #
-# The numbers are finite or `-inf`, and rows can need different shifts. A row of `-inf` gives `-inf`.
+# The numbers are finite or `-inf`, also in one row, and rows can need different maxima subtracted. A row of `-inf` gives `-inf`.
 #
 # The check compares shapes and values, and tests purity.
 
 # %% exercise="log_mean_exp"
 def log_mean_exp(x: Float[Array, "batch samples"]) -> Float[Array, "batch"]:
-    """`log(mean(exp(x)))` of each row, for any finite `x`, and `-inf` for a row of `-inf`."""
+    """`log(mean(exp(x)))` of each row, where `x` is finite or `-inf`. A row of `-inf` gives `-inf`."""
     ### BEGIN SOLUTION
     m = jnp.max(x, axis=-1, keepdims=True)
     m = jnp.where(jnp.isfinite(m), m, 0)
@@ -1104,7 +1104,7 @@ def log_mean_exp(x: Float[Array, "batch samples"]) -> Float[Array, "batch"]:
 # %% [markdown] hints="log_mean_exp"
 # <details><summary>Hint 1: the idea</summary>
 #
-# On paper any shift gives the same result. The maximum is a good choice unless it is infinite, because `-inf - (-inf)` is NaN.
+# In exact arithmetic any shift $m$ gives the same result. The maximum is a good choice unless it is infinite, because `-inf - (-inf)` is NaN.
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
@@ -1177,9 +1177,9 @@ x, mask = jnp.array([1.0, jnp.nan]), jnp.array([True, False])
 print(x * mask, times_float(x, mask), jax.jit(times_float)(x, mask))
 
 # %% [markdown]
-# On a CPU the cell prints `[1. 0.]`, `[1. nan]` and `[1. 0.]`. In the first and third product the compiler sees the conversion and the multiplication together, and replaces both by a select. In the second the conversion ran as a separate program, and the multiplication follows IEEE. Do not rely on the optimiser. Use `where`.
+# On a CPU the cell prints `[1. 0.]`, `[1. nan]` and `[1. 0.]`. In the first and third product the compiler sees the conversion and the multiplication together, and replaces both by a select. In the second the conversion ran as a separate program, and the multiplication follows IEEE 754, where 0 times NaN is NaN. Do not rely on the optimiser. Use `where`.
 #
-# ### The mean of padded sentences
+# ### Masked mean of padded rows
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
 # `masked_mean(x, lengths)` returns an array of shape `(batch,)`: for each row `i` the mean of `x[i, :lengths[i]]`. The rest of the row is padding.
@@ -1264,7 +1264,7 @@ check_values(through(operation_by_operation, masked_mean), sentence_by_sentence,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 1.18 Asynchronous dispatch: how to measure time
+# ## 1.18 Asynchronous dispatch, timing and devices
 #
 # How long does a product of two matrices of shape (1500, 1500) take?
 
@@ -1278,13 +1278,13 @@ product.block_until_ready()
 print(f"the result    {1000 * (time.perf_counter() - start):.2f} ms")
 
 # %% [markdown]
-# On two CPU cores the line takes about 0.1 ms, and the result is there after about 50 ms. JAX **dispatches** the computation and returns the array before it has been computed, so that Python can go on. The next cell measures this for four products, each of which needs the one before:
+# On two idle CPU cores, for example, the line returns after about 0.1 ms, and the result is ready after about 50 ms. JAX **dispatches** the computation and returns the array before it has been computed, so that Python can go on. The next cell measures this for four products, each of which needs the one before:
 
 # %% tags=["demonstration", "hide-input"]
-products, dispatched, ready = [a], [0.0], [0.0]
+factor, products, dispatched, ready = a / 1500, [a], [0.0], [0.0]
 start = time.perf_counter()
 for _ in range(4):
-    products.append(products[-1] @ a / 1500)
+    products.append(products[-1] @ factor)
     dispatched.append(1000 * (time.perf_counter() - start))
 for product in products[1:]:
     product.block_until_ready()
@@ -1303,18 +1303,18 @@ plt.show()
 # %% [markdown]
 # *Below, Python: a short orange bar, the dispatch of all four products, and then a long wait. Above, the device computes one product after another.*
 #
-# Printing, converting to NumPy and `block_until_ready()` wait. A time without waiting is too short. The time of the first call is too long, because it includes compilation.
+# Printing, converting to NumPy and `block_until_ready()` wait. If you do not wait, you measure only the dispatch. The first call also includes compilation.
 #
 # > **In PyTorch** CUDA operations are asynchronous too, and you call `torch.cuda.synchronize()`. In JAX you wait for a result: `jax.block_until_ready(result)`.
 #
 # ### Time one call
-# **Exercise** · 6 minutes · difficulty 3 of 5
+# **Exercise** · 9 minutes · difficulty 3 of 5
 #
 # `seconds_per_call(f, x, clock)` returns the time that one call of `f(x)` takes until its result has been computed, without compilation.
 #
 # `f` may return any nested structure of arrays. They can be ready at different times.
 #
-# The check passes a simulated device and its clock: read the time from `clock()`.
+# The check passes a simulated `f` and `clock`. Call `clock()` to read the time.
 
 # %% exercise="seconds_per_call"
 def seconds_per_call(f, x, clock=time.perf_counter) -> float:
@@ -1329,7 +1329,7 @@ def seconds_per_call(f, x, clock=time.perf_counter) -> float:
 # %% [markdown] hints="seconds_per_call"
 # <details><summary>Hint 1: the idea</summary>
 #
-# At each reading of the clock, ask what is still running and what has been compiled.
+# Each time that you read the clock, ask: has `f` been compiled, and is a computation still running?
 # </details>
 # <details><summary>Hint 2: the API</summary>
 #
@@ -1400,7 +1400,7 @@ check_values(through(on_a_fake_device, seconds_per_call), honest,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# An array is on the device that `x.device` names, and an operation runs on the device of its inputs. `jax.device_put(x, device)` copies an array to another device. Lesson 07 uses eight devices.
+# `x.device` is the device that holds `x`. An operation runs on the device of its inputs. `jax.device_put(x, device)` copies an array to another device. Lesson 07 uses eight devices.
 
 # %% tags=["demonstration"]
 print(jax.default_backend(), jax.devices())
@@ -1409,9 +1409,9 @@ print(jax.device_put(np.ones(3), jax.devices()[0]).device)
 # %% [markdown]
 # ## What to remember
 #
-# 1. Reads out of bounds are clamped, writes are dropped, and negative indices count from the end. Pass `mode` for something else.
+# 1. Reads out of bounds are clamped, writes are dropped, and negative indices count from the end. Pass `mode` to change this.
 # 2. The default dtypes are float32 and int32, and 64-bit arrays are converted without a warning. Python numbers are weakly typed, `np.float64` is not.
-# 3. Arrays never change. Write `x = x.at[i].add(v)`, in which repeated indices all count.
+# 3. Arrays never change. Write `x = x.at[i].add(v)`, which accumulates repeated indices.
 # 4. Shapes are fixed. Use a mask and `where`, and do not multiply by the mask.
 # 5. JAX is asynchronous. Call once, then measure until `jax.block_until_ready` returns.
 #

@@ -1496,9 +1496,9 @@ print("gradients:", *jax.grad(by_bisection, argnums=(0, 1))(scores, 2.0))
 #
 # $$\sum_i w_i \, (dx_i - dt) = dk.$$
 #
-# `k` is a float between 0 and the number of scores, and need not be whole. It may be close to both ends.
+# `k` is a float between 0 and the number of scores, and need not be whole. It may be close to 0 or to the number of scores, and the scores may be far apart.
 #
-# The check compares the value, and the first and second derivatives in both modes. It also tests `vmap` and purity.
+# The check compares the value, the first and second derivatives in both modes, and a fourth derivative. It also tests `vmap` and purity.
 
 # %% exercise="threshold"
 def threshold(x: Float[Array, "n"], k: Float[Array, ""]) -> Float[Array, ""]:
@@ -1634,15 +1634,43 @@ check_values(
         "`t` is a constant in the rule": lambda *args: second(*args, dt=0.0),
     },
 )
+def fourth_derivative(f, x, k):
+    slope = f
+    for _ in range(4):
+        slope = jax.grad(slope, argnums=1)
+    return slope(x, k)
+
+
+def fourth_of_one(x, k):
+    """Of x - log(k / (1 - k)), which solves the equation for one score."""
+    return 6 / k**4 - 6 / (1 - k) ** 4
+
+
+check_values(
+    through(fourth_derivative, threshold),
+    fourth_of_one,
+    [(np.float32([0.3]), np.float32(0.3))],
+    rtol=5e-3,
+    about="a fourth derivative",
+)
 check_batched(threshold, sweep("5", uniform("", 0.5, 4.5), seed=4), lambda x, k: solved(x, k)[0], trials=2)
 check_pure(threshold, np.arange(5.0), 1.5)
 ### BEGIN HIDDEN TESTS
 check_values(
     through(value_and_slopes, threshold),
     first,
-    sweep("7", uniform("", 0.005, 0.007), seed=5) + sweep("7", uniform("", 6.98, 6.99), seed=6, count=1),
+    sweep("7", uniform("", 0.005, 0.007), seed=5)
+    + sweep("7", uniform("", 6.98, 6.99), seed=6, count=1)
+    + [(np.arange(5, dtype=np.float32), np.float32(1e-4))],
     atol=1e-5,
     about="`k` close to both ends",
+)
+check_values(
+    through(value_and_slopes, threshold),
+    first,
+    [(np.float32([-20.0, 20.0]), np.float32(0.7)), (np.float32([-5.0, 5.0, 6.0]), np.float32(1.5))],
+    atol=1e-4,
+    about="scores that are far apart",
 )
 ### END HIDDEN TESTS
 

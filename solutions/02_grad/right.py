@@ -168,12 +168,13 @@ binarise.defvjp(one_bit_forward, one_bit_backward)
 
 # %% right="threshold"
 def threshold(x, k):
-    """Newton's method from a solution without derivatives: two steps give two derivatives."""
-    t = jax.lax.stop_gradient(by_bisection(x, k))
-    for _ in range(2):
-        p = jax.nn.sigmoid(x - t)
-        t = t + (jnp.sum(p) - k) / jnp.sum(p * (1 - p))
-    return t
+    def excess(t):
+        return jnp.sum(jax.nn.sigmoid(x - t)) - k
+
+    def solve(f, start):
+        return jax.lax.stop_gradient(by_bisection(x, k))
+
+    return jax.lax.custom_root(excess, jnp.zeros_like(k), solve, lambda g, y: y / g(1.0))
 
 # %% right="threshold"
 @jax.custom_jvp

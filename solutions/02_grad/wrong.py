@@ -836,6 +836,38 @@ def threshold_rule(primals, tangents):
     w = p * (1 - p)
     return t, (jnp.vdot(w, dx) - dk) / jnp.maximum(jnp.sum(w), 0.03)
 
+# %% wrong="threshold" says="wrong on hidden ones: NaN instead of a number"
+def threshold(x, k):
+    t = x.mean()
+    for _ in range(20):
+        p = jax.nn.sigmoid(x - t)
+        t = t + (p.sum() - k) / (p * (1 - p)).sum()
+    return t
+
+# %% wrong="threshold" says="no known mistake matches"
+def threshold(x, k):
+    t = jax.lax.stop_gradient(by_bisection(x, k))
+    for _ in range(2):
+        p = jax.nn.sigmoid(x - t)
+        t = t + (p.sum() - k) / (p * (1 - p)).sum()
+    return t
+
+# %% wrong="threshold" says="right on some inputs (4 of 5)"
+def threshold(x, k):
+    @jax.custom_jvp
+    def solve(x, k):
+        return by_bisection(x, k)
+
+    @solve.defjvp
+    def rule(primals, tangents):
+        (x, k), (dx, dk) = primals, tangents
+        t = solve(x, k)
+        p = jax.nn.sigmoid(x - t)
+        w = p * (1 - p)
+        return t, (jnp.vdot(w, dx) - dk) / w.sum()
+
+    return solve(x, jnp.clip(k, 1e-3, x.size - 1e-3))
+
 # %% wrong="fit_logistic" says="a list instead of a JAX array"
 def fit_logistic(x, y, learning_rate, steps):
     def loss_fn(params):

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 3 · jax.jit: tracing, compilation and the cache
 #
-# `jax.jit` traces a Python function and compiles the result. Later calls run the compiled program, without Python. After this lesson you can
+# `jax.jit` traces a Python function and compiles the result. Later calls run the compiled program. After this lesson you can
 #
-# - read a jaxpr, and tell what happens at trace time and what at run time;
+# - read a jaxpr, and say which code runs at trace time and which at run time;
 # - predict when a call is traced again (a *retrace*), and avoid it;
-# - fix the errors of tracing, and find the bugs that raise no error;
-# - use static arguments and donate buffers;
+# - fix tracing errors, and find tracing bugs that raise no error;
+# - use static arguments, and donate the memory of old arrays;
 # - estimate what a program costs before it runs, and decide whether `jit` pays off.
 #
 # About 145 minutes, with reading and waiting. There is a good place for a break after 3.5. You need lessons 01 and 02.
@@ -101,7 +101,7 @@ check_answer(
 # `mask` has three elements, all of them False. What is `jnp.nonzero(mask, size=2)[0]`?
 
 # %% exercise="padded_places" kind="recall"
-# A tuple of integers.
+# The indices, as a tuple of integers.
 ### BEGIN SOLUTION
 padded_places = (0, 0)
 ### END SOLUTION
@@ -122,7 +122,7 @@ check_answer(
 # %% [markdown]
 # ## 3.1 Trace time and run time
 #
-# `roll = jax.jit(lambda: np.random.randint(1, 7))` rolls a die. Without `jax.jit` it is a fair one.
+# `roll = jax.jit(lambda: np.random.randint(1, 7))` rolls a die. Without `jax.jit`, each call returns a new random number.
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -143,7 +143,7 @@ def faces():
 check_answer(
     faces_seen,
     faces,
-    because="NumPy rolled once, while JAX traced the function. The number is a constant of the "
+    because="NumPy drew one number, while JAX traced the function. The number is a constant of the "
     "compiled program.",
     mistakes={6: "NumPy code runs only while JAX traces the function, which happens once"},
 )
@@ -153,9 +153,9 @@ roll = jax.jit(lambda: np.random.randint(1, 7))
 print([int(roll()) for _ in range(20)])
 
 # %% [markdown]
-# `jax.jit(f)` does nothing yet. The first call runs your Python *once*, with *tracers* in place of the arguments. The tracers of lesson 02 carried values. These carry only a shape and a dtype. JAX records the operations on them, compiles the record, and runs the compiled program. Later calls run the program only. NumPy rolled the die during tracing, so its number became a constant.
+# `jax.jit(f)` neither runs nor compiles `f`. The first call runs your Python *once*, with *tracers* in place of the arguments. The tracers of lesson 02 carried values. These carry only a type: shape, dtype and weak type. JAX records the operations on them, compiles the record, and runs the compiled program. Later calls run the program only. NumPy ran at trace time, so the number that it drew is a constant of the program.
 #
-# There are thus two times. At **trace time** Python runs and sees tracers. At **run time** the compiled program runs and sees values. `print` runs at trace time, `jax.debug.print` at run time:
+# So there are two phases. At **trace time** Python runs and sees tracers. At **run time** the compiled program runs and sees values. `print` runs at trace time, `jax.debug.print` at run time:
 
 # %% tags=["demonstration"]
 @jax.jit
@@ -169,7 +169,7 @@ for number in (1.0, 2.0, 3.0):
     look(number).block_until_ready()
 
 # %% [markdown]
-# The tilde in `~float32[]` marks a weak type, because the argument was a Python number. JAX keeps compiled programs in a *cache*. The key is the shape, dtype and weak type of the arguments, and a few other static facts. A call with a new key is traced again: a *retrace*.
+# The tilde in `~float32[]` marks a weak type: the argument was a Python number. JAX keeps compiled programs in a *cache*. The key is the shape, dtype and weak type of the arguments, and a few other properties (3.7). A call with a new key is traced again: a *retrace*.
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
@@ -234,7 +234,7 @@ plt.show()
 #
 # ## 3.2 Read a jaxpr
 #
-# `jax.make_jaxpr(f)(x)` traces `f` and returns the recorded program, its *jaxpr*. Each line is an equation: a name and a type on the left, a primitive with its inputs on the right. Python's names, loops and branches are gone. `show_program(f, x)` shows the jaxpr beside the source, with the number of the line that each equation comes from. Point at a line to see its equations.
+# `jax.make_jaxpr(f)(x)` traces `f` and returns the recorded program, its *jaxpr*. Each line in its body is an equation: a name and a type on the left, a primitive with its inputs on the right. Python's names, loops and branches are gone. `show_program(f, x)` shows the jaxpr beside the source, with the number of the line that each equation comes from. Hover over a line to highlight its equations.
 
 # %% tags=["demonstration"]
 def product(x):
@@ -248,7 +248,7 @@ show_program(jax.grad(product), 1.0)
 # %% [markdown]
 # The second jaxpr is the derivative, with the product rule in it. (`add_any` is addition. `_` is a result that nothing uses.)
 #
-# The next cells draw the jaxpr of the model and loss of lesson 02. The code that draws is folded.
+# The next cells draw the jaxpr of the model and loss of lesson 02. The code that draws is collapsed.
 
 # %%
 rng = np.random.default_rng(0)
@@ -313,14 +313,14 @@ draw_graph(jax.make_jaxpr(loss_fn)(params, x, y).jaxpr, names)
 plt.show()
 
 # %% [markdown]
-# *Six inputs (blue), eleven equations (boxes), each with the type of its result, and one scalar at the bottom. `x` and the hidden `w` enter a matrix product, and `b` is added after a broadcast. `custom_jvp_call` is the ReLU. Then come the second layer, the difference to `y`, its square, the sum and the division by 256.*
+# *Six inputs (blue), eleven equations (boxes), each with the type of its result, and one scalar at the bottom. `x` and the hidden `w` enter a matrix product, and `b` is added after a broadcast. `custom_jvp_call` is the ReLU. Then come the second layer, the difference from `y`, its square, the sum and the division by 256.*
 #
-# A jaxpr takes the leaves of its argument trees, so the dicts are gone too.
+# The inputs of a jaxpr are the leaves of the arguments, so it contains no dicts.
 #
-# ### Write the function for a jaxpr
+# ### Translate a jaxpr into Python
 # **Exercise** · 10 minutes · difficulty 3 of 5
 #
-# The source of a layer is lost. You have its jaxpr for one shape:
+# You have the jaxpr of a layer for one shape, but not its source:
 #
 # ```
 # { lambda ; a:f32[4,3] b:f32[3]. let
@@ -336,7 +336,7 @@ plt.show()
 #   in (k,) }
 # ```
 #
-# **Return** the result of the layer, of the shape of `x`. `a` is `x` and `b` is `scale`.
+# `normalised_rows(x, scale)` **returns** the result of the layer, of the shape of `x`. `a` is `x` and `b` is `scale`.
 #
 # **Edge cases**: any number of rows and features, and rows of small numbers.
 #
@@ -423,9 +423,9 @@ check_values(
 # %% [markdown]
 # ## 3.3 Globals and closures become constants
 #
-# The 3.0 above is a constant because the shape is known at trace time. Every other value that a function does not take as an argument is a constant too.
+# The 3.0 above is a constant because the shape is known at trace time.
 #
-# ### Bug hunt: a learning rate that has no effect
+# ### Bug hunt: a schedule that changes a global
 
 # %% tags=["demonstration"]
 learning_rate = 0.1
@@ -439,7 +439,7 @@ def train_step_broken(params, x, y):
 # %% [markdown]
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# A schedule sets the global `learning_rate` to 0.1, 0.01 and 0.0, and calls `train_step_broken(params, x, y)` after each change. How far does a bias move in the third call, as a fraction of the first?
+# You set the global `learning_rate` to 0.1, 0.01 and 0.0, and call `train_step_broken(params, x, y)` after each change, with the same `params`. What is the change of a bias in the third call, divided by its change in the first?
 
 # %% exercise="moved_at_zero" kind="prediction"
 # A number.
@@ -479,12 +479,11 @@ for learning_rate in (0.1, 0.01, 0.0):
     print(learning_rate, stale["output"]["b"], right["output"]["b"])
 
 # %% [markdown]
-# No error is raised. This is the *stale global* bug, and the die had it too. As an argument the learning rate is traced, so one program serves all three values.
+# No error is raised. This is the *stale global* bug. A value that a function reads from a global or a closure becomes a constant of the program. As an argument the learning rate is traced, so one compiled program works for all three values.
 #
-# %% [markdown]
 # ## 3.4 Side effects and leaked tracers
 #
-# What Python does at trace time besides returning a value (printing, counting, appending to a list) happens once, and with tracers.
+# Python side effects (printing, counting, appending to a list) happen once for each trace, and see tracers.
 #
 # ### Bug hunt: activations kept in a list
 #
@@ -517,11 +516,11 @@ kept[0] + 1
 # ### Return activations and statistics
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# A hidden unit that is zero for *every* example is *dead*: its gradient is zero, so it does not recover.
+# A hidden unit that is zero for *every* example is *dead*: its gradient is zero. If it is dead on all the data, it does not recover.
 #
-# **Return** from `mlp_with_stats(params, x)` the output of `mlp` and a dict: `"hidden"`, the activations after the ReLU, and `"dead"`, the fraction of hidden units that are exactly zero for every example of the batch, a scalar.
+# `mlp_with_stats(params, x)` **returns** the output of `mlp` and a dict: `"hidden"`, the activations after the ReLU, and `"dead"`, the fraction of hidden units that are exactly zero for every example of the batch, a scalar.
 #
-# **Edge cases**: all units may be dead, or none. Small activations are not zero.
+# **Edge cases**: all units may be dead, or none. A unit with a small positive activation is not dead.
 #
 # **The check** compares the three arrays, and traces the function.
 
@@ -651,7 +650,7 @@ check_answer(
 )
 
 # %% [markdown]
-# It raises at the first call, before any branch is compiled. The error says what your code needed from the tracer:
+# It raises at the first call, before any branch is compiled. The exception depends on what your code needs from the tracer:
 #
 # | needed | for example by | raises |
 # |---|---|---|
@@ -662,16 +661,16 @@ check_answer(
 # | a shape | `jnp.zeros(n)`, `x.reshape(n)` | `TypeError` |
 # | the bounds of a slice | `x[:n]` | `IndexError` |
 # | the number of True elements | `x[x > 0]` | `NonConcreteBooleanIndexError` |
-# | a hash, a format | `x in {1, 2}`, `f"{x:.2f}"` | `TypeError` |
+# | a hash, or string formatting | `x in {1, 2}`, `f"{x:.2f}"` | `TypeError` |
 # | anything, after its trace | a leaked tracer | `UnexpectedTracerError` |
 #
-# There are three fixes: compute both results and choose with `jnp.where`, decide by something that is known at trace time, such as a shape, or make the argument static (3.6). Lesson 04 adds branches inside the program.
+# There are three fixes: compute both results and choose with `jnp.where`, branch on something that is known at trace time, such as a shape, or make the argument static (3.6). Lesson 04 shows branches that are compiled.
 #
 # > **In PyTorch** `torch.compile` breaks the graph at such a branch and continues in Python. `jax.jit` raises.
 #
 # ### Bug hunt: an `if` on the loss
 #
-# One batch with a NaN makes every parameter NaN. This step should skip such a batch:
+# One batch with a NaN can make many parameters NaN. This step should skip such a batch:
 
 # %% tags=["demonstration", "raises-exception"]
 @jax.jit
@@ -685,10 +684,10 @@ def careful_step_broken(params, x, y):
 careful_step_broken(params, x, y)
 
 # %% [markdown]
-# ### Keep the parameters if the update is not finite
+# ### Skip an update that is not finite
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# **Return** from `keep_if_finite(params, proposed)` all of `proposed` if every number in it is finite, and otherwise all of `params`. Both are pytrees of one structure.
+# `keep_if_finite(params, proposed)` **returns** all of `proposed` if every number in it is finite, and otherwise all of `params`. Both have the same tree structure.
 #
 # **Edge cases**: `params` may hold NaN. Numbers near the largest float32 are finite.
 #
@@ -780,8 +779,8 @@ check_values(
     ],
     mistakes={
         "only the first leaf is tested": by_first_leaf,
-        "each leaf decides for itself": per_leaf,
-        "each element decides for itself": per_element,
+        "the choice is made separately for each leaf": per_leaf,
+        "the choice is made separately for each element": per_element,
         "NaN is replaced by zeros": zeros_for_nan,
         "an infinity is not detected": only_nan,
         "`params` is tested, not `proposed`": by_params,
@@ -831,7 +830,7 @@ def class_means_broken(x, labels):
 class_means_broken(x, jnp.zeros(256, int))
 
 # %% [markdown]
-# The shape of the result depends on a value, so the number of classes has to be an argument, and a **static** one. A static argument is passed to your Python function as it is, so `if`, `range` and shapes can use it. Each new value is traced and compiled again.
+# The shape of the result depends on a value, so pass the number of classes as a **static** argument. A static argument is passed to your Python function as it is, so `if`, `range` and shapes can use it. Each new value is traced and compiled again.
 
 # %% tags=["demonstration"]
 @partial(jax.jit, static_argnames="kind")
@@ -844,16 +843,16 @@ for kind in ("tanh", "relu", "tanh", "relu"):
     activate(x, kind)
 
 # %% [markdown]
-# JAX looks static arguments up in the cache by type, hash and `==`:
+# JAX compares static arguments by type, hash and `==`:
 #
-# - `7` and `np.int64(7)` differ in type, so `classes=np.max(y) + 1` compiles again after `classes=10`.
+# - `7` and `np.int64(7)` differ in type, so a call with `np.int64(7)` is traced again after one with `7`. `np.max` of a NumPy array returns such a number.
 # - A list or an array raises `ValueError: Non-hashable static arguments`.
 # - If you change an object that hashes by identity, JAX does not notice: the stale-global bug again.
 #
 # ### Means of classes
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# **Return** from `class_means(x, labels, strength, classes)` an array of shape (classes, features). Row `c` is the sum of the rows of `x` with label `c`, divided by (their number + `strength`). `class_means` itself is the jitted function.
+# `class_means(x, labels, strength, classes)` **returns** an array of shape (classes, features). Row `c` is the sum of the rows of `x` with label `c`, divided by (their number + `strength`), which shrinks the means of small classes towards 0. `class_means` itself is the jitted function.
 #
 # **Edge cases**: a class may be empty. Labels outside 0 to `classes - 1` belong to no class. `strength` is positive and changes often, `classes` rarely does.
 #
@@ -919,7 +918,7 @@ check_values(
         (np.arange(12.0).reshape(6, 2), np.int32([0, -1, 2, 1, 2, -2]), 1.0, 4),
     ],
     mistakes={
-        "-1 belongs to no class, and other negative labels count from the end": only_minus_one,
+        "only -1 is excluded. Other negative labels count from the end": only_minus_one,
         "the strength is left out": no_shrinking,
         "the strength is applied after the division": shrunk_afterwards,
         "a negative label counts from the end": from_the_end,
@@ -967,9 +966,9 @@ plt.xlabel("call"), plt.ylabel("milliseconds")
 plt.show()
 
 # %% [markdown]
-# *One bar for each call, on a logarithmic scale. The three highest are red: the first call, and the first calls with 40 and with 41 rows. Each takes hundreds of times as long as a call with a known shape (blue).*
+# *One bar for each call, on a logarithmic scale. The three highest are red: the first call, and the first calls with 40 and with 41 rows. Each takes hundreds or thousands of times as long as a call with a known shape (blue).*
 #
-# A short last batch or sentences of many lengths retrace in this way. (Lesson 13 pads to a few sizes.) A call finds its program in the cache if all of these agree:
+# A short last batch, or sentences of different lengths, cause such retraces. (Lesson 13 pads to a few sizes.) A call finds its program in the cache if all of these agree:
 #
 # - the tree structure of the arguments, and which of them are passed by keyword;
 # - the shape, dtype and weak type of each leaf (`jax.typeof(leaf)` shows all three), and the sharding of arrays on several devices (lesson 07);
@@ -977,7 +976,7 @@ plt.show()
 # - the configuration, such as `jax.default_matmul_precision` or `jax.enable_x64`;
 # - the function object: a new lambda or a new `functools.partial` is a new function.
 #
-# The values of traced arguments and the order of dict keys do not matter. `show_cache(f, calls)` shows which calls are traced, and why. It jits `f` and runs the calls, starting with an empty cache. An entry of the list is an argument, a tuple of arguments, or a function that makes the call.
+# The values of traced arguments and the order of dict keys do not matter. `show_cache(f, calls)` shows which calls are traced, and why. It jits `f` and runs the calls, starting with an empty cache. An entry of the list is an argument, a tuple of arguments, or a function that receives the jitted `f` and calls it, for keyword arguments.
 
 # %% tags=["demonstration"]
 def scaled(x, factor=2.0):
@@ -1048,7 +1047,7 @@ with jax.explain_cache_misses(True), contextlib.redirect_stderr(log):
 print(log.getvalue())
 
 # %% [markdown]
-# Each message compares the call with the closest key in the cache. The four later calls differ in the weak type of `total`, the type of the static value, the use of a keyword and the configuration.
+# The first message says that the function is new. Each later one compares the call with the closest key in the cache. The four later calls differ in the weak type of `total`, the type of the static value, the use of a keyword and the configuration.
 #
 # ### Fix a function that is traced at every call
 # **Exercise** · 10 minutes · difficulty 4 of 5
@@ -1064,11 +1063,11 @@ print(log.getvalue())
 #     return evaluate
 # ```
 #
-# **Return** from `make_evaluate(metric)` a function `evaluate(total, params, x, y, k)`, which returns `total + metric(params, x, y, k)` as a float32 scalar.
+# `make_evaluate(metric)` **returns** a function `evaluate(total, params, x, y, k)`, which returns `total + metric(params, x, y, k)` as a float32 scalar.
 #
 # **Edge cases**: `total` is a Python number, a NumPy number or the last result. `k` is a Python or NumPy integer, by position or by keyword. `metric` needs it for shapes.
 #
-# **The check** compares totals, and counts how often the Python body of `metric` runs: once for all batches of one shape with one value of `k`.
+# **The check** compares totals, and counts how often the Python body of `metric` runs: it must run once for each pair of a batch shape and a `k`, also when `k` alternates.
 
 # %% exercise="make_evaluate"
 def make_evaluate(metric):
@@ -1087,11 +1086,11 @@ def make_evaluate(metric):
 # %% [markdown] hints="make_evaluate"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Go through the list above. Which entries differ between two calls? One is a new function object.
+# Go through the list of keys at the head of 3.7. Which entries differ between two calls? One is a new function object.
 # </details>
 # <details><summary>Hint 2: two functions</summary>
 #
-# Compile one function in `make_evaluate`, outside `evaluate`. `evaluate` itself is not jitted: it converts its arguments, and calls the compiled function always in the same way.
+# Compile one function in `make_evaluate`, outside `evaluate`. `evaluate` itself is not jitted. It converts its arguments, and always calls the compiled function in the same way.
 # </details>
 # <details><summary>Hint 3: the conversions</summary>
 #
@@ -1120,16 +1119,22 @@ def of_one_batch(which, params, x, y, k):
 
 
 def over_batches(make, which, start, params, batches, *ks):
+    """The totals after each batch; the parameters double from call to call."""
     evaluate, total, totals = make(metrics[which]), start, []
     for k in ks:
         for x, y in batches:
             total = evaluate(total, params, x, y, k)
             totals.append(total)
+            params = {"w": 2 * params["w"]}
     return jnp.stack(totals)
 
 
-def added(which, start, params, batches, *ks):
-    parts = [of_one_batch(which, params, x, y, k) for k in ks for x, y in batches]
+def added(which, start, params, batches, *ks, change=2):
+    parts = []
+    for k in ks:
+        for x, y in batches:
+            parts.append(of_one_batch(which, params, x, y, k))
+            params = {"w": change * params["w"]}
     return start + np.cumsum(np.array(parts, float))
 
 
@@ -1151,6 +1156,9 @@ def traces_of(make, calls, x):
     elif calls == "totals":
         for total in (0.0, zero, np.float32(3), 0, zero + 1, zero + 2, np.float64(3)):
             evaluate(total, params, x, x, 2)
+    elif calls == "again":
+        for k in (2, 3, 2, 3):
+            evaluate(zero, params, x, x, k)
     else:
         for k in (2, np.int64(2), np.int32(2)):
             evaluate(zero, params, x, x, k)
@@ -1163,15 +1171,19 @@ check_values(
     through(over_batches, make_evaluate),
     added,
     sweep(0, 0.0, {"w": "3 4"}, [("6 3", labels), ("6 3", labels)], 2, count=1)
+    + sweep(0, 0, {"w": "3 4"}, [("6 3", labels)], 3, count=1, seed=1)
     + sweep(1, 5.0, {"w": "2"}, [("9 2", "9"), ("9 2", "9")], 3, count=1),
-    mistakes={"the metric of the last batch alone, without `total`": only_the_last},
+    mistakes={
+        "the metric of the last batch alone, without `total`": only_the_last,
+        "the parameters of the first call are used in every call": partial(added, change=1),
+    },
     about="the totals",
 )
 check_values(
     through(traces_of, make_evaluate),
     [1],
     [("batches", np.arange(4.0))],
-    mistakes={"`jax.jit` is called at every call, or not at all": lambda calls, x: 3},
+    mistakes={"`jax.jit` is applied in every call, or never": lambda calls, x: 3},
     about="traces for three batches of one shape",
 )
 check_values(
@@ -1179,7 +1191,7 @@ check_values(
     [1],
     [("totals", np.arange(4.0))],
     mistakes={
-        "a Python number is weakly typed, the last result is not": lambda calls, x: 3,
+        "a Python number is weakly typed, the last result is not": lambda calls, x: 2,
         "each value of `total` is traced again": lambda calls, x: 4,
     },
     about="traces for seven totals",
@@ -1189,10 +1201,20 @@ check_values(
     [1],
     [("ks", np.arange(4.0))],
     mistakes={
-        "NumPy integers are other static values than Python integers": lambda calls, x: 3,
-        "a keyword argument is another key than a positional one": lambda calls, x: 2,
+        "a NumPy and a Python integer are different static values": lambda calls, x: 3,
+        "an argument passed by keyword gives another cache key than a positional one": lambda calls, x: 2,
     },
     about="traces for four forms of `k`",
+)
+check_values(
+    through(traces_of, make_evaluate),
+    [2],
+    [("again", np.arange(4.0))],
+    mistakes={
+        "a `k` that comes back is traced again": lambda calls, x: 4,
+        "the first `k` is used in every call": lambda calls, x: 1,
+    },
+    about="traces when `k` alternates",
 )
 ### BEGIN HIDDEN TESTS
 check_values(
@@ -1218,16 +1240,16 @@ for k in np.array([4, 8, 4]):
     print("sum over the batches of the largest", k, "losses:", total)
 
 # %% [markdown]
-# Your function is traced four times for 15 calls: for 60 rows and for the 16 of the last batch, with each `k`.
+# Your function is traced four times for 15 calls: two batch sizes (60, and 16 in the last batch) times two values of `k`.
 #
 # ### Predict a retrace
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# **Return** from `same_program(one, other)` whether a new jitted function that is called with `*one` and then with `*other` is traced only once.
+# `same_program(one, other)` **returns** True if a new jitted function, called with `*one` and then with `*other`, is traced only once, and False otherwise.
 #
-# **Edge cases**: arguments are JAX and NumPy arrays, Python numbers, `None`, and trees of these. None is static.
+# **Edge cases**: arguments are JAX and NumPy arrays, Python numbers, `None`, and trees of these. There are no static arguments.
 #
-# **The check** compares with the number of traces.
+# **The check** jits a function, calls it with both tuples, and counts the traces.
 
 # %% exercise="same_program"
 def same_program(one: tuple, other: tuple) -> bool:
@@ -1341,7 +1363,7 @@ check_values(
     [traced_once(*pair) for pair in pairs],
     pairs,
     mistakes={
-        "JAX converts NumPy's float64 arrays to float32, so they need no trace of their own": (
+        "JAX converts NumPy's float64 arrays to float32, so they cause no retrace": (
             lambda one, other: False
         ),
         "the order of the keys in a dict is compared": lambda one, other: len(one) == 2,
@@ -1405,14 +1427,14 @@ for turn in range(3):
     jax.jit(lambda x: print("tracing in turn", turn))(1.0)
 
 # %% [markdown]
-# Apply `jit` once, where you define the function. Put it around the whole step, because the compiler only fuses operations within one program. Do not put it around a Python loop over steps: tracing unrolls the loop, so a thousand steps become a thousand copies. Lesson 04 moves the loop into the program.
+# Apply `jit` once, where you define the function. Put it around the whole step, because the compiler can only combine (*fuse*) operations within one program. Do not put it around a Python loop over steps: tracing unrolls the loop, so a thousand steps become a thousand copies. Lesson 04 moves the loop into the program.
 #
-# ### Train with one compiled step
+# ### Train without retracing the loss
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# **Return** from `train(loss_fn, params, x, y, learning_rate, steps)` the pair `(params, losses)` after `steps` steps of gradient descent on `loss_fn(params, x, y)`. `losses` is an array of shape (steps,) with the loss *before* each step.
+# `train(loss_fn, params, x, y, learning_rate, steps)` **returns** the pair `(params, losses)` after `steps` steps of gradient descent on `loss_fn(params, x, y)`. `losses` is an array of shape (steps,) with the loss *before* each step.
 #
-# **Edge cases**: `params` is any pytree. The loop goes on where the loss rises or is NaN.
+# **Edge cases**: `params` is any pytree. `steps` is at least 1. Do not stop early if the loss rises or is NaN.
 #
 # **The check** compares parameters and losses, and requires that the Python body of `loss_fn` runs once, for any number of steps.
 
@@ -1493,7 +1515,7 @@ check_values(
     lambda x, y, steps: 1,
     sweep("6 3", "6", 5, count=1) + sweep("6 3", "6", 7, count=1),
     mistakes={
-        "the loss runs through Python again at every step": lambda x, y, steps: steps,
+        "the Python body of the loss runs at every step": lambda x, y, steps: steps,
         "the loss is traced twice, for its value and for its gradient": lambda x, y, steps: 2,
     },
     about="runs of the loss",
@@ -1537,7 +1559,7 @@ plt.show()
 #
 # ## 3.9 Donate buffers
 #
-# A step computes new parameters from old ones, and while it runs both are in memory. If you no longer need the old arrays, **donate** them: XLA may write the result into their memory. `unsafe_buffer_pointer()` returns the address of an array on its device.
+# A step computes new parameters from old ones, and while it runs both are in memory. If you no longer need the old arrays, **donate** them: the compiler (XLA) may write the result into their memory. `unsafe_buffer_pointer()` returns the address of an array on its device.
 
 # %% tags=["demonstration"]
 double = jax.jit(lambda p: 2 * p, donate_argnums=0)
@@ -1581,11 +1603,11 @@ plt.show()
 #
 # Gradient descent with momentum keeps a velocity $v$ for each parameter $p$. With the gradient $g$ of `loss_fn` and the learning rate $\eta$, the new velocity is $0.9\,v - \eta\,g$, and the new parameter is $p$ plus the *new* velocity.
 #
-# **Return** from `momentum_step(params, velocity, x, y, learning_rate)` the pair `(params, velocity)` after one step. `momentum_step` itself is the jitted function, and donates these two arguments and no others.
+# `momentum_step(params, velocity, x, y, learning_rate)` **returns** the pair `(params, velocity)` after one step. `momentum_step` itself is the jitted function, and donates these two arguments and no others.
 #
 # **Edge cases**: `learning_rate` changes from call to call.
 #
-# **The check** compares both trees, looks at the donation, and requires one trace for all learning rates.
+# **The check** compares both trees, checks which arguments are donated, and requires one trace for all learning rates.
 
 # %% exercise="momentum_step"
 def momentum_step(params, velocity, x, y, learning_rate):
@@ -1675,7 +1697,7 @@ check_values(
 # %% [markdown]
 # ## 3.10 Lower, compile, and estimate the cost
 #
-# The first call of a jitted function traces, lowers, compiles and runs. You can also do these steps one at a time:
+# The first call of a jitted function traces, lowers (translates the jaxpr for the compiler), compiles and runs. You can also do these steps one at a time:
 
 # %% tags=["demonstration"]
 lowered = jax.jit(loss_fn).lower(params, x, y)
@@ -1685,7 +1707,7 @@ print(compiled.memory_analysis().temp_size_in_bytes, "bytes for intermediate val
 print(compiled(params, x, y))
 
 # %% [markdown]
-# `lower` traces the function and translates the jaxpr for the compiler (`lowered.as_text()` shows the result). `compile` makes machine code. The compiled object is called like the function, for these shapes and dtypes only. Where `jit` would retrace, it raises a `TypeError`.
+# `lower` does the first two (`lowered.as_text()` shows the result). `compile` makes machine code. Call the compiled object like the function, without the static arguments. It accepts these shapes and dtypes only, and raises a `TypeError` for others.
 #
 # None of this needs values. A `jax.ShapeDtypeStruct` describes an array by its shape and dtype:
 
@@ -1702,16 +1724,16 @@ print(f"{flops:.2g} floating-point operations on three matrices of 40 GB each")
 # - `sin` and `exp` are counted under `"transcendentals"`.
 # - A program without arithmetic has no entry `"flops"`.
 #
-# Matrix products, for example, are associative, but the order changes their cost:
+# For example, `(a @ b) @ v` and `a @ (b @ v)` are equal up to rounding, but differ in cost:
 #
-# ### Find the cheapest function
+# ### Compare the FLOPs of compiled functions
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# **Return** from `cheapest(functions, *args)` the index of the function whose *compiled* program has the fewest `"flops"`, as an integer.
+# `cheapest(functions, *args)` **returns** the index of the function whose *compiled* program has the fewest `"flops"`, as an integer.
 #
 # **Edge cases**: if several are equal, the first. A missing entry counts as 0. `args` are arrays or `jax.ShapeDtypeStruct`s.
 #
-# **The check** compares indices, and that no function is run.
+# **The check** compares indices, and requires that no function is run.
 
 # %% exercise="cheapest"
 def cheapest(functions: list, *args) -> int:
@@ -1832,12 +1854,12 @@ check_values(
         ([wider_product, square, one_product_twice], np.ones((40, 40))),
     ],
     mistakes={
-        "the program is counted as it was before it was compiled": lambda functions, a: 1,
+        "that is the cost of the lowered program, not of the compiled one": lambda functions, a: 1,
         "only the matrix products are counted": lambda functions, a: (
             0 if functions[0] is three_sums else 1
         ),
     },
-    about="what the compiler finds",
+    about="an optimisation by the compiler",
 )
 a = jax.ShapeDtypeStruct((90_000, 90_000), np.float32)
 v = jax.ShapeDtypeStruct((90_000,), np.float32)
@@ -1864,7 +1886,7 @@ check_values(
 # %% [markdown]
 # ## 3.11 When does jit pay off?
 #
-# The first call, which lesson 01 did not time, costs time too. The next cell plots the total time after each of eighty calls.
+# Lesson 01 left out the first call, which traces and compiles. The next cell plots the total time after each of eighty calls.
 
 # %% tags=["demonstration"]
 def account(f, calls):
@@ -1876,7 +1898,7 @@ def account(f, calls):
 
 
 plain = jax.value_and_grad(loss_fn)
-account(plain, 1)  # the small programs of the single operations
+account(plain, 1)  # warm-up: compiles each operation
 plt.figure("Total time against calls, with and without jit")
 for name, f in {"plain": plain, "under jit": jax.jit(jax.value_and_grad(loss_fn))}.items():
     ends = account(f, 80)
@@ -1894,7 +1916,7 @@ plt.show()
 #
 # - on a function that runs once, or with a new shape at each call;
 # - on one that closes over large arrays, which become constants;
-# - on a long Python loop, which is unrolled: 100 iterations took 0.7 seconds to compile, and 1,000 took 14.
+# - on a long Python loop, which is unrolled. With 100 iterations the function below took 0.7 seconds to compile, and with 1,000 it took 14.
 
 # %% tags=["demonstration"]
 def many_turns(x, turns):
@@ -1913,15 +1935,15 @@ for turns in (4, 40, 160):
 # ### Compute the break-even point
 # **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# **Return** from `break_even(plain, compiled, x, clock)` the smallest whole number $n \ge 1$ for which $n$ calls of `compiled`, compilation included, take no longer than $n$ calls of `plain`. If there is none, return `math.inf`.
+# `break_even(plain, compiled, x, clock)` **returns** the smallest whole number $n \ge 1$ for which $n$ calls of `compiled`, compilation included, take no longer than $n$ calls of `plain`. If there is none, return `math.inf`.
 #
-# **Edge cases**: the first call of `plain` does not count. The first call of `compiled` does, and later ones may be slower than `plain`. Both return any pytree of arrays.
+# **Edge cases**: the first call of `plain` is a warm-up, and the second gives the cost of every call. The first call of `compiled` counts, and later ones may be slower than `plain`. Both return any pytree of arrays.
 #
-# **The check** simulates a device with its `clock`. Time two calls of each function.
+# **The check** passes a simulated clock. Call each function exactly twice.
 
 # %% exercise="break_even"
 def break_even(plain, compiled, x, clock=time.perf_counter) -> float:
-    """Number of calls from which `compiled`, its first call included, is no slower than `plain`."""
+    """Smallest n for which n calls of `compiled`, with compilation, take no longer than n of `plain`."""
     ### BEGIN SOLUTION
     def seconds(f):
         start = clock()
@@ -2058,7 +2080,7 @@ check_values(
 # 2. A tracer has no value. Choose with `where`, decide by shapes, or make the argument static. A data-dependent `if` raises.
 # 3. The cache key holds structure, shapes, dtypes, weak types, static values, configuration and the function. A new key is a retrace.
 # 4. Put `jit` once around the whole step, never inside a loop. Donate what the result replaces.
-# 5. Count the first call when you ask whether `jit` pays off. Compile what runs often, with few shapes.
+# 5. Count the first call when you ask whether `jit` pays off. Use `jit` on functions that run often with few argument shapes.
 #
 # ## Further reading
 #
@@ -2067,4 +2089,4 @@ check_values(
 #
 # ## Previous and next
 #
-# Lesson 02 differentiated functions. In lesson 04 branches and loops become part of the program, so that a thousand steps are one call.
+# In lesson 02 you differentiated functions. In lesson 04 branches and loops become part of the program, so that a thousand steps are one call.

@@ -97,11 +97,11 @@ def keep_if_finite(params, proposed):
     finite = np.all([np.isfinite(leaf).all() for leaf in jax.tree.leaves(proposed)])
     return jax.tree.map(lambda old, new: jnp.where(finite, new, old), params, proposed)
 
-# %% wrong="keep_if_finite" says="each element decides for itself"
+# %% wrong="keep_if_finite" says="the choice is made separately for each element"
 def keep_if_finite(params, proposed):
     return jax.tree.map(lambda old, new: jnp.where(jnp.isfinite(new), new, old), params, proposed)
 
-# %% wrong="keep_if_finite" says="each leaf decides for itself"
+# %% wrong="keep_if_finite" says="the choice is made separately for each leaf"
 def keep_if_finite(params, proposed):
     def choose(old, new):
         return jnp.where(jnp.isfinite(new).all(), new, old)
@@ -216,7 +216,7 @@ def make_evaluate(metric):
 
     return lambda total, params, x, y, k: measure(params, x, y, int(k))
 
-# %% wrong="make_evaluate" says="`jax.jit` is called at every call, or not at all"
+# %% wrong="make_evaluate" says="`jax.jit` is applied in every call, or never"
 def make_evaluate(metric):
     def evaluate(total, params, x, y, k):
         add = jax.jit(lambda total, *data: total + metric(*data), static_argnums=4)
@@ -231,7 +231,7 @@ def make_evaluate(metric):
         return total + metric(params, x, y, k)
 
     def evaluate(total, params, x, y, k):
-        return add(jnp.asarray(total), params, x, y, int(k))
+        return add(total + 0.0, params, x, y, int(k))
 
     return evaluate
 
@@ -246,7 +246,7 @@ def make_evaluate(metric):
 
     return evaluate
 
-# %% wrong="make_evaluate" says="NumPy integers are other static values"
+# %% wrong="make_evaluate" says="a NumPy and a Python integer are different static values"
 def make_evaluate(metric):
     @partial(jax.jit, static_argnames="k")
     def add(total, params, x, y, k):
@@ -257,7 +257,7 @@ def make_evaluate(metric):
 
     return evaluate
 
-# %% wrong="make_evaluate" says="a keyword argument is another key"
+# %% wrong="make_evaluate" says="an argument passed by keyword gives another cache key"
 def make_evaluate(metric):
     @partial(jax.jit, static_argnames="k")
     def add(total, params, x, y, k):
@@ -277,7 +277,38 @@ def make_evaluate(metric):
 
     return lambda total, params, x, y, k: add(jnp.float32(total), params, x, y, int(k))
 
-# %% wrong="make_evaluate" says="right for the visible inputs"
+# %% wrong="make_evaluate" says="the parameters of the first call are used in every call"
+def make_evaluate(metric):
+    compiled = {}
+
+    def evaluate(total, params, x, y, k):
+        k = int(k)
+        if k not in compiled:
+            compiled[k] = jax.jit(lambda total, x, y: total + metric(params, x, y, k))
+        return compiled[k](jnp.float32(total), x, y)
+
+    return evaluate
+
+# %% wrong="make_evaluate" says="integers instead of floats"
+def make_evaluate(metric):
+    compiled = jax.jit(metric, static_argnums=3)
+    return lambda total, params, x, y, k: total + compiled(params, x, y, int(k))
+
+# %% wrong="make_evaluate" says="a `k` that comes back is traced again"
+def make_evaluate(metric):
+    compiled, last = None, None
+
+    def evaluate(total, params, x, y, k):
+        nonlocal compiled, last
+        k = int(k)
+        if k != last:
+            compiled = jax.jit(lambda total, *data: total + metric(*data, k))
+            last = k
+        return compiled(jnp.float32(total), params, x, y)
+
+    return evaluate
+
+# %% wrong="make_evaluate" says="the first `k` is used in every call"
 def make_evaluate(metric):
     compiled = []
 
@@ -285,6 +316,19 @@ def make_evaluate(metric):
         if not compiled:
             compiled.append(jax.jit(lambda total, *data: total + metric(*data, int(k))))
         return compiled[0](jnp.float32(total), params, x, y)
+
+    return evaluate
+
+# %% wrong="make_evaluate" says="wrong on hidden ones"
+def make_evaluate(metric):
+    programs = {}
+
+    def evaluate(total, params, x, y, k):
+        total, k = jnp.float32(total), int(k)
+        if k not in programs:
+            add = jax.jit(lambda total, *data: total + metric(*data, k))
+            programs[k] = add.lower(total, params, x, y).compile()
+        return programs[k](total, params, x, y)
 
     return evaluate
 
@@ -332,7 +376,7 @@ def same_program(one, other):
     labels = [[label(leaf) for leaf in jax.tree.leaves(args)] for args in (one, other)]
     return jax.tree.structure(one) == jax.tree.structure(other) and labels[0] == labels[1]
 
-# %% wrong="same_program" says="so they need no trace of their own"
+# %% wrong="same_program" says="so they cause no retrace"
 def same_program(one, other):
     def label(leaf):
         return np.shape(leaf), np.result_type(leaf), getattr(leaf, "weak_type", True)
@@ -349,7 +393,7 @@ def same_program(one, other):
     trees = any(type(tree) in (tuple, list, dict, type(None)) for tree in (one, other))
     return one is other if trees else jax.typeof(one) == jax.typeof(other)
 
-# %% wrong="train" says="the loss runs through Python again at every step"
+# %% wrong="train" says="the Python body of the loss runs at every step"
 def train(loss_fn, params, x, y, learning_rate, steps):
     losses = []
     for _ in range(steps):
@@ -556,7 +600,7 @@ def cheapest(functions, *args):
     costs = [program.cost_analysis().get("flops", 0.0) for program in compiled]
     return 0 if costs[0] < costs[1] else 1
 
-# %% wrong="cheapest" says="as it was before it was compiled"
+# %% wrong="cheapest" says="the cost of the lowered program"
 def cheapest(functions, *args):
     costs = [jax.jit(f).lower(*args).cost_analysis()["flops"] for f in functions]
     return costs.index(min(costs))

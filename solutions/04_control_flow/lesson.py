@@ -248,7 +248,7 @@ except RecursionError as error:
 # ### A smooth bump function
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# **Return** from `hat(x)` $e^{-1/(1-x^2)}$ where $|x| < 1$, and 0 elsewhere, element by element. (`math.exp(-1 / (1 - x * x)) if abs(x) < 1 else 0.0` raises for an array.)
+# `hat(x)` **returns** $e^{-1/(1-x^2)}$ where $|x| < 1$, and 0 elsewhere, element by element. (`math.exp(-1 / (1 - x * x)) if abs(x) < 1 else 0.0` raises for an array.)
 #
 # **Edge cases**: `x` has any shape. Values and gradients are finite and right for all finite `x`, at $\pm 1$ and far outside too.
 #
@@ -315,7 +315,7 @@ check_values(
 #
 # Evaluations and preconditioners are too expensive for every step.
 #
-# **Return** from `now_and_then(step, every, expensive, x, cached)` `expensive(x)` at the steps 0, `every`, 2 · `every` and so on, and `cached` at all others.
+# `now_and_then(step, every, expensive, x, cached)` **returns** `expensive(x)` at the steps 0, `every`, 2 · `every` and so on, and `cached` at all others.
 #
 # **Edge cases**: `step` and `every` are traced integers, and `every` is any positive number. `expensive(x)` and `cached` are pytrees of the same structure.
 #
@@ -451,7 +451,7 @@ plt.show()
 # ### Newton's method with early stopping
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# **Return** from `newton(f, x, tolerance, most)` the pair `(x, steps)` after repeating $x \leftarrow x - f(x)/f'(x)$ until $|f(x)|$ is at most `tolerance`, or `most` steps are done. `steps` is an integer.
+# `newton(f, x, tolerance, most)` **returns** the pair `(x, steps)` after repeating $x \leftarrow x - f(x)/f'(x)$ until $|f(x)|$ is at most `tolerance`, or `most` steps are done. `steps` is an integer.
 #
 # **Edge cases**: `x` is a scalar. If $|f(x)| \le$ `tolerance` at the start, no step is taken. `tolerance` and `most` may be traced, and `most` may be 0.
 #
@@ -658,7 +658,7 @@ show_program(running_sum, jnp.ones(1000))
 #
 # Welford's rule updates a mean $\mu$ and a sum of squares $S$: with $\delta = x_n - \mu_{n-1}$, $\mu_n = \mu_{n-1} + \delta/n$ and $S_n = S_{n-1} + \delta\,(x_n - \mu_n)$. The variance is $S_n/n$.
 #
-# **Return** from `running_stats(x)` the pair `(mean, variance)`, both of the shape of `x`. Row $t$ describes the rows $0 \ldots t$ of `x`: their mean, and their mean squared distance from it.
+# `running_stats(x)` **returns** the pair `(mean, variance)`, both of the shape of `x`. Row $t$ describes the rows $0 \ldots t$ of `x`: their mean, and their mean squared distance from it.
 #
 # **Edge cases**: there may be one row. The mean may be large compared with the standard deviation, so a difference of two large sums is not accurate enough.
 #
@@ -796,7 +796,7 @@ longest_run_broken(jnp.array([True, True, False, True]))
 #
 # There are three bugs. The error names one.
 #
-# **Return** from `longest_run(heads)` the pair `(longest, lengths)`, both integers. `lengths` has one entry for each toss: heads, heads, tails, heads gives 1, 2, 0, 1.
+# `longest_run(heads)` **returns** the pair `(longest, lengths)`, both integers. `lengths` has one entry for each toss: heads, heads, tails, heads gives 1, 2, 0, 1.
 #
 # **Edge cases**: with no heads, or no tosses at all, the longest run is 0. Runs may be longer than 127.
 #
@@ -935,7 +935,7 @@ print("mean squared distance to the nearest neighbour:", nearest(cloud).mean())
 #
 # A calculator has a display and a memory, which starts at 0. An instruction is a code and a number. Code 0 adds the number to the display, 1 multiplies the display by it, 2 copies the display to the memory, 3 adds the memory to the display. (2 and 3 ignore the number.)
 #
-# **Return** from `calculate(codes, numbers, x)` the pair `(display, history)`. The display starts as `x`, and `history` has the display after each instruction.
+# `calculate(codes, numbers, x)` **returns** the pair `(display, history)`. The display starts as `x`, and `history` has the display after each instruction.
 #
 # **Edge cases**: a code outside 0 to 3 changes nothing. Numbers may be NaN or infinite.
 #
@@ -1055,7 +1055,7 @@ check_values(
 #
 # With $h_{-1} = 0$: $h_t = \tanh(x_t W_{in} + h_{t-1} W_{hid} + b_{hid})$ and $o_t = h_t W_{out} + b_{out}$. The weights are `params["input"]["w"]`, `params["hidden"]["w"]`, `params["hidden"]["b"]`, `params["output"]["w"]` and `params["output"]["b"]`.
 #
-# **Return** from `rnn(params, x)` the pair `(h, outputs)`: the last hidden state, and the outputs at all times.
+# `rnn(params, x)` **returns** the pair `(h, outputs)`: the last hidden state, and the outputs at all times.
 #
 # **Edge cases**: any sizes, and any number of time steps from 1.
 #
@@ -1160,7 +1160,7 @@ def loss_fn(params, x, y):
 # ### Train for one epoch in one scan
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# **Return** from `train_epoch(loss_fn, params, batches, learning_rate)` the pair `(params, losses)` after one step of gradient descent for each batch. `losses` has the loss of each batch *before* its step.
+# `train_epoch(loss_fn, params, batches, learning_rate)` **returns** the pair `(params, losses)` after one step of gradient descent for each batch. `losses` has the loss of each batch *before* its step.
 #
 # **Edge cases**: `batches` is a pair `(x, y)` whose first axis counts the batches. `params` is any pytree. A loss may be NaN.
 #
@@ -1283,7 +1283,7 @@ print("running sum:    ", running(jnp.add, x))
 # ### A linear recurrence in parallel
 # **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# **Return** from `linear_recurrence(a, b)` all $h_t = a_t h_{t-1} + b_t$ with $h_{-1} = 0$, in an array of the shape of `b`. Time is the first axis, and the recurrence is elementwise on the others.
+# `linear_recurrence(a, b)` **returns** all $h_t = a_t h_{t-1} + b_t$ with $h_{-1} = 0$, in an array of the shape of `b`. Time is the first axis, and the recurrence is elementwise on the others.
 #
 # **Edge cases**: any number of steps from 1. `a` may hold zeros, and `b` NaN.
 #
@@ -1428,7 +1428,7 @@ except ValueError as error:
 # ### A bounded while loop with gradients
 # **Exercise** · 10 minutes · difficulty 5 of 5
 #
-# **Return** from `bounded_while(go_on, body, state, most)` the result of `lax.while_loop(go_on, body, state)` if that takes at most `most` iterations, and otherwise the carry after `most` iterations.
+# `bounded_while(go_on, body, state, most)` **returns** the result of `lax.while_loop(go_on, body, state)` if that takes at most `most` iterations, and otherwise the carry after `most` iterations.
 #
 # **Edge cases**: `most` is a Python integer, and may be 0. After the condition has become false, `body` may be undefined (a root of a negative number), and must not affect values or gradients.
 #
@@ -1555,7 +1555,7 @@ print("with checkpoint:", kept(jax.checkpoint(layer), stack, batch))
 # ### A deep network with checkpointed layers
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# **Return** from `deep(params, x)` the result of all layers, of the shape of `x`. One layer is $h \leftarrow h + \tanh(h W_\ell + b_\ell)$, starting with $h = x$. `params["w"]` and `params["b"]` stack the layers along their first axis.
+# `deep(params, x)` **returns** the result of all layers, of the shape of `x`. One layer is $h \leftarrow h + \tanh(h W_\ell + b_\ell)$, starting with $h = x$. `params["w"]` and `params["b"]` stack the layers along their first axis.
 #
 # **Edge cases**: any number of layers from 1.
 #

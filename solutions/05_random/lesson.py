@@ -188,15 +188,15 @@ def words(key):
 
 def draw_tree(key, left, right, depth=0):
     half, last = (right - left) / 2, depth == 2
-    box = {"facecolor": "white", "edgecolor": "C0" if last else "grey"}
+    box = {"facecolor": "none", "edgecolor": "C0" if last else "grey"}
     style = {"ha": "center", "va": "center", "fontsize": 11}
     plt.text(left + half, -depth, words(key), bbox=box, family="monospace", **style)
     if last:
         use = ("init", "dropout", "shuffle", "noise")[int(left)]
         return plt.text(left + half, -depth - 0.4, use, color="C0", **style)
     for start, child in zip((left, left + half), jax.random.split(key)):
-        line = [left + half, start + half / 2], [-depth, -depth - 1]
-        plt.plot(*line, color="lightgrey", zorder=1)
+        line = [left + half, start + half / 2], [-depth - 0.2, -depth - 0.8]
+        plt.plot(*line, color="grey")
         draw_tree(child, start, start + half, depth + 1)
 
 # %% tags=["demonstration"]
@@ -239,7 +239,7 @@ check_answer(
 # ### Initialise an MLP
 # **Exercise** · 7 minutes · difficulty 2 of 5
 #
-# **Return** from `init_mlp(key, sizes)` a list with one dict `{"w", "b"}` for each pair of neighbouring sizes. `w` has the shape (inputs, outputs) and independent normal entries with mean 0 and *variance* 2 / inputs (He initialisation). `b` is zero, of shape (outputs,). The function is pure: `jax.jit` can trace it for any key, with static `sizes`.
+# `init_mlp(key, sizes)` **returns** a list with one dict `{"w", "b"}` for each pair of neighbouring sizes. `w` has the shape (inputs, outputs) and independent normal entries with mean 0 and *variance* 2 / inputs (He initialisation). `b` is zero, of shape (outputs,). The function is pure: `jax.jit` can trace it for any key, with static `sizes`.
 #
 # **Edge cases**: any number of layers, also of equal sizes. Layers are independent of each other.
 #
@@ -278,6 +278,10 @@ def init_mlp(key: Key[Array, ""], sizes: tuple[int, ...]) -> list[dict[str, Arra
 # %% check="init_mlp" points=3
 def weights_of_layer(init, key, sizes, layer):
     return init(key, sizes)[layer]["w"]
+
+
+def weights_of_all_layers(init, key, sizes):
+    return jnp.stack([layer["w"] for layer in init(key, sizes)])
 
 
 def biases(init, key, sizes):
@@ -325,6 +329,19 @@ check_distribution(
     about="the second layer",
 )
 check_keys(init_mlp, jax.random.key(617), (4,) * 14, about="thirteen layers")
+check_distribution(
+    through(weights_of_all_layers, init_mlp),
+    jax.random.key(620),
+    (40,) * 14,
+    cdf=norm(0, np.sqrt(2 / 40)).cdf,
+    about="the weights of thirteen layers",
+)
+check_values(
+    through(biases, init_mlp),
+    [[np.zeros(4)] * 13],
+    [(jax.random.key(621), (4,) * 14)],
+    about="the biases of thirteen layers",
+)
 check_distribution(
     through(last_digits_of_layer, init_mlp),
     jax.random.key(618),
@@ -379,7 +396,7 @@ plt.show()
 #
 # If events happen `rate` times a second on average, independently of each other, the times between them have $F(t) = 1 - e^{-\text{rate} \cdot t}$.
 #
-# **Return** from `waiting_times(key, shape, rate)` an array of independent waiting times.
+# `waiting_times(key, shape, rate)` **returns** an array of independent waiting times.
 #
 # **Edge cases**: every number is finite and not negative, for a billion draws and for rates from 0.001 to 1000. `jax.random.uniform` can return 0.
 #
@@ -471,7 +488,7 @@ check_distribution(
 #
 # *Logits* give the probabilities of a few choices: $p_i \propto e^{\text{logit}_i}$. Add to each logit an independent Gumbel number (`jax.random.gumbel`). The index of the largest sum is $i$ with probability exactly $p_i$. (`jax.random.categorical` works in this way.) The indices of the $k$ largest sums, in falling order, are $k$ *different* choices, drawn one after another without replacement.
 #
-# **Return** from `draw_distinct(key, logits, n, k)` an integer array of shape (n, k): `n` independent draws of `k` different indices each, in the order of drawing. Each is drawn with probability proportional to $p$ among those that are left.
+# `draw_distinct(key, logits, n, k)` **returns** an integer array of shape (n, k): `n` independent draws of `k` different indices each, in the order of drawing. Each is drawn with probability proportional to $p$ among those that are left.
 #
 # **Edge cases**: logits and their differences may be as large as 1000. A choice whose logit is 200 below another's is drawn before one whose logit is 300 below.
 #
@@ -722,7 +739,7 @@ check_answer(
 # ### Independent noise and mask
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
-# **Return** from `corrupt(key, x, sigma, drop)` an array of the shape of `x`: normal noise of standard deviation `sigma` is added, then each pixel is set to zero with probability `drop`.
+# `corrupt(key, x, sigma, drop)` **returns** an array of the shape of `x`: normal noise of standard deviation `sigma` is added, then each pixel is set to zero with probability `drop`.
 #
 # **Edge cases**: `x` has any shape, and each of its numbers is a pixel. Noise and zeros are independent of each other, and from pixel to pixel. `sigma` and `drop` may be 0.
 #
@@ -839,7 +856,7 @@ check_keys(
 # ### An MLP with dropout
 # **Exercise** · 10 minutes · difficulty 3 of 5
 #
-# **Return** from `mlp_dropout(key, params, x, keep, train)` the output of the MLP. `params` is a list of `{"w", "b"}`. Each hidden layer has a ReLU and, if `train`, dropout. The output layer has neither.
+# `mlp_dropout(key, params, x, keep, train)` **returns** the output of the MLP. `params` is a list of `{"w", "b"}`. Each hidden layer has a ReLU and, if `train`, dropout. The output layer has neither.
 #
 # **Edge cases**: any number of layers, also one. Every layer, example and unit has its own independent mask. With `train=False` nothing is random, and `key` may be `None`.
 #
@@ -1050,7 +1067,7 @@ print(walk_broken(key, 5))
 # ### The Metropolis sampler
 # **Exercise** · 12 minutes · difficulty 4 of 5
 #
-# **Return** from `metropolis(key, log_density, start, steps, width)` an array of shape (steps, walkers). Row $i$ has the positions of all walkers after step $i + 1$.
+# `metropolis(key, log_density, start, steps, width)` **returns** an array of shape (steps, walkers). Row $i$ has the positions of all walkers after step $i + 1$.
 #
 # **Edge cases**: `start` has one number for each walker, and the walkers are independent. `log_density` works elementwise. Where it is very low, the density itself underflows to zero. `width` may be 0.
 #
@@ -1242,7 +1259,7 @@ plt.show()
 # ### Shuffled batches
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
-# **Return** from `epoch_batches(key, epoch, n, batch_size)` an integer array of shape (batches, batch_size): the indices 0 to `n - 1` in random order, one batch in each row.
+# `epoch_batches(key, epoch, n, batch_size)` **returns** an integer array of shape (batches, batch_size): the indices 0 to `n - 1` in random order, one batch in each row.
 #
 # **Edge cases**: indices that do not fill a batch are left out, and each epoch leaves out others. `epoch` may be traced, `n` and `batch_size` are Python integers. The orders of different epochs and of different keys are independent.
 #
@@ -1359,7 +1376,7 @@ plt.show()
 # ### Initialise an ensemble that can grow
 # **Exercise** · 9 minutes · difficulty 4 of 5
 #
-# **Return** from `init_ensemble(key, members, shapes)` a list with one dict for each member: independent standard normal arrays, with the names and shapes in `shapes`.
+# `init_ensemble(key, members, shapes)` **returns** a list with one dict for each member: independent standard normal arrays, with the names and shapes in `shapes`.
 #
 # **Edge cases**: an array depends on `key`, on the index of its member, and on its own name and shape. It does not change if members or names are added, or in another process. Any two arrays are independent, for any names.
 #
@@ -1464,7 +1481,7 @@ check_values(
 check_distribution(
     through(values_of, init_ensemble),
     jax.random.key(686),
-    2,
+    3,
     {"w": (80, 80), "out": (80, 60)},
     cdf=norm.cdf,
 )
@@ -1585,7 +1602,7 @@ check_answer(
 # ### Convert seeds and legacy keys
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# **Return** from `as_key(given)` typed keys:
+# `as_key(given)` **returns** typed keys:
 #
 # - for a typed key or an array of typed keys, `given` itself;
 # - for a seed, `jax.random.key(given)`. A seed is a Python integer or an integer array of shape `()`, and may be negative;

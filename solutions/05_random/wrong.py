@@ -125,6 +125,22 @@ def init_mlp(key, sizes):
         params.append({"w": jnp.sqrt(2 / n_in) * w, "b": jnp.zeros(n_out)})
     return params
 
+# %% wrong="init_mlp" says="the numbers follow another distribution"
+def init_mlp(key, sizes):
+    layers = []
+    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
+        w = jax.random.normal(jax.random.fold_in(key, i), (n_in, n_out)) * jnp.sqrt(2 / n_in)
+        layers.append({"w": w if i < 3 else 0.1 * w, "b": jnp.zeros(n_out)})
+    return layers
+
+# %% wrong="init_mlp" says="wrong on hidden ones: wrong values"
+def init_mlp(key, sizes):
+    layers = []
+    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
+        w = jax.random.normal(jax.random.fold_in(key, i), (n_in, n_out)) * jnp.sqrt(2 / n_in)
+        layers.append({"w": w, "b": jnp.full(n_out, 0.01 * (i > 4))})
+    return layers
+
 # %% wrong="waiting_times" says="the longest waiting times are cut off"
 def waiting_times(key, shape, rate):
     u = jax.random.uniform(key, shape)

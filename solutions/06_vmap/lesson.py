@@ -6,12 +6,12 @@
 # - choose which axis of which argument is mapped, also inside a pytree;
 # - compute a gradient for each example, and clip it;
 # - nest `vmap`, `grad` and `jit`, and train a whole ensemble in one program;
-# - say what becomes of `cond`, `while_loop` and `scan` under `vmap`, and when that is expensive;
+# - predict what `vmap` makes of `cond`, `while_loop` and `scan`, and when that is expensive;
 # - compute sums and means over the batch from inside the function, with collectives.
 #
-# The result is mostly as fast as code written for the whole batch. Sections 6.6 and 6.7 show the exceptions.
+# The result is usually as fast as code that you write for the whole batch. Sections 6.6 and 6.7 show the exceptions.
 #
-# About 125 minutes for reading, exercises and waiting. There is a good place for a break after 6.4. You need lessons 01 to 05.
+# About 150 minutes for reading, exercises and waiting. There is a good place for a break after 6.4. You need lessons 01 to 05.
 
 # %%
 from functools import partial
@@ -36,13 +36,13 @@ from graders import (
 )
 
 # %% [markdown]
-# ## 6.0 Recall
+# ## 6.0 Recall: scan and split
 #
 # Two questions, one point each. Answer before you run anything.
 #
 # **Recall** · 1 minute · difficulty 2 of 5
 #
-# This body does not accumulate anything. What are the stacked outputs `lax.scan(lambda carry, x: (x, carry), 9, jnp.array([5, 7, 2]))[1]`?
+# The body of this scan returns `(x, carry)`. What are its stacked outputs, `lax.scan(lambda carry, x: (x, carry), 9, jnp.array([5, 7, 2]))[1]`?
 
 # %% exercise="carries" kind="recall"
 # A tuple of integers.
@@ -54,7 +54,7 @@ carries = (9, 5, 7)
 check_answer(
     carries,
     lambda: lax.scan(lambda carry, x: (x, carry), 9, jnp.array([5, 7, 2]))[1],
-    because="Each step outputs the carry that it received: the element before its own.",
+    because="Each step outputs the carry that it receives, which is the previous element.",
     mistakes={
         (5, 7, 2): "these are the new carries. Each step outputs the one that it received",
         (2,): "that is the final carry, the first of the two results",
@@ -148,7 +148,7 @@ plt.show()
 # %% [markdown]
 # *Left: a batch of five examples, one row and one colour each. Middle: your function sees a single row, and its shape has no batch axis. Right: the five results, stacked along the batch axis.*
 #
-# Each operation has a *batching rule*, which says how to do it for a batch. Here the sum over all axes becomes a sum over the last of two. There is no loop.
+# Each operation has a *batching rule*, which defines its batched version. Here the sum over the only axis of `float32[3]` becomes a sum over axis 1 of `float32[5,3]`. There is no loop.
 #
 # Here is the jaxpr of a matrix-vector product, alone and mapped over 100 vectors:
 
@@ -166,7 +166,7 @@ show_program(jax.vmap(product), jnp.ones((100, 3)))
 # %% [markdown]
 # A hundred matrix-vector products became one matrix product, and a transposition that puts the batch axis first.
 #
-# Since `x` is a tracer, the rules of lesson 03 hold even without `jit`: no `if` on its value, no `float(x)`, no shape that depends on it. In return, every axis number in your function refers to one example.
+# Since `x` is a tracer, the rules of lesson 03 hold even without `jit`: no `if` on its value, no `float(x)`, no shape that depends on it. In return, you do not have to account for the batch axis: axis numbers in your function refer to a single example.
 #
 # > **In NumPy**, `np.vectorize` is a Python loop. `vmap` replaces each operation by its batched form.
 #
@@ -297,7 +297,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# `jax.vmap` gives your function many queries. With the identity matrix as values, its result is the weights themselves, an attention map:
+# Now map your function over the queries. If `values` is the identity matrix, the output for each query is its attention weights:
 
 # %% tags=["demonstration", "raises-exception"]
 turns = np.arange(12) * np.pi / 8
@@ -311,7 +311,7 @@ plt.colorbar(label="weight")
 plt.show()
 
 # %% [markdown]
-# *Each query gives most weight to words near its own position, and none to words 9 to 11, the padding. The last three queries look at the last words that count.*
+# *Each query gives most weight to words near its own position, and none to words 9 to 11, the padding. The last three queries give almost all weight to word 8, the last that is not padding.*
 #
 # ## 6.2 in_axes and out_axes: which axis is mapped
 #
@@ -347,7 +347,7 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# *Five matrices for a function of five examples, with one colour for each example. `x`, in_axes 0: each example has a row. `y`, in_axes 1: each example has a column. `w`, in_axes None: grey, because all examples see the whole matrix. The results have the examples in rows with out_axes 0, and in columns with out_axes 1.*
+# *Two mapped arguments, one unmapped argument and two possible results for a batch of five, with one colour for each example. `x`, in_axes 0: each example has a row. `y`, in_axes 1: each example has a column. `w`, in_axes None: grey, because all examples see the whole matrix. The results have the examples in rows with out_axes 0, and in columns with out_axes 1.*
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -378,15 +378,15 @@ check_answer(
 #
 # `jnp.outer(u, v)` of vectors of length 2 and 3 has shape `(2, 3)`. What is the shape of `jax.vmap(jnp.outer, in_axes=(None, 0), out_axes=1)(jnp.ones(2), jnp.ones((5, 3)))`?
 
-# %% exercise="axis_in_the_middle" kind="prediction"
+# %% exercise="stacked_shape" kind="prediction"
 # A tuple of integers.
 ### BEGIN SOLUTION
-axis_in_the_middle = (2, 5, 3)
+stacked_shape = (2, 5, 3)
 ### END SOLUTION
 
-# %% check="axis_in_the_middle" points=1
+# %% check="stacked_shape" points=1
 check_answer(
-    axis_in_the_middle,
+    stacked_shape,
     lambda: jax.vmap(jnp.outer, (None, 0), 1)(jnp.ones(2), jnp.ones((5, 3))).shape,
     because="Each of the five results has shape (2, 3). The batch axis becomes axis 1.",
     mistakes={
@@ -484,7 +484,7 @@ check_values(kernel_matrix, pair_by_pair, sweep(lopsided, "1 3", "4 3", count=1,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### Pytrees of axes: map a part of an argument
+# ### in_axes for pytrees: map a part of an argument
 #
 # An entry of `in_axes` may be a pytree itself, with the structure of the argument or a *prefix* of it: a number or `None` in place of a subtree applies to all its leaves. So you can map some leaves of an argument and share the others. Here is the MLP of this course, for one example:
 
@@ -517,14 +517,14 @@ losses = jax.vmap(loss_fn, in_axes=(None, 0, 0))(params, x, y)
 print(losses.shape, jnp.mean(losses), loss_fn(params, x, y))
 
 # %% [markdown]
-# The mean of the per-example losses is the loss of the batch. `mlp` also works on a batch without `vmap`, because `@` and `+` accept leading axes. Many functions do not: `attend` with a batch of queries raises an error, or returns wrong values if the sizes happen to match.
+# The mean of the per-example losses is the loss of the batch. `mlp` also works on a batch without `vmap`, because `@` and `+` accept leading axes. Many functions do not support leading axes. If you pass a batch of queries, `attend` raises an error, or returns wrong values where the sizes happen to match.
 #
 # ### Several output heads on a shared hidden layer
-# **Exercise** · 7 minutes · difficulty 3 of 5
+# **Exercise** · 10 minutes · difficulty 3 of 5
 #
-# Several networks share the hidden layer, and each has its own output layer, a *head*. `params["hidden"]` is as in `mlp`. `params["output"]["w"]` has shape `(hidden, outputs, heads)` and `params["output"]["b"]` has shape `(heads, outputs)`. `all_heads(params, x)` returns the output of `mlp` for each example of `x` and each head.
+# Several networks share the hidden layer, and each has its own output layer, a *head*. `params["hidden"]` is as in `mlp`. `params["output"]["w"]` has shape `(hidden, outputs, heads)` and `params["output"]["b"]` has shape `(heads, outputs)`. `all_heads(params, x)` returns the output of `mlp` for each example of `x` and each head, in an array of shape `(batch, heads, outputs)`.
 #
-# Any two sizes may be equal, and there may be one head only.
+# Different axes may have the same size, and there may be a single head.
 #
 # The check compares values, and the program must not grow with the number of heads or examples.
 
@@ -619,7 +619,7 @@ check_values(
 #
 # `jax.grad(loss_fn)` takes one example and returns a pytree, so you can map it. Each leaf of the result gets a batch axis in front. Per-example gradients show which examples are unusual or mislabelled, and how noisy their mean is.
 #
-# > **In PyTorch**, `loss.backward()` leaves only the gradient of the whole batch in `.grad`. Per-example gradients need `torch.func.vmap(torch.func.grad(f))`.
+# > **In PyTorch**, `loss.backward()` leaves only the gradient of the whole batch in `.grad`. To compute per-example gradients in one call, use `torch.func.vmap(torch.func.grad(f))`.
 #
 # ### Norms of per-example gradients
 # **Exercise** · 6 minutes · difficulty 3 of 5
@@ -724,7 +724,7 @@ check_values(
 # If you clip the gradient of each example, and add noise in proportion to the limit, you bound what the trained model can reveal about any one of them. This is differentially private training. Clip *before* you take the mean.
 #
 # ### Per-example gradient clipping
-# **Exercise** · 7 minutes · difficulty 4 of 5
+# **Exercise** · 10 minutes · difficulty 4 of 5
 #
 # Let $g_i$ be the gradient of `loss_fn` for example $i$ with respect to `params`, and $|g_i|$ its norm over all leaves together. `clipped_mean(params, x, y, limit)` returns the mean over the examples of $g_i \cdot \min(1, \text{limit}/|g_i|)$, a pytree like `params`.
 #
@@ -891,11 +891,11 @@ for name, each_gradient in orders.items():
     print(f"{name:20}", each_gradient(params, x, y)["output"]["w"][:3, 0, 0])
 
 # %% [markdown]
-# All four agree. The last one is wasteful: `jacrev` does not know that the examples are independent, and takes 256 backward passes through the whole batch.
+# All four agree. The last one is inefficient: `jacrev` computes the full Jacobian, with 256 backward passes over the whole batch, although the examples are independent.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
-# `f` prints a line whenever Python runs it. You call `a = jax.jit(jax.vmap(f))` with arrays of shape `(4, 3)` and `(7, 3)`, and then `b = jax.vmap(jax.jit(f))` with the same two. How many lines does `a` print, and how many does `b`?
+# `f` prints a line whenever Python runs it. You call `a = jax.jit(jax.vmap(f))` with arrays of shape `(4, 3)` and `(7, 3)`, and then `b = jax.vmap(jax.jit(f))` with the same two. How many lines does `a` print in its two calls, and how many does `b`?
 
 # %% exercise="lines_printed" kind="prediction"
 # A tuple of two integers.
@@ -965,11 +965,11 @@ check_answer(
 )
 
 # %% [markdown]
-# The key reuse checker of lesson 05 does not complain: it sees one draw from one key. Anything that differs between examples must be a mapped argument. That includes keys: split the key, and map over the array of keys.
+# The key reuse checker of lesson 05 raises no error, because the mapped function uses the key once. Anything that differs between examples must be a mapped argument. That includes keys: split the key, and map over the array of keys.
 #
 # > **In PyTorch**, a random operation under `torch.func.vmap` raises an error by default, and you choose `randomness="same"` or `"different"`.
 #
-# An *ensemble* is a set of networks that start differently. Where its members disagree, the prediction is uncertain.
+# An *ensemble* is a set of networks trained from different initial parameters. Where its members disagree, the prediction is uncertain.
 #
 # ### Bug hunt: an ensemble of identical members
 
@@ -989,9 +989,9 @@ print(outputs.shape, "largest difference between members:", jnp.ptp(outputs, axi
 # ### Train an ensemble: vmap of a whole training run
 # **Exercise** · 10 minutes · difficulty 3 of 5
 #
-# `init(key)` returns the parameters of one `mlp`. `train_ensemble(init, key, x, y, rates, steps)` trains one member for each learning rate in `rates`. Each starts from `init` with a key of its own, and takes `steps` steps of gradient descent on `loss_fn` over the whole batch, with its own rate. Return `(params, losses)`: the trained parameters, stacked along a new axis 0 of each leaf, and the loss of each member *before* each of its steps.
+# `init(key)` returns the parameters of one `mlp`. `train_ensemble(init, key, x, y, rates, steps)` trains one member for each learning rate in `rates`. Each starts from `init` with a key of its own, and takes `steps` steps of gradient descent on `loss_fn` over the whole batch, with its own rate. Return `(params, losses)`: the trained parameters, stacked along a new axis 0 of each leaf, and the loss of each member *before* each of its steps, of shape `(members, steps)`.
 #
-# `steps` is a Python integer. There may be one member only.
+# `steps` is a Python integer. There may be a single member.
 #
 # The check compares values, and tests that the members start independently. The program must not grow with the number of members or steps.
 
@@ -1216,14 +1216,14 @@ def newton(z):
 side = jnp.linspace(-1.5, 1.5, 300)
 grid = side + 1j * side[::-1, None]
 roots, rounds = jax.jit(jax.vmap(jax.vmap(newton)))(grid)
-print("rounds: on average", jnp.mean(rounds), "and at most", jnp.max(rounds))
+print("iterations: on average", jnp.mean(rounds), "and at most", jnp.max(rounds))
 
 # %% tags=["demonstration"]
 _, axes = plt.subplots(
     1, 2, num="Newton's method: the root that each point reaches, and the iterations",
     figsize=(10, 4.4),
 )
-for ax, picture, what in zip(axes, (jnp.angle(roots), rounds), ("angle of the root", "rounds")):
+for ax, picture, what in zip(axes, (jnp.angle(roots), rounds), ("angle of the root", "iterations")):
     shown = ax.imshow(picture, extent=(-1.5, 1.5, -1.5, 1.5))
     ax.set(title=what, xlabel="real part of the start", ylabel="imaginary part of the start")
     plt.colorbar(shown, ax=ax)
@@ -1231,7 +1231,7 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# *Left: the starting points in three colours, one for each cube root of 1. There are large plain regions around the roots, and between them chains of ever smaller drops in all three colours. Right: few iterations in the plain regions, many along the chains.*
+# *Left: the starting points in three colours, one for each cube root of 1. Each root has a large region of one colour, and the borders between the regions are fractal. Right: few iterations in the regions, many along the borders.*
 #
 # Here 90,000 loops of different lengths run as one program.
 #
@@ -1272,14 +1272,14 @@ check_answer(
 )
 
 # %% [markdown]
-# The loop runs while the condition of *any* example holds. The body runs for all examples, and a `select` keeps the old state of those that have finished. The results are right, but each example costs as much as the slowest. So map loops of similar length, or put the slow examples into a batch of their own. A `scan` has the same length for all examples, so nothing is wasted.
+# The loop runs while the condition of *any* example holds. The body runs for all examples, and those that have finished keep their old state. The results are right, but each example costs as much as the slowest. So map loops of similar length, or put the slow examples into a batch of their own. A `scan` has the same length for all examples, so nothing is wasted.
 #
 # ### Simulate many particles: vmap of a scan
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# A particle moves under a force and random kicks: $x_{t+1} = x_t + \Delta t \cdot \text{force}(x_t) + \sqrt{\Delta t} \cdot \text{noise}_t$. `paths(force, starts, noise, dt)` returns the positions $x_1, x_2, \dots$ of each particle. The start $x_0$ is not part of the result.
+# A particle moves under a force and random kicks: $x_{t+1} = x_t + \Delta t \cdot \text{force}(x_t) + \sqrt{\Delta t} \cdot \text{noise}_t$. `paths(force, starts, noise, dt)` returns the positions $x_1, x_2, \dots$ of all particles, in an array of shape `(steps, particles, 2)`. The start $x_0$ is not part of the result.
 #
-# `force` takes *one* position, of shape `(2,)`. There may be as many steps as particles.
+# `force` takes *one* position, of shape `(2,)`. The numbers of steps and particles may be equal.
 #
 # The check compares values and looks for a `scan`. The program must not grow with the number of steps or particles.
 
@@ -1414,7 +1414,7 @@ plt.show()
 #
 # ## 6.7 Branches under vmap: cond becomes select
 #
-# For one example, `cond` runs one of its branches. In a batch, some examples need one branch and some the other. Therefore **a `cond` whose predicate is mapped becomes a `select`**: both branches run for all examples. You always pay for an expensive branch, its callbacks run, and a `while_loop` in it must end even for examples that do not take the branch. If the predicate is *not* mapped, `cond` stays `cond`:
+# For one example, `cond` runs one of its branches. In a batch, some examples need one branch and some the other. Therefore **a `cond` whose predicate is mapped becomes a `select_n`**: both branches run for all examples. You always pay for an expensive branch, its callbacks run (`io_callback` raises an error), and a `while_loop` in it must end even for examples that do not take the branch. If the predicate is *not* mapped, `cond` stays `cond`:
 
 
 # %% tags=["demonstration"]
@@ -1427,7 +1427,7 @@ for in_axes, deep in (((0, 0), x[:, 0] > 0), ((None, 0), jnp.array(True))):
     print(in_axes, [equation.primitive.name for equation in program.eqns])
 
 # %% [markdown]
-# You can guard a square root against zero by `jnp.where(v == 0, 0.0, jnp.sqrt(v))`, or by a `cond` with the same two branches. Under `vmap`, both compute both sides. Lesson 02 showed that the gradient of the `where` is NaN at zero: the slope of the unused side is infinite, and zero times infinity is NaN.
+# You can guard a square root against zero by `jnp.where(v == 0, 0.0, jnp.sqrt(v))`, or by a `cond` with the same two branches. Under `vmap`, both evaluate both branches. Lesson 02 showed that the gradient of the `where` is NaN at zero: the slope of the unused side is infinite, and zero times infinity is NaN.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
@@ -1469,9 +1469,9 @@ def guarded_root(v):
 print(jax.make_jaxpr(jax.vmap(guarded_root))(x[:, 0]))
 
 # %% [markdown]
-# There is a `select` *before* the root as well. Where a branch is not taken, its input passes through `stop_gradient`, so no gradient flows back. JAX does this on purpose. `jnp.where` cannot, because it only sees two arrays that have already been computed.
+# There is a `select` *before* the root as well. Where a branch is not taken, its input passes through `stop_gradient`, so no gradient flows back. This is deliberate. `jnp.where` receives two arrays that are already computed, so it cannot change how they are differentiated.
 #
-# ### Bug hunt: forces of NaN
+# ### Bug hunt: NaN gradients from where and sqrt
 #
 # The energy of bodies with masses $m$ at positions $x$ is $-\sum_{i<j} m_i m_j / |x_i - x_j|$, and the forces are minus its gradient with respect to $x$. This code takes all pairs with two `vmap`s, and sets the energy of a body with itself to zero.
 
@@ -1496,9 +1496,9 @@ print("force", -jax.grad(energy_broken)(places, jnp.ones(2)))
 # ### Pairwise energy with correct gradients
 # **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# `energy(x, mass)` returns the energy of the bug hunt as a scalar, and its gradient with respect to `x` is right as well.
+# `energy(x, mass)` returns the energy defined above as a scalar. `jax.grad` of `energy` with respect to `x` is right too.
 #
-# Two bodies may be as close as $10^{-4}$, or close to each other and far from the origin. Then a small number added to the distances, or squared distances from an expanded square, is not accurate enough. No two bodies are in the same place.
+# Two bodies may be as close as $10^{-4}$, or close to each other and far from the origin. So do not add a small number to the distances, and do not compute `|a|² - 2 a·b + |b|²`: both are too inaccurate. No two bodies are in the same place.
 #
 # The check compares values and gradients, and the program must not grow with the number of bodies.
 
@@ -1521,7 +1521,7 @@ def energy(x: Float[Array, "bodies 2"], mass: Float[Array, "bodies"]) -> Float[A
 # %% [markdown] hints="energy"
 # <details><summary>Hint 1: the idea</summary>
 #
-# There are three ways: keep the zero away from the root, choose with an operation that stops the gradient, or do not form the pairs (i, i) at all.
+# There are three ways: replace the zero before the root, use `cond` in place of `where`, or leave out the pairs (i, i).
 # </details>
 # <details><summary>Hint 2: the usual way</summary>
 #
@@ -1610,7 +1610,7 @@ check_values(
 # %% [markdown]
 # ## 6.8 Collectives over a named axis: psum, pmean, pmax
 #
-# A mapped function sees one example, but batch normalisation needs the mean over all of them. So give the mapped axis a *name*: `jax.vmap(f, axis_name="batch")`. Inside `f`, a **collective** combines values along that axis: `lax.psum(v, "batch")` returns to each example the sum of the `v` of all examples. `lax.pmean` and `lax.pmax` return the mean and the maximum, `lax.axis_index` the number of the example, and `lax.axis_size` how many there are. With no mapped argument, pass the size: `jax.vmap(f, in_axes=None, axis_size=5)` runs five copies of `f`.
+# A mapped function sees one example, but batch normalisation needs the mean over all of them. So give the mapped axis a *name*: `jax.vmap(f, axis_name="batch")`. Inside `f`, a **collective** combines values along that axis: `lax.psum(v, "batch")` returns, for every example, the sum of `v` over the batch. `lax.pmean` and `lax.pmax` return the mean and the maximum, `lax.axis_index` returns the index of the example, and `lax.axis_size` the size of the batch. With no mapped argument, pass the size: `jax.vmap(f, in_axes=None, axis_size=5)` runs five copies of `f`.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -1652,7 +1652,7 @@ print(jax.vmap(softmax_of_one, axis_name="word")(jnp.array([1.0, 2.0, 3.0])))
 #
 # `normalised(x, weight, axis_name)` is called for one example, under a `vmap` whose axis is called `axis_name`. Example $i$ has features $x_i$ and a weight $w_i \ge 0$, which is zero for padding. Return $(x - \mu) / \sqrt{\sigma^2 + 10^{-5}}$, with $\mu = \sum_i w_i x_i / \sum_i w_i$ and $\sigma^2 = \sum_i w_i (x_i - \mu)^2 / \sum_i w_i$ for each feature.
 #
-# Padding is normalised as well. The sum of the weights is positive and may be far below 1. The mean may be 1000 with a spread of 1, where $\overline{x^2} - \mu^2$ is too inaccurate.
+# Padding is normalised as well. The sum of the weights is positive and may be far below 1. The mean may be 1000 with a standard deviation of 1. In float32, $\overline{x^2} - \mu^2$ is then too inaccurate.
 #
 # The check compares values.
 
@@ -1760,7 +1760,7 @@ check_values(
     [(far, np.ones(6), "batch")],
     rtol=0.01,
     atol=0.002,
-    about="a mean far from zero: float32 squares of about a million have no digits left for the variance",
+    about="a mean far from zero, where rounding of the squares exceeds the variance",
 )
 ### BEGIN HIDDEN TESTS
 check_values(

@@ -369,6 +369,17 @@ def train_ensemble(init, key, x, y, rates, steps):
 
     return jax.vmap(train)(jnp.arange(len(rates)), rates)
 
+# %% wrong="train_ensemble" says="unrolled whole"
+def train_ensemble(init, key, x, y, rates, steps):
+    def train(key, rate):
+        def step(params, _):
+            loss, grads = jax.value_and_grad(loss_fn)(params, x, y)
+            return jax.tree.map(lambda p, g: p - rate * g, params, grads), loss
+
+        return lax.scan(step, init(key), length=steps, unroll=True)
+
+    return jax.vmap(train)(jax.random.split(key, len(rates)), rates)
+
 # %% wrong="train_ensemble" says="grows"
 def train_ensemble(init, key, x, y, rates, steps):
     def train(key, rate):

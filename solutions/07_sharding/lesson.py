@@ -155,8 +155,8 @@ check_answer(
 # %%
 def draw(arrays, width):
     """Draws matrices, and writes on each part the numbers of the devices that hold it."""
-    label = "Devices that hold each part of: " + ", ".join(arrays)
-    figure, panels = plt.subplots(1, len(arrays), num=label, figsize=(width, 3.4))
+    figure, panels = plt.subplots(1, len(arrays), figsize=(width, 3.4))
+    figure.set_label("Devices that hold each part of: " + ", ".join(arrays))
     for panel, (title, array) in zip(panels, arrays.items()):
         owner, holders = np.zeros(array.shape), {}
         for device, (down, across) in array.sharding.devices_indices_map(array.shape).items():
@@ -194,7 +194,7 @@ draw({title: jax.device_put(square, sharding) for title, sharding in layouts.ite
 #
 # `shard_params(params, mesh)` returns `params`, a pytree of arrays, placed on `mesh`. Each leaf is split over the mesh axis `"data"`, along its longest axis among those whose size is a multiple of the size of `"data"`.
 #
-# Of equally long axes, take the first. A leaf without such an axis is replicated. The mesh may have other axes.
+# Of equally long axes, take the first. A leaf without such an axis is replicated. The mesh may have other axes, before `"data"` or after it.
 #
 # The check compares shardings, dtypes and values.
 
@@ -241,6 +241,7 @@ some_params = {
     "small": counted(n + 1),
     "scale": np.float32(0.5),
     "steps": counted(2, 2, n, dtype=np.int32),
+    "cube": counted(2 * n, 3, 3),
 }
 some_specs = {
     "tall": P("data"),
@@ -250,6 +251,7 @@ some_specs = {
     "small": P(),
     "scale": P(),
     "steps": P(None, None, "data"),
+    "cube": P("data"),
 }
 check_sharding(
     shard_params,
@@ -279,12 +281,15 @@ check_values(
 swapped = jax.make_mesh(
     (wide, n // wide), ("model", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices
 )
+widest = P("data") if 5 * wide % (n // wide) else P(None, "data")
 check_sharding(
     shard_params,
-    (counted(n // wide, 3), counted(3, n // wide)),
+    (counted(n // wide, 3), counted(3, n // wide), counted(n // wide, 5 * wide)),
     swapped,
-    expected=(NamedSharding(swapped, P("data")), NamedSharding(swapped, P(None, "data"))),
-    about="other axes",
+    expected=tuple(
+        NamedSharding(swapped, spec) for spec in (P("data"), P(None, "data"), widest)
+    ),
+    about="a mesh whose first axis is another one",
 )
 check_dtype(
     shard_params,
@@ -416,7 +421,7 @@ print(messages(forward_plain, large, jax.device_put(jnp.ones((n, 16 * n)), rows)
 #
 # `forward(ws, x, mesh)` returns `forward_plain(ws, x)`. `x` is split along axis 0 over `"data"`, and so is each weight. The weights stay where they are.
 #
-# All sizes are multiples of the number of devices. There is at least one weight, the result may have any sharding, and the mesh other axes.
+# All sizes are multiples of the number of devices. There is at least one weight. The result may have any sharding. The mesh may have other axes, before `"data"` or after it.
 #
 # The check compares values. The compiled program may have no all-gather, and its messages together are no larger than `x` and the outputs of all layers.
 
@@ -487,6 +492,17 @@ check_values(
     forward_by_hand,
     sweep([f"{n} {n}", f"{n} {2 * n}", f"{2 * n} {n}"], f"{n} {n}", grid, count=1, scale=0.1),
     about="three layers on a mesh of two axes",
+)
+swapped = jax.make_mesh(
+    (wide, n // wide), ("model", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices
+)
+check_collectives(
+    through(lambda f, ws, x: f(ws, x, swapped), forward),
+    jax.device_put(ws, NamedSharding(swapped, P("data"))),
+    jax.device_put(small, NamedSharding(swapped, P("data"))),
+    at_most={"all-reduce": 2, "reduce-scatter": 2, "all-to-all": 2},
+    max_bytes=4 * n * (16 + 32 + 16) * n,
+    about="a mesh whose first axis is another one",
 )
 ### END HIDDEN TESTS
 
@@ -1308,7 +1324,7 @@ print(messages(at_once, vectors), messages(collective(in_two_steps), vectors))
 #
 # `fsdp_step(params, momentum, x, y, learning_rate, mesh)` returns the new pair `(params, momentum)` after one step on `loss_fn` over the whole batch: $m' = 0.9\,m + g$ and $p' = p - \text{rate} \cdot m'$, where $g$ is the gradient of the mean over the batch. Each leaf of both pytrees, and `x` and `y`, is split along axis 0 over `"data"`, before and after.
 #
-# Axis 0 of each leaf is a multiple of the number of devices along `"data"`. The mesh may have other axes.
+# The size of axis 0 of each leaf, and of the batch, is a multiple of the number of devices along `"data"`. The mesh may have other axes, before `"data"` or after it.
 #
 # The check compares with the step on one device, and looks at the sharding. It allows an all-gather and a reduce-scatter for each leaf, and no other message.
 
@@ -1425,7 +1441,38 @@ check_values(
     momentum_step,
     training_cases(1, down, 2 * down, 3 * down, down, np.float32(0.5), grid, seed=5)
     + training_cases(1, 2 * half, half, half, 3 * half, 0.02, few, seed=6),
+    mistakes={
+        "the gradients are divided by the number of all devices": (
+            lambda *args: momentum_step(*args, times=args[-1].shape["data"] / args[-1].size)
+        ),
+        'the gradients are divided by `n`, not by the size of "data"': (
+            lambda *args: momentum_step(*args, times=args[-1].shape["data"] / n)
+        ),
+    },
     about="fewer devices, and a mesh of two axes",
+)
+swapped = jax.make_mesh(
+    (wide, n // wide), ("model", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices
+)
+others = training_cases(1, down, 2 * down, 3 * down, down, 0.5, swapped, seed=7)
+check_values(
+    fsdp_step,
+    momentum_step,
+    others,
+    mistakes={
+        "the gradients are divided by the length of `mesh.devices`, the size of its first axis": (
+            lambda *args: momentum_step(
+                *args, times=args[-1].shape["data"] / len(args[-1].devices)
+            )
+        ),
+    },
+    about="a mesh whose first axis is another one",
+)
+check_sharding(
+    fsdp_step,
+    *others[0],
+    expected=NamedSharding(swapped, P("data")),
+    about="a mesh whose first axis is another one",
 )
 ### END HIDDEN TESTS
 

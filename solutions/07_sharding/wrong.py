@@ -86,6 +86,33 @@ def shard_params(params, mesh):
 
     return jax.tree.map(place, params)
 
+# %% wrong="shard_params" says="wrong on hidden ones: the code raised IndivisibleError"
+def shard_params(params, mesh):
+    size = mesh.devices.shape[0]
+
+    def place(leaf):
+        possible = [axis for axis in range(leaf.ndim) if leaf.shape[axis] % size == 0]
+        spec = [None] * leaf.ndim
+        if possible:
+            spec[max(possible, key=lambda axis: leaf.shape[axis])] = "data"
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+
+    return jax.tree.map(place, params)
+
+# %% wrong="shard_params" says="every device holds all of it"
+def shard_params(params, mesh):
+    size = mesh.shape["data"]
+
+    def place(leaf):
+        last = range(max(0, leaf.ndim - 2), leaf.ndim)
+        possible = [axis for axis in last if leaf.shape[axis] % size == 0]
+        spec = [None] * leaf.ndim
+        if possible:
+            spec[max(possible, key=lambda axis: leaf.shape[axis])] = "data"
+        return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+
+    return jax.tree.map(place, params)
+
 # %% wrong="shard_params" says="floats instead of integers"
 def shard_params(params, mesh):
     size = mesh.shape["data"]
@@ -124,6 +151,16 @@ def forward(ws, x, mesh):
     for w in ws:
         x = lax.with_sharding_constraint(x, NamedSharding(mesh, P(None, "data"))) @ w
     return x
+
+# %% wrong="forward" says="wrong on hidden ones: the program has `all-gather` 2 times"
+def forward(ws, x, mesh):
+    across = NamedSharding(mesh, P(None, mesh.axis_names[0]))
+    return forward_plain(ws, lax.with_sharding_constraint(x, across))
+
+# %% wrong="forward" says="wrong on hidden ones: the program has `all-gather` once"
+def forward(ws, x, mesh):
+    across = NamedSharding(mesh, P(None, mesh.axis_names))
+    return forward_plain(ws, lax.with_sharding_constraint(x, across))
 
 # %% wrong="forward" says="right for the visible inputs"
 def forward(ws, x, mesh):
@@ -571,7 +608,35 @@ def fsdp_step(params, momentum, x, y, learning_rate, mesh):
     mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=rows)
     return jax.jit(mapped)(params, momentum, x, y, learning_rate)
 
-# %% wrong="fsdp_step" says="right for the visible inputs"
+# %% wrong="fsdp_step" says="divided by the length of `mesh.devices`"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    axis = "data"
+
+    def body(params, momentum, x, y, rate):
+        whole = lax.all_gather(params, axis, tiled=True)
+        grads = lax.psum_scatter(jax.grad(loss_fn)(whole, x, y), axis, tiled=True)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g / len(mesh.devices), momentum, grads)
+        return jax.tree.map(lambda p, m: p - rate * m, params, momentum), momentum
+
+    specs = P(axis), P(axis), P(axis), P(axis), P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=P(axis))
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="wrong on hidden ones: the result is split into other parts"
+def fsdp_step(params, momentum, x, y, learning_rate, mesh):
+    axis = mesh.axis_names[0]
+
+    def body(params, momentum, x, y, rate):
+        whole = lax.all_gather(params, axis, tiled=True)
+        grads = lax.psum_scatter(jax.grad(loss_fn)(whole, x, y), axis, tiled=True)
+        momentum = jax.tree.map(lambda m, g: 0.9 * m + g / lax.axis_size(axis), momentum, grads)
+        return jax.tree.map(lambda p, m: p - rate * m, params, momentum), momentum
+
+    specs = P(axis), P(axis), P(axis), P(axis), P()
+    mapped = jax.shard_map(body, mesh=mesh, in_specs=specs, out_specs=P(axis))
+    return jax.jit(mapped)(params, momentum, x, y, learning_rate)
+
+# %% wrong="fsdp_step" says="the gradients are divided by `n`"
 def fsdp_step(params, momentum, x, y, learning_rate, mesh):
     def body(params, momentum, x, y, learning_rate):
         whole = lax.all_gather(params, "data", tiled=True)

@@ -716,6 +716,18 @@ def chained_adamw(learning_rate, max_norm, weight_decay):
         optax.adamw(rate, weight_decay=weight_decay, mask=matrices),
     )
 
+# %% wrong="chained_adamw" says="wrong on hidden ones: NaN instead of a number"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    def clip(grads, params=None):
+        norm = optax.global_norm(grads)
+        return jax.tree.map(lambda g: g / norm * jnp.minimum(norm, max_norm), grads)
+
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    adamw = optax.adamw(learning_rate, weight_decay=weight_decay, mask=matrices)
+    return optax.chain(optax.stateless(clip), adamw)
+
 # %% wrong="chained_adamw" says="right for the visible inputs, wrong on hidden ones"
 def chained_adamw(learning_rate, max_norm, weight_decay):
     def matrices(params):
@@ -870,7 +882,25 @@ def make_accumulating_step(loss_fn, optimizer, k):
 
     return step
 
-# %% wrong="make_accumulating_step" says="of 4800 elements"
+# %% wrong="make_accumulating_step" says="of 1800 elements"
+def make_accumulating_step(loss_fn, optimizer, k):
+    @jax.jit
+    def step(params, opt_state, x, y):
+        parts = jax.tree.map(lambda a: a.reshape(-1, k, *a.shape[1:]), (x, y))
+
+        def body(total, batch):
+            some = jax.value_and_grad(loss_fn)(params, *batch)
+            return jax.tree.map(jnp.add, total, some), None
+
+        zero = jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)
+        total, _ = jax.lax.scan(body, zero, parts)
+        loss, grads = jax.tree.map(lambda a: a / len(parts[0]), total)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, loss
+
+    return step
+
+# %% wrong="make_accumulating_step" says="of 7200 elements"
 def make_accumulating_step(loss_fn, optimizer, k):
     @jax.jit
     def step(params, opt_state, x, y):

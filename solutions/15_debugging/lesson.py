@@ -879,7 +879,7 @@ print(error.get())
 # ### Find a NaN that the result hides
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# **Return** from `hidden_nan(f, x)` the pair `(found, value)`. `value` is `f(x)`. `found`, a bool or a boolean scalar, says whether any operation of `f` makes a NaN at `x`, even one that does not reach the result.
+# `hidden_nan(f, x)` **returns** the pair `(found, value)`. `value` is `f(x)`. `found`, a bool or a boolean scalar, says whether any operation of `f` makes a NaN at `x`, even one that does not reach the result.
 #
 # **Edge cases.** `f` is a traceable function of one float array without NaN. A NaN may arise in a loop or under `jit`. An infinity does not count.
 #
@@ -1012,7 +1012,7 @@ print(out[:4])
 # ### Find the layer
 # **Exercise** · 6 minutes · difficulty 2 of 5
 #
-# **Return** from `first_bad_layer(layer, params, x)` the index, from 0, of the first layer whose output holds a NaN or an infinity, as a Python int or an integer scalar. `params` is a list with one tree per layer. Layer `i` computes `layer(params[i], x)` from the output of the layer before.
+# `first_bad_layer(layer, params, x)` **returns** the index, from 0, of the first layer whose output holds a NaN or an infinity, as a Python int or an integer scalar. `params` is a list with one tree per layer. Layer `i` computes `layer(params[i], x)` from the output of the layer before.
 #
 # **Edge cases.** If every output is finite, return -1. A later layer may make the values finite again. `x` is finite, and each output is one array.
 #

@@ -1,0 +1,78 @@
+"""The Jupyter server extension that serves the home page at `<base address>/course`.
+
+A Tornado handler fills a template. In JupyterLab, `Course > Home` leads to it, by the extension
+in graders/lab/jupyter/labextensions.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.utils import url_path_join
+from tornado.web import HTTPError, authenticated
+
+from graders.lab import working_copy
+from graders.lab.home.view import home
+from graders.notebook.progress import FILE, Progress
+
+PATH = "course"
+"""Of the page, below the server's base address."""
+_TEMPLATES = Environment(
+    loader=PackageLoader("graders.lab.home", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+class HomeHandler(JupyterHandler):
+    """The page, and the button on it that resets a lesson."""
+
+    def initialize(self, course: Path, work: Path) -> None:
+        self.course, self.work = course, work
+        self.progress = Progress(work / FILE)
+
+    @authenticated
+    def get(self) -> None:
+        """Writes the page; `?reset=LESSON` has it say that this lesson was reset."""
+        reset = self.get_query_argument("reset", "")
+        page = _TEMPLATES.get_template("home.html.j2").render(
+            home=home(self.work, self.progress, date.today()),
+            base=self.base_url,
+            action=url_path_join(self.base_url, PATH),
+            xsrf=self.xsrf_token.decode(),
+            reset=reset if reset in working_copy.lessons(self.work) else "",
+        )
+        self.set_header("Cache-Control", "no-store")
+        self.finish(page)
+
+    @authenticated
+    def post(self) -> None:
+        """Resets the lesson that the form names, and shows the page again."""
+        lesson = self.get_body_argument("lesson")
+        try:
+            working_copy.reset(self.course, self.work, lesson)
+        except working_copy.UnknownLesson as error:
+            raise HTTPError(404, str(error)) from error
+        except OSError as error:
+            raise HTTPError(507, f"{lesson} cannot be reset: {error.strerror}.") from error
+        self.progress.forget(lesson)
+        self.redirect(f"{url_path_join(self.base_url, PATH)}?{urlencode({'reset': lesson})}")
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": "graders.lab.home"}]
+
+
+def _load_jupyter_server_extension(server: Any) -> None:
+    """Serves the home page of the lessons in the folder that `server` shows."""
+    work = Path(server.root_dir)
+    folders = {"course": work.parent / "course", "work": work}
+    route = url_path_join(server.base_url, PATH, "?")
+    server.web_app.add_handlers(".*$", [(route, HomeHandler, folders)])

@@ -1,0 +1,47 @@
+// A JupyterLab extension in plain JavaScript: what a build would make of it, without the build.
+// JupyterLab loads this file, asks the container below for "./extension", and activates the plugin.
+(() => {
+  const config = JSON.parse(document.getElementById("jupyter-config-data").textContent);
+  const asked = window.location.hash; // before JupyterLab opens anything
+
+  const activate = (app) => {
+    // Opens a file of the course, at the cell that a fragment such as "#cell-id=rescale" names.
+    const open = async (path, fragment) => {
+      const widget = await app.commands.execute("docmanager:open", { path });
+      if (fragment) {
+        await widget.context.ready;
+        widget.setFragment(fragment);
+      }
+    };
+    const url = `${config.baseUrl}course`;
+    const leadsHome = (frame) => new URL(frame.src, window.location).pathname === url;
+    const home = () => {
+      for (const widget of app.shell.widgets("main")) {
+        const frame = widget.node.querySelector("iframe");
+        if (frame && leadsHome(frame)) {
+          frame.src = url; // loads it anew
+          return app.shell.activateById(widget.id);
+        }
+      }
+      return app.commands.execute("help:open", { url, text: "Home" });
+    };
+    app.commands.addCommand("jax-course:home", { label: "Home", execute: home });
+    // The links of the home page. Its frame is a sandbox, and cannot call anything here.
+    window.addEventListener("message", ({ data, source }) => {
+      const frames = [...document.querySelectorAll("iframe")];
+      const isHome = frames.some((frame) => frame.contentWindow === source && leadsHome(frame));
+      if (isHome && data.course === "open") {
+        open(data.path, data.fragment);
+      }
+    });
+    // JupyterLab itself looks for the fragment of an address before the notebook is there.
+    app.restored.then(() => asked && config.treePath && open(config.treePath, asked));
+  };
+
+  const plugin = { id: "jax-course:plugin", autoStart: true, activate };
+  window._JUPYTERLAB = window._JUPYTERLAB || {};
+  window._JUPYTERLAB["jax-course"] = {
+    init: () => undefined,
+    get: async () => () => ({ __esModule: true, default: plugin }),
+  };
+})();
