@@ -62,7 +62,8 @@ def use_style() -> None:
     matplotlib.rcParams.update(STYLE)
     from IPython.core.getipython import get_ipython
 
-    if (shell := get_ipython()) is not None:
+    shell: Any = get_ipython()
+    if shell is not None:
         from matplotlib_inline.config import InlineBackend
 
         inline = InlineBackend.instance(parent=shell)
@@ -84,7 +85,8 @@ def image_with_alt(figure: Figure) -> str | None:
     """
     from IPython.core.getipython import get_ipython
 
-    picture = get_ipython().display_formatter.formatters["image/png"](figure)
+    shell: Any = get_ipython()
+    picture = shell.display_formatter.formatters["image/png"](figure)
     if picture is None:
         return None
     data, about = picture

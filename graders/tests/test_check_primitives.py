@@ -15,6 +15,10 @@ from graders.tests.failing import failure
 X, LONGER = np.ones(3, np.float32), np.ones(5, np.float32)
 
 
+def unrolled_scan(x):
+    return jax.lax.scan(lambda total, row: (total + row, None), 0.0, x, unroll=True)[0]
+
+
 def in_a_loop(x):
     total = 0.0
     for i in range(x.shape[0]):
@@ -112,6 +116,12 @@ WRONG: dict[str, tuple[Any, dict, str, str]] = {
         in_a_loop,
         {"same_size_for": [(LONGER,)]},
         "the program grows with the input: 9 equations for one size, 15 for another",
+        "as many operations for inputs of other sizes",
+    ),
+    "unrolled by scan": (
+        unrolled_scan,
+        {"same_size_for": [(LONGER,)]},
+        "`scan` is unrolled whole, so the program has no loop",
         "as many operations for inputs of other sizes",
     ),
     "computed twice": (

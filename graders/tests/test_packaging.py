@@ -340,7 +340,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     everything = of_the_package("*")
     assert {name for name in wheel if ".dist-info/" not in name} == everything
     assert "graders/py.typed" in everything
-    assert {Path(name).suffix for name in everything} == {".py", ".typed", ".j2", ".json"}
+    assert {Path(name).suffix for name in everything} == {".py", ".typed", ".j2", ".js", ".json"}
 
 
 def test_the_wheel_holds_no_tests_and_no_attacks(wheel):
@@ -349,10 +349,11 @@ def test_the_wheel_holds_no_tests_and_no_attacks(wheel):
 
 def test_the_wheel_holds_what_is_read_at_run_time(wheel):
     """Templates of feedback, settings of JupyterLab, and the table of checks."""
-    data = of_the_package("*.j2", "*.json")
+    data = of_the_package("*.j2", "*.js", "*.json")
     assert "graders/notebook/catalogue.json" in data
     assert "graders/lab/jupyter/exchange/labconfig/page_config.json" in data
     assert "graders/feedback/templates/lesson.html.j2" in data
+    assert "graders/lab/jupyter/labextensions/jax-course/static/extension.js" in data
     assert data <= wheel
 
 

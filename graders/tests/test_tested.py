@@ -15,6 +15,7 @@ from graders.tests.test_seam import CHECKS_OF
 
 # Why these are no sentence for whoever runs a command.
 INTERNAL = {
+    "_Newer": "raised and caught where a progress file is read",
     "CheckFailed": "a student sees it as a card; the message of `CourseError` is for a terminal",
     "Rejected": "a check raises it, and `check` makes a CheckFailed of it",
     "RegionError": "the reader of lessons makes a problem of a SourceError of it",
