@@ -111,6 +111,15 @@ Records = dict[str, dict[str, Record]]
 """The records of checks, by lesson and name."""
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a file holds, and why it holds nothing that can be used."""
+
+    records: Records
+    problem: str = ""
+    is_newer: bool = False
+
+
 class Progress:
     """The records of a student's checks, kept in a file, or where it cannot be written, here."""
 
@@ -120,7 +129,7 @@ class Progress:
 
     def records(self) -> Records:
         """What is known of the checks that were run."""
-        return self._known()[0]
+        return self._known().records
 
     def passed(self) -> dict[str, list[str]]:
         """The names of the checks that have passed, by lesson."""
@@ -131,61 +140,65 @@ class Progress:
 
     def problem(self) -> str:
         """Why the file cannot be read, with the way out; "" where it can."""
-        return self._read()[1]
+        return self._read().problem
 
     def note(
         self, check: Check, met: bool, answered: bool = True, today: date | None = None
     ) -> None:
         """Notes that the check has passed, or that it does not."""
-        found, problem = self._known()
-        inside, today = found.setdefault(check.lesson, {}), today or date.today()
-        inside[check.name] = inside.get(check.name, Record()).ran(met, answered, today)
-        self._keep(found, problem)
+        found = self._known()
+        inside = found.records.setdefault(check.lesson, {})
+        before, today = inside.get(check.name, Record()), today or date.today()
+        inside[check.name] = before.ran(met, answered, today)
+        self._keep(found)
 
     def forget(self, lesson: str) -> None:
         """Nothing is known of the lesson's checks any more."""
-        found, problem = self._known()
-        if found.pop(lesson, None):
-            self._keep(found, problem)
+        found = self._known()
+        if found.records.pop(lesson, None):
+            self._keep(found)
 
-    def _known(self) -> tuple[Records, str]:
-        return (self.unsaved, "") if self.unsaved is not None else self._read()
+    def _known(self) -> _Found:
+        return self._read() if self.unsaved is None else _Found(self.unsaved)
 
-    def _read(self) -> tuple[Records, str]:
-        """The records in the file, and why there are none."""
+    def _read(self) -> _Found:
         try:
             text = self.file.read_text("utf-8")
         except FileNotFoundError:
-            return {}, ""
+            return _Found({})
         except (OSError, ValueError) as error:
-            return {}, f"Your progress cannot be read from {self.file}: {error}."
+            return _Found({}, f"Your progress cannot be read from {self.file}: {error}.")
         try:
-            return _records(json.loads(text)), ""
+            return _Found(_records(json.loads(text)))
         except _Newer:
-            return {}, (
+            problem = (
                 f"{self.file} was written by a newer version of the course, and is not changed. "
                 "Update this one: git pull, then make lab. Your answers are not affected."
             )
+            return _Found({}, problem, is_newer=True)
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-            return {}, (
+            problem = (
                 f"{self.file} is damaged. Your answers are not affected: run the checks again "
                 "(Run > Run All Cells) to count them anew. The damaged file is kept beside it."
             )
+            return _Found({}, problem)
 
-    def _keep(self, records: Records, problem: str) -> None:
+    def _keep(self, found: _Found) -> None:
+        """Writes the records, with a file that cannot be read set aside."""
         written = {
             lesson: {name: asdict(record) for name, record in sorted(checks.items())}
-            for lesson, checks in records.items()
+            for lesson, checks in found.records.items()
         }
+        if found.is_newer:
+            self.unsaved = found.records
+            return
         try:
-            if "newer version" in problem:
-                raise PermissionError(problem)
-            if problem:
+            if found.problem:
                 self._set_aside()
             text = json.dumps({"version": _VERSION, "checks": written}, indent=1)
             files.write_atomically(self.file, text)
         except OSError:  # a home that is read-only, a disk that is full
-            self.unsaved = records
+            self.unsaved = found.records
 
     def _set_aside(self) -> None:
         names = (self.file.with_suffix(f".damaged-{n}.json") for n in count(1))
