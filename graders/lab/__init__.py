@@ -1,1 +1,1 @@
-"""JupyterLab for students: the server, the home page, their copy of the lessons, handing in, the health check."""
+"""JupyterLab for students: server, home page, copy of the lessons, handing in, health check."""
