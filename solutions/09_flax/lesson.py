@@ -876,7 +876,7 @@ check_values(
 p = jax.nn.softmax(predict_samples(trained, x_test[:200], 50))
 spread = p.std(axis=0).max(axis=-1)
 _, axes = plt.subplots(
-    2, 2, num="Class probabilities of two digits under dropout",
+    2, 2, num="Class probabilities of two digits under dropout", clear=True,
     figsize=(8, 5), width_ratios=(1, 2),
 )
 for (image, bars), i in zip(axes, (int(spread.argmin()), int(spread.argmax()))):

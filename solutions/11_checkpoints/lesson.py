@@ -1056,7 +1056,7 @@ for name, log in zip("ABCD", logs):
 
 # %%
 figure, panels = plt.subplots(
-    1, 4, num="Distance of four resumed runs from the uninterrupted one",
+    1, 4, num="Distance of four resumed runs from the uninterrupted one", clear=True,
     figsize=(8.3, 3), sharey=True, layout="constrained",
 )
 for name, log, panel in zip("ABCD", logs, panels):

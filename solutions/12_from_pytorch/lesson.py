@@ -778,7 +778,7 @@ grid = jnp.stack(jnp.meshgrid(*[jnp.linspace(0, 1, 60)] * 2), axis=-1).reshape(-
 activations, _ = hooked(trained, grid, jnp.zeros((3600, 1)))
 titles = "hidden unit 1", "hidden unit 2", "output"
 figure, axes = plt.subplots(
-    1, 3, num="Hidden units and output of the XOR network",
+    1, 3, num="Hidden units and output of the XOR network", clear=True,
     figsize=(10, 3.2), layout="constrained",
 )
 for axis, title, values in zip(axes, titles, jnp.concatenate(activations, axis=1).T):
