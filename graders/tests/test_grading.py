@@ -33,6 +33,7 @@ from graders.grading.worker import Report
 from graders.lesson.cells import Lesson
 from graders.lesson.source import read_lesson
 from graders.sample.draft import Draft
+from graders.sandbox.limits import Limits
 from graders.sandbox.process import Sandbox, Unavailable
 from graders.seam import wire
 from graders.seam.remote import StudentProcess
@@ -116,7 +117,8 @@ def test_a_cell_of_the_students_own_runs_with_its_magics(draft: Draft) -> None:
 def examine(
     lesson: Lesson, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Examination]]:
-    with Sandbox(tmp_path_factory.mktemp("compiled"), seconds=15) as sandbox:
+    limits = Limits(memory=3 << 29)  # so that all of it is used up in time on a slow machine
+    with Sandbox(tmp_path_factory.mktemp("compiled"), limits=limits, seconds=15) as sandbox:
         yield functools.partial(_examined, Examiner(lesson), sandbox)
 
 
