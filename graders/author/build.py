@@ -151,13 +151,14 @@ def built(root: Path, lessons: Iterable[Lesson]) -> Files:
     They are those of build/source/ and course/, the table of all checks in course/, and the
     reference of checks, which is the same for any lessons.
     """
+    lessons = list(lessons)
     with tempfile.TemporaryDirectory(prefix="jax-course-") as temporary:
         workplace = Path(temporary).resolve()
         for lesson in lessons:
             _write_source(workplace, lesson)
             _release(root, workplace, lesson.name)
-        released = (workplace / RELEASE).glob("*/*.ipynb")
-        write_atomically(workplace / CATALOGUE, catalogue(released, _listed(root)))
+        table = catalogue(lessons, workplace / RELEASE, _listed(root))
+        write_atomically(workplace / CATALOGUE, table)
         write_atomically(workplace / REFERENCE, reference())
         above = (SOURCE, RELEASE, CATALOGUE.parent, REFERENCE.parent)
         folders = [workplace / folder for folder in above]

@@ -114,9 +114,9 @@ def _figures(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
 
 
 def _labels_a_figure(call: ast.Call) -> bool:
-    if isinstance(call.func, ast.Attribute) and call.func.attr == "set_label":
-        return True
     name = ast.unparse(call.func)
+    if name in ("figure.set_label", "plt.gcf().set_label"):  # a colour bar has a label too
+        return True
     given = call.args[:1] if name == "plt.figure" else []
     given += [keyword.value for keyword in call.keywords if keyword.arg == "num"]
     return name in ("plt.figure", "plt.subplots") and bool(given)

@@ -40,7 +40,7 @@ class Check:
     name: str
     exercise: str
     points: int
-    kind: Literal["exercise", "prediction", "recall"] = "exercise"
+    kind: Literal["code", "prediction", "recall"] = "code"
 
 
 @dataclass(frozen=True)

@@ -139,13 +139,13 @@ def test_the_table_of_checks_holds_each_lesson_that_there_is(course: Path) -> No
     before = json.loads((course / CATALOGUE).read_text())
     assert list(before) == ["00_tiny", "01_more"]
     assert before["00_tiny"]["title"] == "Tiny"
-    double = ["double_check", "double", 2, "exercise"]
+    double = ["double_check", "double", 2, "code"]
     answer = ["answer_check", "answer", 1, "prediction"]
     assert list(before["00_tiny"]["checks"].values()) == [double, answer]
     write_lesson(course, lesson=LESSON.replace("points=2", "points=3"))
     build(course, ["00_tiny"])
     after = json.loads((course / CATALOGUE).read_text())
-    assert ["double_check", "double", 3, "exercise"] in after["00_tiny"]["checks"].values()
+    assert ["double_check", "double", 3, "code"] in after["00_tiny"]["checks"].values()
     assert after["01_more"] == before["01_more"]
 
 

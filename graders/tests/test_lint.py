@@ -100,6 +100,7 @@ BREACHES = {
     ),
     "figure without a label": (TEXT, DRAWS.format("plt.plot([1])"), "a figure has no label"),
     "subplots without a label": (TEXT, DRAWS.format("plt.subplots(1, 2)"), "a figure has no lab"),
+    "label of a colour bar": (TEXT, DRAWS.format("plt.colorbar().set_label('m')"), "has no label"),
     "figure with a size alone": (TEXT, DRAWS.format("plt.figure(figsize=(1, 1))"), "has no label"),
     "hint not closed": ("# `operator.mul`\n# </details>", "# `operator.mul`", "not two or three"),
 }

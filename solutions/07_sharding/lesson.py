@@ -121,6 +121,9 @@ wide = 2 if n % 2 == 0 else 1
 grid = jax.make_mesh(
     (n // wide, wide), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices
 )
+swapped = jax.make_mesh(
+    (wide, n // wide), ("model", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices
+)
 x = jax.device_put(jnp.ones((2 * n, 4)), NamedSharding(mesh, P("data")))
 print(x.shape, x.sharding.spec)
 
@@ -278,9 +281,6 @@ check_values(
     ],
 )
 ### BEGIN HIDDEN TESTS
-swapped = jax.make_mesh(
-    (wide, n // wide), ("model", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices
-)
 widest = P("data") if 5 * wide % (n // wide) else P(None, "data")
 check_sharding(
     shard_params,
@@ -492,9 +492,6 @@ check_values(
     forward_by_hand,
     sweep([f"{n} {n}", f"{n} {2 * n}", f"{2 * n} {n}"], f"{n} {n}", grid, count=1, scale=0.1),
     about="three layers on a mesh of two axes",
-)
-swapped = jax.make_mesh(
-    (wide, n // wide), ("model", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices
 )
 check_collectives(
     through(lambda f, ws, x: f(ws, x, swapped), forward),
@@ -1450,9 +1447,6 @@ check_values(
         ),
     },
     about="fewer devices, and a mesh of two axes",
-)
-swapped = jax.make_mesh(
-    (wide, n // wide), ("model", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices
 )
 others = training_cases(1, down, 2 * down, 3 * down, down, 0.5, swapped, seed=7)
 check_values(

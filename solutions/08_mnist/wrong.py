@@ -728,6 +728,18 @@ def chained_adamw(learning_rate, max_norm, weight_decay):
     adamw = optax.adamw(learning_rate, weight_decay=weight_decay, mask=matrices)
     return optax.chain(optax.stateless(clip), adamw)
 
+# %% wrong="chained_adamw" says="wrong on hidden ones: the code raised TypeError"
+def chained_adamw(learning_rate, max_norm, weight_decay):
+    schedule = (lambda t: learning_rate) if isinstance(learning_rate, float) else learning_rate
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(
+            weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+        ),
+        optax.scale_by_schedule(lambda t: -schedule(t)),
+    )
+
 # %% wrong="chained_adamw" says="right for the visible inputs, wrong on hidden ones"
 def chained_adamw(learning_rate, max_norm, weight_decay):
     def matrices(params):

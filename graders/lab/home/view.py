@@ -138,7 +138,7 @@ def _row(
 
 def _item(name: str, checks: dict[Check, Record], today: date) -> Item:
     first = next(iter(checks))
-    is_due = first.kind != "exercise" and any(r.is_due(today) for r in checks.values())
+    is_due = first.kind != "code" and any(r.is_due(today) for r in checks.values())
     return Item(first.lesson, name, first.kind, _state(checks.values()), is_due)
 
 
