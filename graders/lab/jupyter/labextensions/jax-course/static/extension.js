@@ -26,12 +26,15 @@
       return app.commands.execute("help:open", { url, text: "Home" });
     };
     app.commands.addCommand("jax-course:home", { label: "Home", execute: home });
-    // The links of the home page. Its frame is a sandbox, and cannot call anything here.
-    window.addEventListener("message", ({ data, source }) => {
+    // The frame of the home page is a sandbox without cookies. So it hands its links and forms over.
+    window.addEventListener("message", async ({ data, source }) => {
       const frames = [...document.querySelectorAll("iframe")];
-      const isHome = frames.some((frame) => frame.contentWindow === source && leadsHome(frame));
-      if (isHome && data.course === "open") {
+      const frame = frames.find((one) => one.contentWindow === source && leadsHome(one));
+      if (frame && data.course === "open") {
         open(data.path, data.fragment);
+      } else if (frame && data.course === "reset") {
+        const body = new URLSearchParams(data.fields);
+        frame.src = (await fetch(url, { method: "POST", body })).url;
       }
     });
     // JupyterLab itself looks for the fragment of an address before the notebook is there.
