@@ -728,7 +728,7 @@ def chained_adamw(learning_rate, max_norm, weight_decay):
     adamw = optax.adamw(learning_rate, weight_decay=weight_decay, mask=matrices)
     return optax.chain(optax.stateless(clip), adamw)
 
-# %% wrong="chained_adamw" says="wrong on hidden ones: the code raised TypeError"
+# %% wrong="chained_adamw" says="something is called that is not a function"
 def chained_adamw(learning_rate, max_norm, weight_decay):
     schedule = (lambda t: learning_rate) if isinstance(learning_rate, float) else learning_rate
     return optax.chain(
