@@ -17,7 +17,7 @@ _MINUTES = re.compile(r"About (\d+) minutes")
 
 
 def catalogue(lessons: Iterable[Lesson], release: Path, others: dict[str, Any]) -> bytes:
-    """What is known of each lesson: its title and minutes, and its released check cells.
+    """What is known of each lesson: title, minutes, names that given cells bind, check cells.
 
     A check cell is described by name, exercise, points and kind of answer, under the digest of its
     source. The lessons are released in the folder `release`, and `others` are those of an earlier
@@ -34,6 +34,7 @@ def _lesson(lesson: Lesson, release: Path) -> dict[str, Any]:
     return {
         "title": title[1] if title else lesson.name,
         "minutes": int(minutes[1]) if minutes else 0,
+        "names": sorted({name for cell in lesson.cells if cell.is_given for name in cell.binds}),
         "checks": {
             digest(cell.source): _described(cell, lesson)
             for cell in notebook.cells

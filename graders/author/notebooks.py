@@ -8,7 +8,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.nbgraderformat import MetadataValidator
 
-from graders.lesson import hosted
+from graders.lesson import hosted, navigation
 from graders.lesson.cells import Cell, Lesson
 
 _METADATA = {
@@ -21,9 +21,10 @@ _HIDE = "hide-input"  # Jupyter Book's name of such a tag
 
 
 def source_notebook(lesson: Lesson) -> NotebookNode:
-    """The lesson with solutions and hidden tests, a link to Colab and a set-up cell; no outputs."""
-    cells = [_cell(cell) for cell in lesson.cells]
-    cells[0].source = hosted.with_link(cells[0].source, lesson.name)
+    """The lesson with solutions and hidden tests, links around it and a set-up cell; no outputs."""
+    cells, links = [_cell(cell) for cell in lesson.cells], navigation.line(lesson)
+    cells[0].source = hosted.with_links(cells[0].source, lesson.name, links)
+    cells.append(new_markdown_cell(links, id=f"{lesson.name}-navigation"))
     first = next((i for i, cell in enumerate(cells) if cell.cell_type == "code"), len(cells))
     set_up = new_code_cell(hosted.set_up(lesson), id=f"{lesson.name}-set-up", metadata=_FOLDED)
     return new_notebook(cells=[*cells[:first], set_up, *cells[first:]], metadata=_METADATA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from graders.card import messages, picture
@@ -35,13 +36,29 @@ def html(outcome: Outcome, standing: str = "") -> str:
     state = outcome.failed.state if outcome.failed else "met"
     items = "".join(_html_line(requirement) for requirement in outcome.requirements)
     return (
-        f'<div role="status" style="{FONT};border-left:4px solid {COLOURS[state]};'
-        'padding:6px 12px;margin:4px 0;max-width:52em">'
-        f"<strong><code>{escape(outcome.exercise)}</code></strong> "
+        f"{_frame(state)}<strong><code>{escape(outcome.exercise)}</code></strong> "
         f'<span style="opacity:.75">{escape(_summary(outcome))}</span>'
         f'<ul role="list" style="list-style:none;margin:4px 0;padding:0">{items}</ul>'
-        f"{_html_facts(outcome)}{_picture(outcome)}{_html_foot(_foot(outcome))}"
+        f"{_grid(_facts(outcome))}{_picture(outcome)}{_html_foot(_foot(outcome))}"
         f"{_html_foot(standing)}</div>"
+    )
+
+
+def note_html(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    """A card that judges nothing: a title, and labelled sentences."""
+    return f"{_frame('unanswered')}<strong>{escape(title)}</strong>{_grid(rows)}</div>"
+
+
+def note_text(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    """The same in plain text."""
+    return "\n".join([title, *(f"  {label}: {words}" for label, words in rows)])
+
+
+def _frame(state: str) -> str:
+    """The opening tag of a card."""
+    return (
+        f'<div role="status" style="{FONT};border-left:4px solid {COLOURS[state]};'
+        'padding:6px 12px;margin:4px 0;max-width:52em">'
     )
 
 
@@ -64,11 +81,11 @@ def _html_line(requirement: Requirement) -> str:
     )
 
 
-def _html_facts(outcome: Outcome) -> str:
+def _grid(facts: Sequence[tuple[str, str]]) -> str:
     rows = "".join(
         f'<dt style="font-weight:600;opacity:.75">{escape(label)}</dt>'
         f'<dd style="margin:0;overflow-wrap:anywhere">{_words(label, words)}</dd>'
-        for label, words in _facts(outcome)
+        for label, words in facts
     )
     grid = "display:grid;grid-template-columns:max-content 1fr;gap:2px 12px;margin:6px 0 0"
     return f'<dl style="{grid}">{rows}</dl>' if rows else ""

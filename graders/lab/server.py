@@ -131,6 +131,7 @@ def _run_jupyterlab(root: Path, settings: list[Path], options: list[str]) -> int
     os.environ.setdefault(progress.FOLDER_VARIABLE, str(root / "work"))
     for folder in reversed(settings):
         _put_first("JUPYTER_CONFIG_PATH", folder)
+    _put_first("JUPYTER_PATH", SETTINGS / "data")  # kernels that are connected at their start
     _put_first("PATH", _scripts())  # so that a terminal in JupyterLab finds jax-course
     own = f"--LabApp.extra_labextensions_path={SETTINGS / 'labextensions'}"
     _launcher()([f"--ServerApp.root_dir={root / 'work'}", own, *options])

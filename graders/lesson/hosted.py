@@ -54,10 +54,10 @@ def readme_links(lessons: list[str]) -> str:
     return "\n".join([f"[badge]: {BADGE}", *pages])
 
 
-def with_link(title_cell: str, lesson: str) -> str:
-    """The first cell of a lesson with a link below its title; no picture from elsewhere."""
+def with_links(title_cell: str, lesson: str, links: str) -> str:
+    """The first cell of a lesson with `links` and one to Colab below its title, no pictures."""
     title, _, rest = title_cell.partition("\n")
-    return f"{title}\n\n[{ALT}]({colab_page(lesson)})\n{rest}".rstrip("\n")
+    return f"{title}\n\n{links} · [{ALT}]({colab_page(lesson)})\n{rest}".rstrip("\n")
 
 
 def set_up(lesson: Lesson) -> str:

@@ -8,19 +8,30 @@ from typing import Any
 
 from graders.card import draw, sheet
 from graders.card.outcome import MIME, Outcome
-from graders.notebook import backends, figures, progress
-from graders.seam.protocol import SeamError
-from graders.seam.subject import Unanswered
+from graders.notebook import figures, progress
+from graders.notebook.session import Session
 
 _DEFINED = re.compile(r"^(?:def|class)\s+(\w+)|^(\w+)\s*=(?!=)", re.MULTILINE)
 _stale: set[str] = set()
 """Names whose cell was last run with a syntax error: what they hold is an older answer."""
+_stand_ins: dict[str, Any] = {}
+"""The `Unanswered` that names are bound to while a check cell runs."""
 _set_aside: dict[str, Any] = {}
 """What a stand-in has taken the place of, while a check cell runs."""
 
 
+_session: Session | None = None
+
+
 def connect(shell: Any) -> None:
-    """From now on each cell that `shell` runs has a sheet of its own; safe to call again."""
+    """From now on each cell that `shell` runs has a sheet of its own; safe to call again.
+
+    A kernel that `jax-course lab` starts is connected before its first cell. So nothing here
+    imports JAX before a check runs: the first cell of a lesson may still choose JAX's devices.
+    """
+    global _session
+    if _session is None or _session.shell is not shell:
+        _session = Session(shell)
     for event, callback in (("pre_run_cell", _begin), ("post_run_cell", _end)):
         if callback not in shell.events.callbacks[event]:
             shell.events.register(event, callback)
@@ -39,31 +50,45 @@ def connect_if_running() -> None:
 def _begin(info: Any) -> None:
     page = sheet.Sheet.of(info.raw_cell, partial(display, check=progress.check_of(info.raw_cell)))
     sheet.turn_to(page if page.requirements else None)
-    _stand_in(_namespace(), page)
+    if page.requirements:
+        _stand_in(_namespace(), page)
     figures.style_once()
+    if _session:
+        _session.begin(is_check=bool(page.requirements))
 
 
 def _stand_in(namespace: dict[str, Any], page: sheet.Sheet) -> None:
     """Binds an `Unanswered` to each name that a check is about and no cell has defined."""
+    from graders.seam.protocol import SeamError
+    from graders.seam.subject import Unanswered
+
     for name in {requirement.exercise for requirement in page.requirements} - {""}:
         if name in _stale:
             if name in namespace:
                 _set_aside[name] = namespace[name]
-            namespace[name] = Unanswered(name, SeamError("Stale", ("Stale",), name))
+            _stand_ins[name] = Unanswered(name, SeamError("Stale", ("Stale",), name))
         elif name not in namespace:
-            namespace[name] = Unanswered(name)
+            _stand_ins[name] = Unanswered(name)
+    namespace.update(_stand_ins)
 
 
 def _end(result: Any) -> None:
+    if _session:
+        _session.end(result)
     sheet.turn_to(None)
     namespace = _namespace()
-    for name in [name for name, bound in namespace.items() if isinstance(bound, Unanswered)]:
-        del namespace[name]
+    for name, stand_in in _stand_ins.items():
+        if namespace.get(name) is stand_in:
+            del namespace[name]
     namespace.update(_set_aside)
+    _stand_ins.clear()
     _set_aside.clear()
     _note_syntax(result)
-    if explanation := backends.explained(result.error_in_exec):
-        print(explanation)
+    if result.error_in_exec is not None:
+        from graders.notebook import backends
+
+        if explanation := backends.explained(result.error_in_exec):
+            print(explanation)
 
 
 def _note_syntax(result: Any) -> None:

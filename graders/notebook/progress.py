@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from html import escape
@@ -74,6 +74,11 @@ def catalogue() -> dict[str, Check]:
 def lessons() -> dict[str, About]:
     """Every lesson of the course, in order."""
     return {name: About(about["title"], about["minutes"]) for name, about in _table().items()}
+
+
+def given_names(lesson: str) -> Set[str]:
+    """The names that cells of the lesson define, answers apart; none for an unknown lesson."""
+    return frozenset(_table().get(lesson, {}).get("names", ()))
 
 
 def check_of(source: str) -> Check | None:

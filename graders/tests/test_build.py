@@ -53,7 +53,8 @@ def test_the_released_notebook_is_what_a_student_opens(course: Path) -> None:
     nbformat.validate(notebook)
     lesson = read_lesson(course / "solutions" / "00_tiny")
     first, *others = [cell.id for cell in lesson.cells]
-    assert [cell.id for cell in notebook.cells] == [first, "00_tiny-set-up", *others]
+    ids = [first, "00_tiny-set-up", *others, "00_tiny-navigation"]
+    assert [cell.id for cell in notebook.cells] == ids
     assert all(cell.get("outputs", []) == [] for cell in notebook.cells)
     assert notebook.metadata.kernelspec.name == "python3"
     graded = {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
@@ -69,7 +70,7 @@ def test_a_cell_that_draws_is_folded(course: Path) -> None:
     drawing = '\n# %% tags=["demonstration", "hide-input"]\nprint("drawn")\n'
     path.write_text(path.read_text() + drawing + '\n# %% tags=["demonstration"]\nprint(2)\n')
     build(course)
-    folded, open_ = released(course).cells[-2:]
+    folded, open_ = released(course).cells[-3:-1]
     assert folded.metadata.jupyter.source_hidden is True
     assert folded.metadata.tags == ["demonstration", "hide-input"]
     assert "jupyter" not in open_.metadata

@@ -44,7 +44,7 @@ def test_a_link_stands_below_the_title(lesson: str) -> None:
     title, blank, link, after, *_ = released(lesson).cells[0].source.split("\n")
     assert title.startswith("# ")
     assert (blank, after) == ("", "")
-    (page,) = re.findall(r"\A\[Open in Colab\]\((\S+)\)\Z", link)
+    (page,) = re.findall(r"\[Open in Colab\]\((\S+)\)\Z", link)
     assert page.startswith(f"{hosted.COLAB}/github/")
     assert page.endswith(f"/blob/main/course/{lesson}/{lesson}.ipynb")
 
