@@ -1,4 +1,7 @@
-"""Rebuilds, in the student's process, what a request cannot carry as it is: keys and devices."""
+"""Rebuilds, in the student's process, what a request cannot carry as it is.
+
+Those are keys, devices, functions with derivative rules, and the identity of functions.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,14 @@ import jax
 
 class TooFewDevices(Exception):
     """The student's process has fewer devices than the check."""
+
+
+_functions: dict[int, Any] = {}
+
+
+def same(number: int, function: Any) -> Any:
+    """The function that came first with this number: this one, or an equal one that came before."""
+    return _functions.setdefault(number, function)
 
 
 def key(words: Any, impl: str) -> jax.Array:

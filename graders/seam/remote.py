@@ -10,7 +10,10 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from itertools import count
+from types import FunctionType
 from typing import Any, BinaryIO, Self, cast
+from weakref import WeakKeyDictionary
 
 import cloudpickle
 import jax
@@ -208,14 +211,24 @@ def dumps(value: Any) -> bytes:
 
     Functions of ours go by value, those with a derivative rule of their own included, typed keys by
     their words, devices by their numbers, arrays that lie on several devices by their numbers and
-    their sharding.
+    their sharding. A function that is sent twice is one object there, as it is here: an answer may
+    keep what it has compiled for a function.
     """
     buffer = io.BytesIO()
     _Pickler(buffer).dump(value)
     return buffer.getvalue()
 
 
+_numbers: WeakKeyDictionary[FunctionType, int] = WeakKeyDictionary()
+_next_number = count()
+
+
 class _Pickler(cloudpickle.Pickler):
+    def __init__(self, buffer: io.BytesIO) -> None:
+        super().__init__(buffer)
+        self.begun: set[FunctionType] = set()
+        self.twins: set[FunctionType] = set()
+
     def reducer_override(self, obj: Any) -> Any:
         if is_key(obj):
             words = jax.device_get(jax.random.key_data(obj))
@@ -226,4 +239,31 @@ class _Pickler(cloudpickle.Pickler):
             return jax.device_put, (jax.device_get(obj), obj.sharding)
         if isinstance(obj, jax.custom_vjp | jax.custom_jvp):
             return rebuild.custom_rule(obj)
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, FunctionType) and reduced is not NotImplemented:
+            return self._numbered(obj) or reduced
+        return reduced
+
+    def _numbered(self, function: FunctionType) -> Any:
+        """How a function is sent with its number; None within that, where it goes as usual.
+
+        The twin is another object with the same parts: pickle knows objects by their identity, and
+        would put the function in place of what `rebuild.same` returns.
+        """
+        if function in self.begun or function in self.twins:
+            return None
+        self.begun.add(function)
+        self.twins.add(twin := _twin(function))
+        if function not in _numbers:
+            _numbers[function] = next(_next_number)
+        return rebuild.same, (_numbers[function], twin)
+
+
+def _twin(function: FunctionType) -> FunctionType:
+    """Another function with the same parts."""
+    parts = (function.__name__, function.__defaults__, function.__closure__)
+    twin = FunctionType(function.__code__, function.__globals__, *parts)
+    for name in ("__annotations__", "__doc__", "__kwdefaults__", "__module__", "__qualname__"):
+        setattr(twin, name, getattr(function, name))
+    twin.__dict__.update(function.__dict__)
+    return twin

@@ -124,6 +124,22 @@ check_values(answer, lambda x: x - x.mean(), [(x,)])
 check_sharding(answer, x, expected=split)
 check_collectives(answer, x, exactly={"all-reduce": 1})
 """,
+    "scaled": """
+def square(x):
+    return twice(x) * x / 2
+
+def twice(x):
+    return 2 * x
+
+def sum_down(n):
+    return n + sum_down(n - 1) if n > 0 else 0
+
+check_values(
+    answer,
+    lambda f, x, rate: np.float32(rate) * np.sum(f(x)),
+    [(square, np.ones(3), 1.0), (square, np.ones(3), 2.0), (sum_down, np.float32(3), 1.0)],
+)
+""",
     "run": """
 check_training(answer, jax.random.key(0), losses=lambda result: result["losses"])
 """,
@@ -193,6 +209,12 @@ ANSWERS = {
             lambda x: x - x.mean(), mesh=mesh, in_specs=P("data"), out_specs=P("data"))""",
     ),
     "split on the host": ("split", "answer = lambda x: np.asarray(x) - np.asarray(x).mean()"),
+    "right scaled": ("scaled", "answer = lambda f, x, rate: rate * jnp.sum(jnp.asarray(f(x)))"),
+    "a program kept for each function": (
+        "scaled",
+        "kept = {}\ndef answer(f, x, rate):\n    "
+        "return kept.setdefault(f, lambda x: rate * jnp.sum(jnp.asarray(f(x))))(x)",
+    ),
     "right run": ("run", "answer = lambda key: {'losses': 1 / jnp.arange(1.0, 30)}"),
     "run uphill": ("run", "answer = lambda key: {'losses': jnp.arange(1.0, 30)}"),
     "run that diverges": ("run", "answer = lambda key: {'losses': 1 / jnp.arange(30.0)}"),

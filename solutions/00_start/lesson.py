@@ -10,7 +10,7 @@
 #
 # All later lessons use exercises like these. About 30 minutes.
 #
-# Run the cells in order, each with Shift and Enter. In JupyterLab, wait until the circle at the top right is hollow, which means that the kernel is ready. Cells that you run before that are silently ignored.
+# Run the cells in order, each with Shift and Enter. In JupyterLab, wait until the circle at the top right is hollow, which means that the kernel is ready. A cell that you run earlier may not be executed, and no message appears.
 
 # %%
 import jax
@@ -39,7 +39,7 @@ magnets = [(0.0, 1.0), (-0.87, -0.5), (0.87, -0.5)]
 
 
 def distances(x, y):
-    """Distance of the pendulum at `(x, y)` from each magnet, slightly above their plane."""
+    """Distance from each magnet to the pendulum, which hangs slightly above their plane."""
     return jnp.stack([jnp.sqrt((x - a) ** 2 + (y - b) ** 2 + 0.1) for a, b in magnets])
 
 
@@ -61,7 +61,7 @@ def last_magnet(x, y):
 
 
 # %% [markdown]
-# `last_magnet` is written for one starting point. `jax.vmap` makes it work on an array of them, and needs one call for each axis. `jax.jit` compiles the result for your CPU, GPU or TPU. Here are 160,000 pendulums at once:
+# `last_magnet` is written for one starting point. `jax.vmap` turns it into a function of an array of starting points. Each `vmap` adds one axis, so a grid needs two. `jax.jit` compiles the result for your CPU, GPU or TPU. Here are 160,000 pendulums at once:
 
 # %% tags=["demonstration"]
 x, y = jnp.meshgrid(jnp.linspace(-2, 2, 400), jnp.linspace(-2, 2, 400))
@@ -78,7 +78,7 @@ plt.show()
 #
 # On a CPU this takes about a second, most of it for compilation. The gradient is exact up to rounding. It is not a finite difference.
 #
-# JAX can do this because it **traces** functions. It calls your function once with *tracers* in place of the arguments, records the JAX operations, and differentiates, batches or compiles that record. Python side effects are not recorded. So the results are right only for **pure** functions, which compute a result from their arguments and do nothing else. A function that prints, draws random numbers from NumPy or changes a global variable is transformed without an error, and the result can be wrong. The checks of this course therefore test that your functions are pure.
+# JAX can do this because it **traces** functions. It calls your function once with *tracers* in place of the arguments, records the JAX operations, and differentiates, batches or compiles that record. Python side effects are not recorded. So the results are guaranteed only for **pure** functions, which compute a result from their arguments and do nothing else. A function that prints, draws random numbers from NumPy or changes a global variable is transformed without an error, and the result can be wrong. The checks of this course therefore test that your functions are pure.
 #
 # > **In PyTorch** a gradient is stored on tensors: `loss.backward()`, then `w.grad`. In JAX a gradient is the return value of a function, `jax.grad(loss_fn)(w)`, and nothing is stored.
 
@@ -150,10 +150,10 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# A card lists the requirements in order. A tick marks one that is met, a cross the first one that is not, and the rest are *not yet checked*. Below them you see the input that failed, the usual cause, and what to try next.
+# A card lists the requirements in order. ✓ marks a requirement that is met, and ✗ the first one that is not. The later ones are *not yet checked*. Below the list you see the input that failed, the usual cause, and what to try next.
 #
 # - A check gives all of its points or none. You can run it as often as you like.
-# - A green card means that your answer meets every requirement *listed on it*. Grading also runs **hidden tests**: the same function with other sizes, other numbers and edge cases.
+# - A green card means that your answer meets every requirement *listed on the card*. Grading also runs **hidden tests**: the same function with other sizes, other numbers and edge cases.
 # - If the cell with your answer raises an error, the check still tests your previous version.
 # - Hints cost nothing. The first gives the idea, the later ones the function to use or a skeleton. Try for five minutes before you open one.
 #
@@ -291,7 +291,7 @@ check_values(standardise, standardise_by_loop, [*sweep("rows 3", scale=1e-3, see
 #
 # **Exercise** · 3 minutes · difficulty 2 of 5
 #
-# JAX transformations take a function and return a function. `repeated(f, n)` returns the *function* that applies `f` to its argument `n` times.
+# JAX transformations take a function and return a function. `repeated(f, n)` returns a *function* of `x` that returns `f(f(…f(x)…))`, with `n` calls of `f`.
 #
 # For `n == 0`, that function returns its argument.
 #
@@ -381,7 +381,7 @@ check_values(
 #
 # The check compares keys and values, and tests that `params` is unchanged afterwards.
 #
-# > **In PyTorch** `optimizer.step()` changes the parameters in place. In JAX a training step returns new parameters, and the old ones still exist, unless you donate them (lesson 03).
+# > **In PyTorch** `optimizer.step()` changes the parameters in place. In JAX a training step returns new parameters, and the old ones still exist.
 
 
 # %% exercise="scaled"
@@ -423,7 +423,7 @@ check_values(
 # %% [markdown]
 # ## 0.7 Which device JAX uses: CPU, GPU or TPU
 #
-# The same program runs on all three. JAX uses a TPU if it finds one, otherwise a GPU, otherwise the CPU:
+# The same program runs on all three. JAX uses a TPU if it finds one, otherwise a GPU, otherwise the CPU. For a TPU or a GPU, JAX must be installed with support for it:
 
 # %% tags=["demonstration"]
 jax.default_backend(), jax.devices()
@@ -433,7 +433,7 @@ jax.default_backend(), jax.devices()
 #
 # ## 0.8 How your work is marked
 #
-# You get the points of a check if it passes, its hidden tests included. Your mark is the sum of these points. The last line of a card shows your points. `progress` lists all lessons and the exercises that are still open:
+# You get the points of a check only if it passes together with its hidden tests. Your mark is the sum of these points. The last line of a card shows your points. `progress` lists all lessons and the exercises that are still open:
 
 # %% tags=["demonstration"]
 progress()
@@ -441,9 +441,9 @@ progress()
 # %% [markdown]
 # - A wrong answer loses the points of that check only. Go on, and come back later.
 # - Write in the cells that say `YOUR CODE HERE` or `...`. Changes to a check cell have no effect, because check cells are restored before grading.
-# - Output and warnings cost no points. But a function that prints *while JAX traces it* is not pure, and its check fails.
+# - Output and warnings cost no points. But a function that prints *while JAX traces it*, or calls `jax.debug.print`, is not pure, and its check fails. Remove such lines before you run the check.
 # - Before you hand in, choose *Kernel, Restart Kernel and Run All Cells*. Work that passes for you but fails in grading often uses a name from a cell that you have deleted.
-# - A check cell sometimes contains the answer. Try the exercise before you open it.
+# - Check cells sometimes contain the answer, so try the exercise before you open its check.
 #
 # ## What to remember
 #

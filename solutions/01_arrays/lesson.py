@@ -116,7 +116,7 @@ check_answer(recall_promotion, numpy_promotes,
                                   "every int32"})
 
 # %% [markdown]
-# ## 1.2 NumPy functions on JAX arrays, and under jit
+# ## 1.2 Indices out of bounds, and NumPy functions under jit
 #
 # Let `x = jnp.arange(5)`, which has five elements.
 #
@@ -142,7 +142,7 @@ x = jnp.arange(5)
 x[10], x[-7]
 
 # %% [markdown]
-# JAX **clamps** an index that is out of bounds to the nearest valid one. A compiled program on a GPU or TPU cannot raise an exception, so JAX defines a result for every index (more in 1.10).
+# JAX **clamps** an index that is out of bounds to the nearest valid one. A compiled program on a GPU or TPU cannot raise an `IndexError`, so JAX defines a result for every index (more in 1.10).
 #
 # The next cell compares `jnp.sin` and `np.sin`.
 
@@ -172,7 +172,7 @@ except TypeError as error:
 #
 # `unit_rows(x)` returns an array of the shape of `x`, with each row divided by its Euclidean length.
 #
-# A row of zeros stays a row of zeros. Rows of small length, down to 1e-17, are divided too. (Below about 1e-19 the squares are 0 in float32.)
+# A row of zeros stays a row of zeros. Rows of very small norm, down to 1e-17, must also be scaled to length 1. (Below about 1e-19 the squares underflow to 0.)
 #
 # The check compares shapes and values, and tests purity.
 
@@ -310,7 +310,7 @@ with jax.enable_x64(True):
 # %% [markdown]
 # Neighbouring float32 timestamps are more than two minutes apart.
 #
-# Integer arithmetic wraps around without a warning, as in NumPy:
+# Integer arithmetic wraps around without a warning, as for NumPy arrays:
 
 # %% tags=["demonstration"]
 dark, bright = jnp.array([10], jnp.uint8), jnp.array([12], jnp.uint8)
@@ -324,7 +324,7 @@ print("jnp.mean does not wrap:", jnp.mean(jnp.array([250, 251], jnp.uint8)))
 #
 # `frame_difference(a, b)` returns a scalar: the mean of `|a - b|` over all pixels of two greyscale images of dtype uint8.
 #
-# Pixels have any value from 0 to 255. The images can be so large that their sum does not fit a small integer dtype.
+# Pixels have any value from 0 to 255. The images can have so many pixels that the sum of the differences overflows a small integer dtype.
 #
 # The check compares shapes and values, and tests purity.
 
@@ -409,7 +409,7 @@ check_answer(agreeing_digits, 3,
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
-# Let `x = jnp.ones(3, jnp.bfloat16)`. Then `x * 0.5` is bfloat16. What is the dtype of `x * np.sqrt(0.25)`?
+# Let `x = jnp.ones(3, jnp.bfloat16)`. What is the dtype of `x * np.sqrt(0.25)`?
 
 # %% exercise="half" kind="prediction"
 # A string such as "int32".
@@ -436,9 +436,9 @@ for a, b in [("int32", "bfloat16"), ("float16", "bfloat16"), ("int8", "uint8")]:
     print(f"{a} with {b}: {jnp.promote_types(a, b)}")
 
 # %% [markdown]
-# A Python number is **weakly typed**: it takes the dtype of the array that it is combined with. A value with an explicit dtype is strongly typed, NumPy scalars such as `np.float64` included. Two strong types promote as JAX's promotion table says. It prefers small floats: an integer with a float gives that float type, so int32 with bfloat16 is bfloat16.
+# A Python number is **weakly typed**: it takes the dtype of the array that it is combined with. A value with an explicit dtype is strongly typed, NumPy scalars such as `np.float64` included. Two strong types promote as JAX's promotion table says. An integer with a float gives the float type, however narrow: int32 with bfloat16 is bfloat16.
 #
-# Results can be weakly typed too, such as `jnp.where(x > 0, 1.0, 0.0)`. Lesson 03 shows that a weak type can cause a retrace.
+# The result of an operation can be weakly typed too, for example that of `jnp.where(x > 0, 1.0, 0.0)`. Lesson 03 shows that a weak type can cause a function to be compiled again.
 #
 # ## 1.7 Bug hunt: a function that turns bfloat16 into float32
 #
@@ -452,7 +452,7 @@ def gelu_broken(x):
 gelu_broken(jnp.ones(3, jnp.bfloat16)).dtype
 
 # %% [markdown]
-# ### Keep the dtype
+# ### GELU that keeps the dtype
 # **Exercise** · 5 minutes · difficulty 2 of 5
 #
 # `gelu(x)` returns the same values in the dtype of `x`.
@@ -518,9 +518,9 @@ except TypeError as error:
     print("TypeError:", error)
 
 # %% [markdown]
-# `x.at[0].set(9.0)` returns a **new** array. So do `.add`, `.multiply`, `.min` and `.max`. As arrays never change, JAX can differentiate, reorder and parallelise your code. Outside `jit` each update copies the array. Under `jit` the compiler usually updates in place if the old array is not used again.
+# `x.at[0].set(9.0)` returns a **new** array. So do `.add`, `.multiply`, `.min` and `.max`. As arrays never change, JAX can differentiate, reorder and parallelise your code. Outside `jit` each update copies the array. Under `jit` the compiler usually updates an intermediate value in place. An argument of the compiled function is copied, unless you donate it (lesson 03).
 #
-# A JAX array can share memory with a NumPy array, so do not write into a NumPy array that you have passed to JAX. On a CPU the JAX array can share its memory, for example after `jax.device_put`, or the copy can still be running.
+# Do not write into a NumPy array after you have passed it to JAX. On a CPU the JAX array may share its memory, for example after `jax.device_put`. Otherwise the copy may not have finished.
 #
 # > **In PyTorch** `x[0] = 9` and `x.add_(1)` change `x` in place. In JAX write `x = x.at[0].set(9)` and `x = x + 1`.
 #
@@ -669,11 +669,11 @@ plt.show()
 # | `x.at[i].set(v, mode="drop")` | nothing is written | `x.at[i].set(v)` |
 # | `x.at[i].set(v, mode="clip")` | the nearest element is overwritten | |
 #
-# In every mode -1 to -n count from the end. If a negative index means "none" in your data, replace it with one that is too large, or pass `wrap_negative_indices=False`, for reads together with `mode="fill"`.
+# In every mode -1 to -n count from the end. If a negative index means "none" in your data, replace it with one that is too large, or pass `wrap_negative_indices=False`. Reads then also need `mode="fill"`.
 #
 # ## 1.11 Bug hunt: unknown ids in an embedding lookup
 #
-# A vocabulary has three words. The text has two that are not in it: 7, and -1 for "unknown".
+# A vocabulary has three words, with the ids 0 to 2. The text contains two other ids: 7, and -1, which means "unknown".
 
 # %% tags=["demonstration"]
 def embed_broken(table, ids):
@@ -690,7 +690,7 @@ embed_broken(table, jnp.array([0, 7, -1]))
 #
 # `embed(table, ids)` returns an array of shape `(tokens, features)`: for each id its row of `table`.
 #
-# An id that is too large or negative gets a row of zeros. NaN in `table` stays NaN.
+# An id that is too large or negative gets a row of zeros. NaN in `table` stays NaN, in its own row alone.
 #
 # The check compares shapes and values, and tests purity.
 
@@ -744,8 +744,13 @@ check_values(embed, row_by_row,
              sweep("5 features", integers("20", -7, 9), count=2, seed=7, planted=True)
              + [(np.ones((1, 1)), np.int32([1, 0, -1])),
                 (np.arange(16.0).reshape(8, 2), np.int32([7, 5, 8, 0])),
-                (np.array([[1.0, np.nan], [3000.0, np.nan]]), np.int32([1, 0, 1]))],
-             mistakes={"NaN in the table itself is replaced by a number":
+                (np.array([[1.0, np.nan], [3000.0, np.nan]]), np.int32([1, 0, 1])),
+                (np.array([[1.0, 2.0], [np.nan, np.inf], [5.0, 6.0]]), np.int32([0, 2, 1, 9, 0]))],
+             mistakes={"NaN in one row of the table reaches the other rows, as in a product with a "
+                       "one-hot matrix, where 0 times NaN is NaN":
+                       lambda table, ids: (
+                           (ids[:, None] == np.arange(len(table))) @ np.float32(table)),
+                       "NaN in the table itself is replaced by a number":
                        lambda table, ids: np.nan_to_num(row_by_row(np.float32(table), ids)),
                        "only -1 is treated as unknown, and other negative ids count from the end":
                        only_minus_one_unknown,
@@ -756,7 +761,7 @@ check_values(embed, row_by_row,
 # %% [markdown]
 # ## 1.12 Scatter with .at[].min: a depth image
 #
-# A pixel of a depth image is the distance of the nearest point there. A pixel can have several points or none, and a point can be outside the image.
+# The value of a pixel in a depth image is the distance to the nearest point that falls on that pixel. Several points or none can fall on a pixel, and a point can be outside the image.
 #
 # **Exercise** · 7 minutes · difficulty 3 of 5
 #
@@ -861,9 +866,9 @@ plt.show()
 #
 # This is a good place for a break.
 #
-# ## 1.13 Broadcasting: (n, 1) with (n,), and all pairs
+# ## 1.13 Broadcasting in a loss, and for all pairs
 #
-# The predictions of a perfect model equal the targets, but have a last axis of size 1, as the output of a network often has.
+# Suppose that a model is perfect, so that its predictions equal the targets. Like the output of many networks, they have a trailing axis of size 1.
 #
 # **Prediction** · 2 minutes · difficulty 3 of 5
 #
@@ -889,7 +894,7 @@ print("shape of the difference:", (y_hat - y).shape)
 print("loss of a perfect model:", jnp.mean((y_hat - y) ** 2))
 
 # %% [markdown]
-# The loss should be 0, and it is 2.5. Training still decreases it: it is smallest when the model predicts the mean target for every example. Write shapes into signatures, and check the shape of a difference before you square it.
+# The loss should be 0, and it is 2.5. Training still decreases it: it is smallest when the model predicts the mean target for every example. Annotate shapes in function signatures, and check the shape of a difference before you square it.
 #
 # With broadcasting you can also compute all pairs without a loop:
 
@@ -909,7 +914,7 @@ for ax, (title, values) in zip(axes.flat[1:], pictures.items()):
 plt.show()
 
 # %% [markdown]
-# *The column `x[:, None]` of shape (3, 1) is on the left, the row `y[None, :]` of shape (1, 6) on top. Each cell of their difference, of shape (3, 6), belongs to one row and one column.*
+# *The column `x[:, None]` of shape (3, 1) is on the left, the row `y[None, :]` of shape (1, 6) on top. Cell [i, j] of their difference, of shape (3, 6), is x[i] - y[j].*
 #
 # ## 1.14 Pairwise distances without a loop
 #
@@ -989,7 +994,7 @@ print(jnp.sqrt(square[:, None] + square[None, :] - 2 * x @ x.T))
 print(jnp.sqrt(jnp.sum((x[:, None] - x[None]) ** 2, axis=-1)))
 
 # %% [markdown]
-# The squared lengths are about two million and their sums about four million, where neighbouring float32 numbers are 1/8 and 1/4 apart. A squared distance of 0.32 is rounded to 0.25, and one of 0 can become negative, with a square root of NaN. For points that are close together, subtract their mean first.
+# The squared lengths are about two million and their sums about four million, where neighbouring float32 numbers are 1/8 and 1/4 apart, respectively. A squared distance of 0.32 is rounded to 0.25. A squared distance of 0 can become negative, and its square root is then NaN. For points that are close together, subtract their mean first.
 #
 # ## 1.15 einsum and attention scores
 #
@@ -1088,7 +1093,7 @@ jnp.log(jnp.sum(jnp.exp(logits))), jnp.log(jnp.sum(jnp.exp(-logits)))
 #
 # `log_mean_exp(x)` returns an array of shape `(batch,)`: the logarithm of the **mean** of `exp(x)` over each row.
 #
-# The numbers are finite or `-inf`, also in one row, and rows can need different maxima subtracted. A row of `-inf` gives `-inf`.
+# A row may mix finite numbers and `-inf`. The rows may differ so much that one shift for all of them does not work. A row of `-inf` gives `-inf`.
 #
 # The check compares shapes and values, and tests purity.
 
@@ -1184,7 +1189,7 @@ print(x * mask, times_float(x, mask), jax.jit(times_float)(x, mask))
 #
 # `masked_mean(x, lengths)` returns an array of shape `(batch,)`: for each row `i` the mean of `x[i, :lengths[i]]`. The rest of the row is padding.
 #
-# A row of length 0 gives 0. The padding must not affect the result, even if it is NaN or infinite. If NaN is among the first `lengths[i]` numbers, the mean is NaN.
+# A row of length 0 gives 0. The padding must not affect the result, even if it is NaN or infinite. If one of the first `lengths[i]` numbers is NaN, the mean is NaN.
 #
 # The check compares values, and tests purity. Inputs with NaN run under `jax.disable_jit()`, so that the optimiser does not hide a mistake.
 
@@ -1301,7 +1306,7 @@ plt.xlabel("milliseconds since the start")
 plt.show()
 
 # %% [markdown]
-# *Below, Python: a short orange bar, the dispatch of all four products, and then a long wait. Above, the device computes one product after another.*
+# *Upper row (the device): one product after another. Lower row (Python): the dispatch of all four products, which is too short to see, and then a long wait.*
 #
 # Printing, converting to NumPy and `block_until_ready()` wait. If you do not wait, you measure only the dispatch. The first call also includes compilation.
 #
@@ -1310,7 +1315,7 @@ plt.show()
 # ### Time one call
 # **Exercise** · 9 minutes · difficulty 3 of 5
 #
-# `seconds_per_call(f, x, clock)` returns the time that one call of `f(x)` takes until its result has been computed, without compilation.
+# `seconds_per_call(f, x, clock)` returns the time from the call of `f(x)` until its result is ready, without compilation.
 #
 # `f` may return any nested structure of arrays. They can be ready at different times.
 #

@@ -357,7 +357,7 @@ def normalised_rows(
 #
 # Translate a few equations at a time into one NumPy expression. `c`, `d`, `e` and `f` together are one call.
 # </details>
-# <details><summary>Hint 2: the 3.0</summary>
+# <details><summary>Hint 2: where the literal 3.0 comes from</summary>
 #
 # Shapes are known at trace time, so a number computed from a shape is a constant in the jaxpr. Which size is 3?
 # </details>
@@ -421,11 +421,11 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 3.3 Globals and closures become constants
+# ## 3.3 Globals and closures under jit
 #
-# The 3.0 above is a constant because the shape is known at trace time.
+# In the jaxpr of the last exercise, the literal `3.0` is the number of features. Shapes are known at trace time, so it became a constant. The same happens to other values.
 #
-# ### Bug hunt: a schedule that changes a global
+# ### Bug hunt: a learning-rate schedule
 
 # %% tags=["demonstration"]
 learning_rate = 0.1
@@ -439,7 +439,7 @@ def train_step_broken(params, x, y):
 # %% [markdown]
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
-# You set the global `learning_rate` to 0.1, 0.01 and 0.0, and call `train_step_broken(params, x, y)` after each change, with the same `params`. What is the change of a bias in the third call, divided by its change in the first?
+# You set the global `learning_rate` to 0.1, 0.01 and 0.0, and call `train_step_broken(params, x, y)` after each change, with the same `params`. Call `d1` and `d3` the change that the first and the third call make to a bias. What is `d3 / d1`?
 
 # %% exercise="moved_at_zero" kind="prediction"
 # A number.
@@ -479,15 +479,15 @@ for learning_rate in (0.1, 0.01, 0.0):
     print(learning_rate, stale["output"]["b"], right["output"]["b"])
 
 # %% [markdown]
-# No error is raised. This is the *stale global* bug. A value that a function reads from a global or a closure becomes a constant of the program. As an argument the learning rate is traced, so one compiled program works for all three values.
+# No error is raised, and the program keeps the old value of the global. A value that a function reads from a global or a closure becomes a constant of the program. As an argument the learning rate is traced, so one compiled program works for all three values.
 #
 # ## 3.4 Side effects and leaked tracers
 #
 # Python side effects (printing, counting, appending to a list) happen once for each trace, and see tracers.
 #
-# ### Bug hunt: activations kept in a list
+# ### Bug hunt: look at the hidden layer
 #
-# To look at the hidden layer, this function appends it to a list.
+# This function appends its hidden layer to a list, so that you can look at it.
 
 # %% tags=["demonstration"]
 kept = []
@@ -511,7 +511,7 @@ print(kept)
 kept[0] + 1
 
 # %% [markdown]
-# `with jax.checking_leaks():` raises where the leak happens, but only if the call is traced. For a function in the cache, call `f.clear_cache()` first. The fix is always the same: return the value.
+# `with jax.checking_leaks():` makes the call that leaks raise an error, which names the function and the object that holds the tracer. It works only if the call is traced. For a function in the cache, call `f.clear_cache()` first. The fix is always the same: return the value.
 #
 # ### Return activations and statistics
 # **Exercise** · 7 minutes · difficulty 3 of 5
@@ -618,14 +618,14 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ## 3.5 Tracing errors: branches, indices and shapes
+# ## 3.5 Branches, indices and shapes that depend on a tracer
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
 # `size = jax.jit(lambda x: x if x > 0 else -x)`. What is the result of `size(3.0)`?
 
 # %% exercise="branch" kind="prediction"
-# A number, or the name of an exception as a string, such as "ValueError".
+# A number, or one of "TypeError", "ConcretizationTypeError", "TracerBoolConversionError".
 ### BEGIN SOLUTION
 branch = "TracerBoolConversionError"
 ### END SOLUTION
@@ -650,9 +650,9 @@ check_answer(
 )
 
 # %% [markdown]
-# It raises at the first call, before any branch is compiled. The exception depends on what your code needs from the tracer:
+# `size(3.0)` raises before anything is compiled. The exception depends on what your code needs from the tracer:
 #
-# | needed | for example by | raises |
+# | what the code needs | example | exception |
 # |---|---|---|
 # | a truth value | `if`, `while`, `and`, `not`, `assert` | `TracerBoolConversionError` |
 # | a number | `float(x)`, `int(x)`, `x.item()`, `jnp.arange(x)` | `ConcretizationTypeError` |
@@ -662,13 +662,13 @@ check_answer(
 # | the bounds of a slice | `x[:n]` | `IndexError` |
 # | the number of True elements | `x[x > 0]` | `NonConcreteBooleanIndexError` |
 # | a hash, or string formatting | `x in {1, 2}`, `f"{x:.2f}"` | `TypeError` |
-# | anything, after its trace | a leaked tracer | `UnexpectedTracerError` |
+# | any use after the trace has ended | a leaked tracer | `UnexpectedTracerError` |
 #
 # There are three fixes: compute both results and choose with `jnp.where`, branch on something that is known at trace time, such as a shape, or make the argument static (3.6). Lesson 04 shows branches that are compiled.
 #
 # > **In PyTorch** `torch.compile` breaks the graph at such a branch and continues in Python. `jax.jit` raises.
 #
-# ### Bug hunt: an `if` on the loss
+# ### Bug hunt: skip a bad batch
 #
 # One batch with a NaN can make many parameters NaN. This step should skip such a batch:
 
@@ -847,7 +847,7 @@ for kind in ("tanh", "relu", "tanh", "relu"):
 #
 # - `7` and `np.int64(7)` differ in type, so a call with `np.int64(7)` is traced again after one with `7`. `np.max` of a NumPy array returns such a number.
 # - A list or an array raises `ValueError: Non-hashable static arguments`.
-# - If you change an object that hashes by identity, JAX does not notice: the stale-global bug again.
+# - If you mutate a static object that hashes by identity, its cache key does not change, and the program keeps the old values.
 #
 # ### Means of classes
 # **Exercise** · 9 minutes · difficulty 3 of 5
@@ -968,7 +968,7 @@ plt.show()
 # %% [markdown]
 # *One bar for each call, on a logarithmic scale. The three highest are red: the first call, and the first calls with 40 and with 41 rows. Each takes hundreds or thousands of times as long as a call with a known shape (blue).*
 #
-# A short last batch, or sentences of different lengths, cause such retraces. (Lesson 13 pads to a few sizes.) A call finds its program in the cache if all of these agree:
+# A short last batch, or sentences of different lengths, cause such retraces. (In lesson 13 you pad batches to a few sizes.) A call finds its program in the cache if all of these agree:
 #
 # - the tree structure of the arguments, and which of them are passed by keyword;
 # - the shape, dtype and weak type of each leaf (`jax.typeof(leaf)` shows all three), and the sharding of arrays on several devices (lesson 07);
@@ -976,7 +976,7 @@ plt.show()
 # - the configuration, such as `jax.default_matmul_precision` or `jax.enable_x64`;
 # - the function object: a new lambda or a new `functools.partial` is a new function.
 #
-# The values of traced arguments and the order of dict keys do not matter. `show_cache(f, calls)` shows which calls are traced, and why. It jits `f` and runs the calls, starting with an empty cache. An entry of the list is an argument, a tuple of arguments, or a function that receives the jitted `f` and calls it, for keyword arguments.
+# The values of traced arguments and the order of dict keys do not matter. `show_cache(f, calls)` shows which calls are traced, and why. It jits `f` and runs the calls, starting with an empty cache. Each entry of `calls` is one argument or a tuple of positional arguments. To pass keywords, write a function such as `lambda f: f(x=1.0)`.
 
 # %% tags=["demonstration"]
 def scaled(x, factor=2.0):
@@ -1067,7 +1067,7 @@ print(log.getvalue())
 #
 # **Edge cases**: `total` is a Python number, a NumPy number or the last result. `k` is a Python or NumPy integer, by position or by keyword. `metric` needs it for shapes.
 #
-# **The check** compares totals, and counts how often the Python body of `metric` runs: it must run once for each pair of a batch shape and a `k`, also when `k` alternates.
+# **The check** compares totals, and counts how often the Python body of `metric` runs: it must run once for each combination of batch shape and `k`, even if `k` alternates.
 
 # %% exercise="make_evaluate"
 def make_evaluate(metric):
@@ -1086,7 +1086,7 @@ def make_evaluate(metric):
 # %% [markdown] hints="make_evaluate"
 # <details><summary>Hint 1: the idea</summary>
 #
-# Go through the list of keys at the head of 3.7. Which entries differ between two calls? One is a new function object.
+# Go through the list in 3.7 of what must agree. Which entries differ between two calls? One is a new function object.
 # </details>
 # <details><summary>Hint 2: two functions</summary>
 #
@@ -1707,7 +1707,7 @@ print(compiled.memory_analysis().temp_size_in_bytes, "bytes for intermediate val
 print(compiled(params, x, y))
 
 # %% [markdown]
-# `lower` does the first two (`lowered.as_text()` shows the result). `compile` makes machine code. Call the compiled object like the function, without the static arguments. It accepts these shapes and dtypes only, and raises a `TypeError` for others.
+# `lower` traces and lowers, and `lowered.as_text()` shows the result. `compile` makes machine code. Call the compiled object like the function, without the static arguments. It accepts these shapes and dtypes only, and raises a `TypeError` for others.
 #
 # None of this needs values. A `jax.ShapeDtypeStruct` describes an array by its shape and dtype:
 
@@ -1720,7 +1720,7 @@ print(f"{flops:.2g} floating-point operations on three matrices of 40 GB each")
 # %% [markdown]
 # `cost_analysis` is the compiler's estimate, and may be `None` on some backends. Read its `"flops"` with care:
 #
-# - The body of a `scan`, `fori_loop` or `while_loop` counts once, for 1 step or for 1,000.
+# - The body of a `scan`, `fori_loop` or `while_loop` is counted once, whatever the number of steps.
 # - `sin` and `exp` are counted under `"transcendentals"`.
 # - A program without arithmetic has no entry `"flops"`.
 #
@@ -1886,7 +1886,7 @@ check_values(
 # %% [markdown]
 # ## 3.11 When does jit pay off?
 #
-# Lesson 01 left out the first call, which traces and compiles. The next cell plots the total time after each of eighty calls.
+# The timings in lesson 01 excluded the first call, which traces and compiles. The next cell plots the total time after each of eighty calls.
 
 # %% tags=["demonstration"]
 def account(f, calls):
@@ -1912,11 +1912,11 @@ plt.show()
 # %% [markdown]
 # *Two nearly straight lines. The plain one starts at zero and rises. The one under jit starts high, at the cost of tracing and compiling, and is almost flat. Where they cross, jit has paid off. On a busy machine that may take more than eighty calls.*
 #
-# On two CPU cores the first call cost about as much as forty plain calls, and each later call was at least sixty times faster than a plain one. Small operations gain most, because without `jit` each is dispatched from Python, and `grad` traces the loss at every call. One large matrix product gains nothing. `jit` loses time
+# On two CPU cores the first call cost about as much as forty plain calls, and each later call was at least sixty times faster than a plain one. Small operations gain most, because without `jit` each is dispatched from Python, and `grad` traces the loss at every call. One large matrix product gains nothing. `jit` costs more time than it saves for
 #
-# - on a function that runs once, or with a new shape at each call;
-# - on one that closes over large arrays, which become constants;
-# - on a long Python loop, which is unrolled. With 100 iterations the function below took 0.7 seconds to compile, and with 1,000 it took 14.
+# - a function that runs once, or with a new shape at each call;
+# - a function that closes over large arrays, which become constants;
+# - a long Python loop, which is unrolled. With 100 iterations the function below took 0.7 seconds to compile, and with 1,000 it took 14.
 
 # %% tags=["demonstration"]
 def many_turns(x, turns):
@@ -1937,7 +1937,9 @@ for turns in (4, 40, 160):
 #
 # `break_even(plain, compiled, x, clock)` **returns** the smallest whole number $n \ge 1$ for which $n$ calls of `compiled`, compilation included, take no longer than $n$ calls of `plain`. If there is none, return `math.inf`.
 #
-# **Edge cases**: the first call of `plain` is a warm-up, and the second gives the cost of every call. The first call of `compiled` counts, and later ones may be slower than `plain`. Both return any pytree of arrays.
+# **How to measure**: time two calls of each function. Ignore the first call of `plain`. Its second is the cost of every call of `plain`. The first call of `compiled` includes compilation, and its second is the cost of every later call.
+#
+# **Edge cases**: later calls of `compiled` may be slower than those of `plain`. Both functions may return any pytree of arrays.
 #
 # **The check** passes a simulated clock. Call each function exactly twice.
 
@@ -2077,7 +2079,7 @@ check_values(
 # ## What to remember
 #
 # 1. Python runs at trace time, the compiled program at run time. Pass what changes as an argument, and return what you want to keep.
-# 2. A tracer has no value. Choose with `where`, decide by shapes, or make the argument static. A data-dependent `if` raises.
+# 2. A tracer has no value. Use `jnp.where`, branch on a shape, or make the argument static. A data-dependent `if` raises.
 # 3. The cache key holds structure, shapes, dtypes, weak types, static values, configuration and the function. A new key is a retrace.
 # 4. Put `jit` once around the whole step, never inside a loop. Donate what the result replaces.
 # 5. Count the first call when you ask whether `jit` pays off. Use `jit` on functions that run often with few argument shapes.

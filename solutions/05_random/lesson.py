@@ -1378,7 +1378,7 @@ plt.show()
 #
 # `init_ensemble(key, members, shapes)` **returns** a list with one dict for each member: independent standard normal arrays, with the names and shapes in `shapes`.
 #
-# **Edge cases**: an array depends on `key`, on the index of its member, and on its own name and shape. It does not change if members or names are added, or in another process. Any two arrays are independent, for any names.
+# **Edge cases**: an array depends on `key`, on the index of its member, and on its own name and shape. It does not change if members or names are added, or in another process. Any two arrays are independent, also for names that differ in one letter.
 #
 # **The check** looks at shapes and at the distribution down to its last digits, at the arrays after such changes, and for reused keys.
 

@@ -6,7 +6,7 @@
 # - choose which axis of which argument is mapped, also inside a pytree;
 # - compute a gradient for each example, and clip it;
 # - nest `vmap`, `grad` and `jit`, and train a whole ensemble in one program;
-# - predict what `vmap` makes of `cond`, `while_loop` and `scan`, and when that is expensive;
+# - predict what `cond`, `while_loop` and `scan` become under `vmap`, and when that is expensive;
 # - compute sums and means over the batch from inside the function, with collectives.
 #
 # The result is usually as fast as code that you write for the whole batch. Sections 6.6 and 6.7 show the exceptions.
@@ -173,7 +173,7 @@ show_program(jax.vmap(product), jnp.ones((100, 3)))
 # ### Attention for one query
 # **Exercise** · 10 minutes · difficulty 3 of 5
 #
-# `attend(query, keys, values, length)` returns the attention output of one query $q$ over one sentence. Word $i$ has the score $s_i = k_i \cdot q / \sqrt{d}$, where $d$ is the number of features. The output is $\sum_i p_i v_i$, where $p$ is the softmax of the scores of the first `length` words.
+# `attend(query, keys, values, length)` returns the attention output of one query $q$ over one sentence. Word $i$ has the score $s_i = k_i \cdot q / \sqrt{d}$, where $k_i$ and $v_i$ are row $i$ of `keys` and `values`, and $d$ is the number of features. The output is $\sum_i p_i v_i$, where $p$ is the softmax of the scores of the first `length` words.
 #
 # `length` is a traced integer, $1 \le$ `length` $\le$ `words`. The words after it are padding, and may hold any finite numbers. Scores may be in the hundreds, positive or negative.
 #
@@ -206,7 +206,7 @@ def attend(
 # </details>
 # <details><summary>Hint 3: the skeleton</summary>
 #
-# One product for the scores (`jnp.sqrt(query.size)` is weakly typed, so bfloat16 scores stay bfloat16), `jnp.arange(...) < length`, `jnp.where`, `jax.nn.softmax`, and a second product.
+# One product for the scores, `jnp.arange(...) < length`, `jnp.where`, `jax.nn.softmax`, and a second product. `jnp.sqrt(query.size)` is weakly typed, so bfloat16 scores stay bfloat16.
 # </details>
 
 
@@ -347,7 +347,7 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# *Two mapped arguments, one unmapped argument and two possible results for a batch of five, with one colour for each example. `x`, in_axes 0: each example has a row. `y`, in_axes 1: each example has a column. `w`, in_axes None: grey, because all examples see the whole matrix. The results have the examples in rows with out_axes 0, and in columns with out_axes 1.*
+# *Two mapped arguments, one unmapped argument and two possible results for a batch of five, with one colour for each example. `x`, in_axes 0: each example is a row. `y`, in_axes 1: each example is a column. `w`, in_axes None: grey, because all examples see the whole matrix. With out_axes 0 the examples are the rows of the result, with out_axes 1 its columns.*
 #
 # **Prediction** · 1 minute · difficulty 2 of 5
 #
@@ -624,7 +624,7 @@ check_values(
 # ### Norms of per-example gradients
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
-# `gradient_norms(params, x, y)` returns, for each example, the Euclidean norm of the gradient of its own `loss_fn` with respect to `params`. All leaves count as one long vector.
+# `gradient_norms(params, x, y)` returns, for each example, the Euclidean norm of the gradient of the loss of that example with respect to `params`. All leaves count as one long vector.
 #
 # There may be any number of outputs.
 #
@@ -721,7 +721,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# If you clip the gradient of each example, and add noise in proportion to the limit, you bound what the trained model can reveal about any one of them. This is differentially private training. Clip *before* you take the mean.
+# If you clip each example's gradient to a fixed norm and add noise proportional to that norm, you bound what the trained model can reveal about any single example. This is differentially private training. Clip *before* you take the mean.
 #
 # ### Per-example gradient clipping
 # **Exercise** · 10 minutes · difficulty 4 of 5
@@ -878,7 +878,7 @@ check_values(
 # %% [markdown]
 # ## 6.4 Nest vmap, grad and jit
 #
-# `vmap`, `grad` and `jit` each take a function and return one, so you can nest them in any order:
+# `vmap`, `grad` and `jit` each take a function and return one, so you can nest them:
 
 # %% tags=["demonstration"]
 orders = {
@@ -891,7 +891,7 @@ for name, each_gradient in orders.items():
     print(f"{name:20}", each_gradient(params, x, y)["output"]["w"][:3, 0, 0])
 
 # %% [markdown]
-# All four agree. The last one is inefficient: `jacrev` computes the full Jacobian, with 256 backward passes over the whole batch, although the examples are independent.
+# All four agree. `grad(vmap(f))` raises an error, because the result of `vmap(f)` is not a scalar. That is why the last line uses `jacrev`, and it is inefficient: `jacrev` computes the full Jacobian, with 256 backward passes over the whole batch, although the examples are independent.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
@@ -965,7 +965,7 @@ check_answer(
 )
 
 # %% [markdown]
-# The key reuse checker of lesson 05 raises no error, because the mapped function uses the key once. Anything that differs between examples must be a mapped argument. That includes keys: split the key, and map over the array of keys.
+# The key reuse checker of lesson 05 raises no error, because the mapped function uses the key once. What differs between examples comes from a mapped argument. That includes keys: split the key, and map over the array of keys. (6.8 shows another way, the index of the example.)
 #
 # > **In PyTorch**, a random operation under `torch.func.vmap` raises an error by default, and you choose `randomness="same"` or `"different"`.
 #
@@ -989,7 +989,10 @@ print(outputs.shape, "largest difference between members:", jnp.ptp(outputs, axi
 # ### Train an ensemble: vmap of a whole training run
 # **Exercise** · 10 minutes · difficulty 3 of 5
 #
-# `init(key)` returns the parameters of one `mlp`. `train_ensemble(init, key, x, y, rates, steps)` trains one member for each learning rate in `rates`. Each starts from `init` with a key of its own, and takes `steps` steps of gradient descent on `loss_fn` over the whole batch, with its own rate. Return `(params, losses)`: the trained parameters, stacked along a new axis 0 of each leaf, and the loss of each member *before* each of its steps, of shape `(members, steps)`.
+# `init(key)` returns the parameters of one `mlp`. `train_ensemble(init, key, x, y, rates, steps)` trains one member for each learning rate in `rates`. Each member starts from `init` with a key of its own. It takes `steps` steps of gradient descent on `loss_fn` over the whole batch, with its own rate. Return `(params, losses)`:
+#
+# - `params` are the trained parameters, stacked along a new axis 0 of each leaf;
+# - `losses[i, j]` is the loss of member `i` *before* step `j`, of shape `(members, steps)`.
 #
 # `steps` is a Python integer. There may be a single member.
 #
@@ -1197,7 +1200,7 @@ plt.show()
 #
 # ## 6.6 Loops under vmap: while_loop and scan
 #
-# You can also map a function that contains a loop. This one runs Newton's method for $z^3 = 1$ from one starting point $z$ in the complex plane. Two `vmap`s run it on a grid:
+# The next function contains a loop. It runs Newton's method for $z^3 = 1$ from one starting point $z$ in the complex plane. Two `vmap`s run it on a grid:
 
 
 # %% tags=["demonstration"]
@@ -1414,7 +1417,13 @@ plt.show()
 #
 # ## 6.7 Branches under vmap: cond becomes select
 #
-# For one example, `cond` runs one of its branches. In a batch, some examples need one branch and some the other. Therefore **a `cond` whose predicate is mapped becomes a `select_n`**: both branches run for all examples. You always pay for an expensive branch, its callbacks run (`io_callback` raises an error), and a `while_loop` in it must end even for examples that do not take the branch. If the predicate is *not* mapped, `cond` stays `cond`:
+# For one example, `cond` runs one of its branches. In a batch, some examples need one branch and some the other. Therefore **a `cond` whose predicate is mapped becomes a `select_n`**: both branches run for all examples. So
+#
+# - you always pay for an expensive branch;
+# - its callbacks run for all examples, and an `io_callback` in it raises an error;
+# - a `while_loop` in it must end even for examples that do not take the branch.
+#
+# If the predicate is *not* mapped, `cond` stays `cond`:
 
 
 # %% tags=["demonstration"]
@@ -1427,7 +1436,7 @@ for in_axes, deep in (((0, 0), x[:, 0] > 0), ((None, 0), jnp.array(True))):
     print(in_axes, [equation.primitive.name for equation in program.eqns])
 
 # %% [markdown]
-# You can guard a square root against zero by `jnp.where(v == 0, 0.0, jnp.sqrt(v))`, or by a `cond` with the same two branches. Under `vmap`, both evaluate both branches. Lesson 02 showed that the gradient of the `where` is NaN at zero: the slope of the unused side is infinite, and zero times infinity is NaN.
+# You can guard a square root against zero by `jnp.where(v == 0, 0.0, jnp.sqrt(v))`, or by a `cond` with the same two branches. Under `vmap`, each of the two versions evaluates both branches. Lesson 02 showed that the gradient of the `where` is NaN at zero: the slope of the unused side is infinite, and zero times infinity is NaN.
 #
 # **Prediction** · 2 minutes · difficulty 4 of 5
 #
@@ -1469,11 +1478,11 @@ def guarded_root(v):
 print(jax.make_jaxpr(jax.vmap(guarded_root))(x[:, 0]))
 
 # %% [markdown]
-# There is a `select` *before* the root as well. Where a branch is not taken, its input passes through `stop_gradient`, so no gradient flows back. This is deliberate. `jnp.where` receives two arrays that are already computed, so it cannot change how they are differentiated.
+# The jaxpr has a `select_n` *before* the root too, not only at the end. Where a branch is not taken, its input passes through `stop_gradient`, so no gradient flows back. This is deliberate. `jnp.where` receives two arrays that are already computed, so it cannot change how they are differentiated.
 #
 # ### Bug hunt: NaN gradients from where and sqrt
 #
-# The energy of bodies with masses $m$ at positions $x$ is $-\sum_{i<j} m_i m_j / |x_i - x_j|$, and the forces are minus its gradient with respect to $x$. This code takes all pairs with two `vmap`s, and sets the energy of a body with itself to zero.
+# The energy of bodies with masses $m$ at positions $x$ is $-\sum_{i<j} m_i m_j / |x_i - x_j|$, and the forces are minus its gradient with respect to $x$. This code loops over all pairs with two nested `vmap`s, and sets the energy of a body with itself to zero.
 
 
 # %% tags=["demonstration"]
@@ -1496,7 +1505,7 @@ print("force", -jax.grad(energy_broken)(places, jnp.ones(2)))
 # ### Pairwise energy with correct gradients
 # **Exercise** · 10 minutes · difficulty 4 of 5
 #
-# `energy(x, mass)` returns the energy defined above as a scalar. `jax.grad` of `energy` with respect to `x` is right too.
+# `energy(x, mass)` returns the energy defined above as a scalar. `jax.grad` of `energy` with respect to `x` must be right too, and not NaN.
 #
 # Two bodies may be as close as $10^{-4}$, or close to each other and far from the origin. So do not add a small number to the distances, and do not compute `|a|² - 2 a·b + |b|²`: both are too inaccurate. No two bodies are in the same place.
 #
@@ -1610,7 +1619,7 @@ check_values(
 # %% [markdown]
 # ## 6.8 Collectives over a named axis: psum, pmean, pmax
 #
-# A mapped function sees one example, but batch normalisation needs the mean over all of them. So give the mapped axis a *name*: `jax.vmap(f, axis_name="batch")`. Inside `f`, a **collective** combines values along that axis: `lax.psum(v, "batch")` returns, for every example, the sum of `v` over the batch. `lax.pmean` and `lax.pmax` return the mean and the maximum, `lax.axis_index` returns the index of the example, and `lax.axis_size` the size of the batch. With no mapped argument, pass the size: `jax.vmap(f, in_axes=None, axis_size=5)` runs five copies of `f`.
+# A mapped function sees one example, but batch normalisation needs the mean over all of them. So give the mapped axis a *name*: `jax.vmap(f, axis_name="batch")`. Inside `f`, a **collective** combines values along that axis: `lax.psum(v, "batch")` returns, for every example, the sum of `v` over the batch. `lax.pmean` and `lax.pmax` return the mean and the maximum, `lax.axis_index` returns the index of the example, and `lax.axis_size` the size of the batch. With no mapped argument, pass the size: `jax.vmap(f, in_axes=None, axis_size=5)` returns five results of `f`. Only what depends on `axis_index` is computed five times.
 #
 # **Prediction** · 1 minute · difficulty 3 of 5
 #
@@ -1783,8 +1792,8 @@ check_values(
 #
 # 1. Write the function for one example, then map it. Inside, every operation and axis number refers to one example.
 # 2. `in_axes` has an axis, `None`, or a pytree of these for each argument. Mapped axes advance together. For all pairs, nest two `vmap`s.
-# 3. `vmap(grad(f))` computes per-example gradients. `vmap`, `grad` and `jit` nest in any order. Put `jit` outermost.
-# 4. Anything that differs between examples must be a mapped argument. That includes keys.
+# 3. `vmap(grad(f))` computes per-example gradients. Put `jit` outermost.
+# 4. What differs between examples comes from a mapped argument. That includes keys.
 # 5. Under `vmap`, `cond` runs both branches, and `while_loop` runs until the slowest example has finished. Collectives over an `axis_name` combine examples.
 #
 # ## Further reading
