@@ -20,6 +20,7 @@ from graders.author.notebooks import notebook_bytes, source_notebook
 from graders.author.reference import reference
 from graders.files import write_atomically
 from graders.lesson.cells import Lesson
+from graders.lesson.commentary import commentary_problems
 from graders.lesson.problems import Problem
 from graders.lesson.source import FOLDER, SourceError, lesson_folders, read_lesson
 from graders.nbgrading.steps import course_config, run_step
@@ -75,7 +76,8 @@ def _read(root: Path, names: Iterable[str]) -> tuple[list[Lesson], list[Problem]
 
 
 def _broken_rules(lessons: Iterable[Lesson]) -> list[Problem]:
-    return [problem for lesson in lessons for problem in lint_lesson(lesson)]
+    rules = (lint_lesson, commentary_problems)
+    return [problem for lesson in lessons for rule in rules for problem in rule(lesson)]
 
 
 def _raise_any(problems: Sequence[Problem]) -> None:

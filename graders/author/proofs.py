@@ -17,8 +17,10 @@ from graders.judging.lesson_run import (
     try_entry,
 )
 from graders.lesson.cells import Cell, Entry, Lesson
+from graders.lesson.commentary import FILE, read_commentary
 from graders.lesson.demonstrations import with_demonstrations
 from graders.lesson.problems import Problem
+from graders.notebook.model_answer import jaxpr_of
 from graders.seam.place import LocalPlace
 from graders.values.compare import token
 
@@ -40,10 +42,25 @@ def prove(lesson_run: LessonRun, advance: Callable[[], None]) -> tuple[list[Prob
             what = "the answer changes data that later cells read"
             problems.append(_problem(entry, what, "give the check data of its own"))
         advance()
+    problems += list(_jaxprs_of_comments(lesson_run))
     problems += (
         _unused_lines(lesson_run, trials) + _hidden_alone(lesson_run, trials) + _alike(trials)
     )
     return problems, trials
+
+
+def _jaxprs_of_comments(lesson_run: LessonRun) -> Iterator[Problem]:
+    """Arguments in commentary.md with which the author's answer cannot be traced."""
+    lesson = lesson_run.lesson
+    for name, comment in read_commentary(lesson.path).items():
+        if comment.arguments:
+            place, cell = lesson_run.places[name].branch(), lesson.exercises[name]
+            place.run(cell.source, filename(lesson, cell))
+            try:
+                jaxpr_of(place.namespace[name], comment.arguments)
+            except Exception as error:
+                what = f"the jaxpr of {name!r} raises {type(error).__name__}: {error}"[:300]
+                yield Problem(lesson.path / FILE, comment.line + 1, what, "give other arguments")
 
 
 def prove_some(lesson_run: LessonRun, trials: Sequence[Trial]) -> list[Problem]:

@@ -31,15 +31,18 @@ def _text_line(requirement: Requirement) -> str:
     return f" {MARKS[requirement.state]} {requirement.words}{behind.get(requirement.state, '')}"
 
 
-def html(outcome: Outcome, standing: str = "") -> str:
-    """The card in HTML: no script, colours that stand on light and dark pages."""
+def html(outcome: Outcome, standing: str = "", inside: str = "") -> str:
+    """The card in HTML: no script, colours that stand on light and dark pages.
+
+    `inside` is HTML to be shown below the facts, such as the author's answer.
+    """
     state = outcome.failed.state if outcome.failed else "met"
     items = "".join(_html_line(requirement) for requirement in outcome.requirements)
     return (
         f"{_frame(state)}<strong><code>{escape(outcome.exercise)}</code></strong> "
         f'<span style="opacity:.75">{escape(_summary(outcome))}</span>'
         f'<ul role="list" style="list-style:none;margin:4px 0;padding:0">{items}</ul>'
-        f"{_grid(_facts(outcome))}{_picture(outcome)}{_html_foot(_foot(outcome))}"
+        f"{_grid(_facts(outcome))}{_picture(outcome)}{inside}{_html_foot(_foot(outcome))}"
         f"{_html_foot(standing)}</div>"
     )
 

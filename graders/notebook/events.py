@@ -8,7 +8,7 @@ from typing import Any
 
 from graders.card import draw, sheet
 from graders.card.outcome import MIME, Outcome
-from graders.notebook import figures, progress
+from graders.notebook import figures, model_answer, progress
 from graders.notebook.session import Session
 
 _DEFINED = re.compile(r"^(?:def|class)\s+(\w+)|^(\w+)\s*=(?!=)", re.MULTILINE)
@@ -111,10 +111,12 @@ def display(outcome: Outcome, check: progress.Check | None = None) -> None:
     """Shows the card in the notebook, and keeps account of a check of the course."""
     from IPython.display import display as show
 
-    standing = ""
+    standing, answer = "", None
     if check is not None and progress.is_enabled():
         progress.current().note(check, met=outcome.passed, answered=outcome.answered)
         standing = progress.line(check.lesson)
-    html, text = draw.html(outcome, standing), draw.text(outcome, standing)
+        answer = model_answer.offered(check, progress.current().records()[check.lesson])
+    inside = model_answer.html(answer, _namespace()) if answer else ""
+    html, text = draw.html(outcome, standing, inside), draw.text(outcome, standing)
     data = outcome.for_the_student().as_json()
     show({MIME: data, "text/html": html, "text/plain": text}, raw=True)
