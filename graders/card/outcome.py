@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from graders.card import messages
-from graders.card.failure import Finding
+from graders.card.failure import Cause, Finding
 
 State = Literal["open", "met", "failed", "unanswered"]
 
@@ -69,3 +69,17 @@ class Outcome:
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Outcome:
+        """The outcome that `as_json` gave.
+
+        Raises:
+            KeyError, TypeError: it is not one.
+        """
+        finding = data["finding"]
+        if finding is not None:
+            picture = tuple(map(tuple, finding["picture"]))
+            finding = Finding(**finding | {"cause": Cause(**finding["cause"]), "picture": picture})
+        requirements = tuple(Requirement(**fields) for fields in data["requirements"])
+        return cls(data["exercise"], requirements, finding, data["reason"])

@@ -6,10 +6,15 @@ has run is run again in a new process, without the cell that was fatal, and the 
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
@@ -35,6 +40,7 @@ from graders.seam.subject import Subject, Unanswered
 
 MOST_SIGNS = 20  # of tampering, for a submission
 MOST_SECONDS = 1200.0  # for a submission, whatever it does
+GRACE = 60.0  # seconds after which our own work on a submission is ended too
 OUT_OF_TIME = Finding(
     Cause(
         "the submission ran past its time limit",
@@ -257,12 +263,45 @@ class _Walk:
     def _go_on(self, check: Cell, part: str, place: _Place) -> None:
         """Judges a part of a check; where all of it has passed, its claims must be confirmed."""
         evaluation, claims = self.judged[check.index], self.claims.setdefault(check.index, [])
-        verdict = evaluation.go_on(part)
+        try:
+            with ended_at(self.processes.end + GRACE):
+                verdict = evaluation.go_on(part)
+        except (CourseError, MemoryError, OSError):
+            raise  # this machine's
+        except Exception as error:
+            verdict = evaluation.stop(error)
+            self._note(str(check.check), [_where_it_stopped(error)])
         claims += place.taken()
         if verdict.passed and evaluation.is_over and not self.confirmer.hold(claims, place):
             verdict = evaluation.reject(UNCONFIRMED)
         if evaluation.is_over:
             self.found.outcomes[str(check.grade_id)] = verdict.outcome
+
+
+class TooLong(Exception):
+    """Our own work on what an answer has sent takes too long."""
+
+
+@contextmanager
+def ended_at(end: float) -> Iterator[None]:
+    """Raises `TooLong` in this block at `end`, a time of `time.monotonic`.
+
+    That is so in the main thread, where a worker judges. Work outside of Python is ended after it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(end - time.monotonic(), 0.001))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class _Place(ClaimedPlace):
@@ -290,6 +329,13 @@ def _only(source: str, hidden: bool) -> str:
     numbers = HIDDEN.line_numbers(source)
     lines = enumerate(source.split("\n"), 1)
     return "\n".join(line if (number in numbers) == hidden else "" for number, line in lines)
+
+
+def _where_it_stopped(error: Exception) -> str:
+    """For the instructor, since a check should be able to judge whatever is sent to it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name} line {frame.lineno}"
+    return f"its check stopped with {type(error).__name__} in {place}"
 
 
 def _line(error: Error | None) -> str:

@@ -11,6 +11,11 @@ from graders.card.failure import Cause, CheckFailed, Finding
 from graders.card.outcome import Outcome
 from graders.seam.place import Place, execute
 
+STOPPED = Cause(
+    "the check cannot judge this answer: it stopped with an error",
+    "Look at what your function returns. If that is what the text asks for, tell your instructor.",
+)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -66,7 +71,7 @@ class Evaluation:
     def go_on(self, part: str) -> Verdict:
         """The verdict after this part of the cell too; after a failure nothing more runs.
 
-        An error of the check itself, not of the answer, is raised.
+        An error of the check itself, not of the answer, is raised: see `stop`.
         """
         if self.failure is None:
             with sheet.turned_to(self.sheet):
@@ -74,6 +79,14 @@ class Evaluation:
                     execute(part, self.filename, self.bound)
                 except CheckFailed as failure:
                     self.failure = failure
+        return Verdict(self.sheet.outcome, self.failure)
+
+    def stop(self, error: Exception) -> Verdict:
+        """The verdict where the check itself has stopped with an error at this answer."""
+        begun = self.sheet.requirements[: self.sheet.position]
+        if not begun or begun[-1].state != "open":
+            self.sheet.begin("", self.sheet.exercise)
+        self.failure = self.sheet.fail(Finding(STOPPED, error=type(error).__name__))
         return Verdict(self.sheet.outcome, self.failure)
 
     def reject(self, cause: Cause) -> Verdict:

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from graders.card.outcome import MIME
+from graders.card.outcome import MIME, Outcome
 from graders.errors import CourseError
 from graders.notebook.running import run_all_cells
 from graders.seam.capture import shown
@@ -34,12 +34,35 @@ class Row:
     check: str  # the name that nbgrader gives the cell
     points: float
     state: str  # PASSED, FAILED, UNANSWERED, NOT_RUN or INTERRUPTED
-    card: str = ""  # in plain text
+    card: str = ""  # in plain text, where the check has not passed
+    outcome: Outcome | None = None  # of a check that has come to one
 
     @property
     def exercise(self) -> str:
         name, _, part = self.check.rpartition("_check")
         return name + part.replace("_", " ", 1)
+
+    @property
+    def earned(self) -> float:
+        return self.points if self.state == PASSED else 0.0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the checks of a notebook found, and which cell has ended its kernel, "" if none has."""
+
+    rows: tuple[Row, ...]
+    died: str = ""
+
+    @property
+    def passed(self) -> list[Row]:
+        return [row for row in self.rows if row.state == PASSED]
+
+    @property
+    def total(self) -> str:
+        """One sentence: how many checks have passed, and their points."""
+        got, of = sum(row.earned for row in self.rows), sum(row.points for row in self.rows)
+        return f"{len(self.passed)} of {len(self.rows)} checks passed, {got:g} of {of:g} points."
 
 
 def main(notebooks: Sequence[Path], seconds: int) -> int:
@@ -55,11 +78,28 @@ def main(notebooks: Sequence[Path], seconds: int) -> int:
     read = [(path, _read(path)) for path in notebooks]
     passed = True
     for path, notebook in read:
-        died = _run(notebook, path.parent, seconds)
-        rows = list(rows_of(notebook))
-        print(*map(shown, _lines(path.name, rows, died)), sep="\n", flush=True)
-        passed = passed and all(row.state == PASSED for row in rows)
+        found = _checked(notebook, path.parent, seconds)
+        print(*map(shown, _lines(path.name, found)), sep="\n", flush=True)
+        passed = passed and len(found.passed) == len(found.rows)
     return 0 if passed else 1
+
+
+def checked(path: Path, seconds: int) -> Checked:
+    """What the checks of the notebook find in a kernel of their own; the file is not changed.
+
+    Args:
+        path: of the notebook.
+        seconds: for each cell; a cell that runs longer is interrupted.
+
+    Raises:
+        CheckError: the file is no notebook, or has no check cells.
+    """
+    return _checked(_read(path), path.parent, seconds)
+
+
+def _checked(notebook: NotebookNode, folder: Path, seconds: int) -> Checked:
+    died = _run(notebook, folder, seconds)
+    return Checked(tuple(rows_of(notebook)), died)
 
 
 def _read(path: Path) -> NotebookNode:
@@ -98,7 +138,8 @@ def rows_of(notebook: NotebookNode) -> Iterator[Row]:
     for cell in notebook.cells:
         if _is_check(cell):
             marks = cell.metadata.nbgrader
-            yield Row(marks.grade_id, _number(marks.get("points")), *_found(cell.outputs))
+            found = _found(cell.outputs)
+            yield Row(marks.grade_id, _number(marks.get("points")), *found, _outcome(cell.outputs))
 
 
 def _is_check(cell: NotebookNode) -> bool:
@@ -127,16 +168,22 @@ def _found(outputs: Sequence[NotebookNode]) -> tuple[str, str]:
     return UNANSWERED if "unanswered" in states else FAILED, str(cards[-1].get("text/plain", ""))
 
 
-def _lines(name: str, rows: Sequence[Row], died: str) -> Iterator[str]:
-    wide = max(len(row.exercise) for row in rows)
+def _outcome(outputs: Sequence[NotebookNode]) -> Outcome | None:
+    """What the check came to; None where it did not, or where an answer has forged it badly."""
+    cards = [output.data[MIME] for output in outputs if MIME in output.get("data", {})]
+    try:
+        return Outcome.from_json(cards[-1]) if cards else None
+    except (KeyError, TypeError):
+        return None
+
+
+def _lines(name: str, found: Checked) -> Iterator[str]:
+    wide = max(len(row.exercise) for row in found.rows)
     yield name
-    for row in rows:
-        got = row.points if row.state == PASSED else 0
-        yield f"  {row.exercise:{wide}}  {got:g} of {row.points:g}  {row.state}"
+    for row in found.rows:
+        yield f"  {row.exercise:{wide}}  {row.earned:g} of {row.points:g}  {row.state}"
         if row.state == FAILED or (row.state == NOT_RUN and row.card):
             yield from (f"      {line}" for line in row.card.splitlines())
-    met = [row for row in rows if row.state == PASSED]
-    got, of = sum(row.points for row in met), sum(row.points for row in rows)
-    yield f"{len(met)} of {len(rows)} checks passed, {got:g} of {of:g} points. {NOTE}"
-    if died:
-        yield died
+    yield f"{found.total} {NOTE}"
+    if found.died:
+        yield found.died

@@ -40,12 +40,16 @@ from graders.seam.protocol import GARBLED, Error, Result
 from graders.values.plain import (
     DEEPEST,
     MOST,
+    MOST_ELEMENTS,
     AtLeast,
+    IsPlain,
     Key,
     Leaf,
     Opaque,
     Record,
+    extent,
     is_numeric,
+    is_plain,
 )
 
 LARGEST = 1 << 30  # bytes of a request
@@ -219,6 +223,8 @@ class _Decoder:
             raise ProtocolError("not a shape")
         if any(type(size) is not int or size < 0 for size in shape):
             raise ProtocolError("not a shape")
+        if extent(shape) > MOST_ELEMENTS:
+            raise ProtocolError("an array with too many elements")
         content = self._taken(math.prod(shape) * DTYPES[name].itemsize)
         return np.frombuffer(content, DTYPES[name]).reshape(shape).copy()
 
@@ -270,12 +276,15 @@ def fits(value: Any, declared: Any) -> bool:
     Args:
         value: decoded data.
         declared: a class, `Any`, a Literal, a union, or a list, tuple (`tuple[X, ...]`) or dict of
-            such types. A dataclass is looked into. A type may be annotated with `AtLeast`.
+            such types. A dataclass is looked into. A type may be annotated with `AtLeast` or
+            `IsPlain`.
     """
     if declared is Any:
         return True
     origin, inner = get_origin(declared), get_args(declared)
     if origin is Annotated:
+        if IsPlain in inner[1:]:
+            return is_plain(value)
         bounds = [rule.bound for rule in inner[1:] if isinstance(rule, AtLeast)]
         return fits(value, inner[0]) and all(value >= bound for bound in bounds)
     if origin in (Union, types.UnionType):

@@ -6,7 +6,8 @@ read nothing else, so a lying `__eq__`, `__array__` or `__float__` gains nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, Literal, TypeAlias
@@ -18,7 +19,13 @@ import numpy as np
 from graders.values.jax_internals import Tracer, is_weak
 
 Origin: TypeAlias = Literal["jax", "numpy", "python"]
-Plain: TypeAlias = Any
+
+
+class IsPlain:
+    """What the seam asks of a value that is annotated with it: that it is in this vocabulary."""
+
+
+Plain: TypeAlias = Annotated[Any, IsPlain]
 """None, str, `Leaf`, `Key`, `Record`, `Opaque`, or a list, tuple or dict of them."""
 
 
@@ -37,8 +44,12 @@ Positive: TypeAlias = Annotated[int, AtLeast(1)]
 DEEPEST = 40
 MOST = 20_000
 """Values in one structure; what lies beyond becomes an `Opaque`."""
+MOST_ELEMENTS = 64 << 20
+"""Of an array that crosses, with an axis of size 0 counted as one of size 1: to walk along the
+other axes of an empty array is as much work as with a full one."""
 
 TOO_DEEP, TOO_LARGE = "a structure nested too deep", "too large a structure"
+ENDLESS = "an empty array with an axis that is too long"
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,20 @@ class Opaque:
 
     type: str
     callable: bool = False
+
+
+def is_plain(value: object) -> bool:
+    """Whether decoded data is in this vocabulary; what a `Record` holds was looked at before it."""
+    if type(value) in (list, tuple):
+        return all(map(is_plain, value))  # type: ignore[arg-type]
+    if type(value) is dict:
+        return all(map(is_plain, value.values()))
+    return value is None or type(value) in (str, Leaf, Key, Record, Opaque)
+
+
+def extent(shape: Sequence[int]) -> int:
+    """The elements of an array of that shape, where an axis of size 0 counts as one of size 1."""
+    return math.prod(max(size, 1) for size in shape)
 
 
 def plain(value: object) -> Plain:
@@ -160,6 +185,8 @@ def is_key(value: object) -> bool:
 def _jax_array(value: jax.Array) -> Plain:
     if value.is_deleted():
         return Opaque("a deleted array")
+    if extent(value.shape) > MOST_ELEMENTS and not value.size:
+        return Opaque(ENDLESS)
     if is_key(value):
         return Key(str(jax.random.key_impl(value)), np.asarray(jax.random.key_data(value)))
     return Leaf(np.asarray(value), "jax", is_weak(value))
@@ -167,6 +194,8 @@ def _jax_array(value: jax.Array) -> Plain:
 
 def _number(value: bool | int | float | complex | np.ndarray | np.generic) -> Plain:
     array = np.array(value, subok=False)
+    if extent(array.shape) > MOST_ELEMENTS and not array.size:
+        return Opaque(ENDLESS)
     if isinstance(value, np.ndarray | np.generic):
         if not is_numeric(array.dtype):
             return Opaque(f"a NumPy array of {_ITEMS.get(array.dtype.kind, 'records')}")

@@ -3,42 +3,127 @@
 (() => {
   const config = JSON.parse(document.getElementById("jupyter-config-data").textContent);
   const asked = window.location.hash; // before JupyterLab opens anything
+  const url = `${config.baseUrl}course`;
+  const SEEN = "jax-course:contents-shown"; // in the browser's storage
 
   const activate = (app) => {
+    const run = (command, args) => app.commands.execute(command, args);
+
     // Opens a file of the course, at the cell that a fragment such as "#cell-id=rescale" names.
     const open = async (path, fragment) => {
-      const widget = await app.commands.execute("docmanager:open", { path });
+      const widget = await run("docmanager:open", { path });
       if (fragment) {
         await widget.context.ready;
         widget.setFragment(fragment);
       }
     };
-    const url = `${config.baseUrl}course`;
-    const leadsHome = (frame) => new URL(frame.src, window.location).pathname === url;
-    const home = () => {
+
+    // Shows one of the course's own pages, loaded anew if it is there already.
+    const framed = (widget) => widget.node.querySelector("iframe");
+    const addressOf = (frame) => new URL(frame.src, window.location);
+    const show = (address, text) => {
+      const target = new URL(address, window.location).href;
       for (const widget of app.shell.widgets("main")) {
-        const frame = widget.node.querySelector("iframe");
-        if (frame && leadsHome(frame)) {
-          frame.src = url; // loads it anew
+        const frame = framed(widget);
+        if (frame && addressOf(frame).href.split("?reset=")[0] === target) {
+          frame.src = address;
           return app.shell.activateById(widget.id);
         }
       }
-      return app.commands.execute("help:open", { url, text: "Home" });
+      return run("help:open", { url: address, text });
     };
+    const home = () => show(url, "Home");
+
+    // The notebook in front, if it is one.
+    const notebook = () => {
+      const panel = app.shell.currentWidget;
+      return panel?.content?.widgets && panel.sessionContext ? panel : null;
+    };
+
+    const validate = async () => {
+      const panel = notebook();
+      await panel.context.save();
+      const { path } = panel.context;
+      const address = `${url}/validate?notebook=${encodeURIComponent(path)}`;
+      return show(address, `Validate ${path.split("/").pop()}`);
+    };
+
+    // Runs the answer that the cursor is in, or above it, and all up to its last check.
+    const check = async () => {
+      const { content } = notebook();
+      const marks = content.widgets.map((cell) => cell.model.getMetadata("nbgrader") ?? {});
+      const isAnswer = (i) => marks[i].solution && !marks[i].grade;
+      let answer = content.activeCellIndex;
+      while (answer >= 0 && !isAnswer(answer)) answer -= 1;
+      if (answer < 0) return;
+      let last = answer;
+      for (let i = answer + 1; i < marks.length && !isAnswer(i); i += 1) {
+        if (marks[i].grade) last = i;
+      }
+      for (let i = answer; i <= last; i += 1) {
+        if (content.widgets[i].model.type !== "code") continue;
+        content.deselectAll();
+        content.activeCellIndex = i;
+        await run("notebook:run-cell");
+      }
+      content.deselectAll();
+      content.activeCellIndex = answer;
+      await content.scrollToItem(last, "smart");
+      content.mode = "edit";
+    };
+
+    const isEnabled = () => notebook() !== null;
     app.commands.addCommand("jax-course:home", { label: "Home", execute: home });
-    // The frame of the home page is a sandbox without cookies. So it hands its links and forms over.
+    app.commands.addCommand("jax-course:check", {
+      label: "Check Answer",
+      caption: "Run this answer and its check",
+      isEnabled,
+      execute: check,
+    });
+    app.commands.addCommand("jax-course:validate", {
+      label: "Validate",
+      caption: "Run the whole notebook in a new kernel, and list what its checks find",
+      isEnabled,
+      execute: validate,
+    });
+    const keys = ["Accel Shift Enter"];
+    app.commands.addKeyBinding({ command: "jax-course:check", keys, selector: ".jp-Notebook" });
+
+    // The frames of the course's pages are sandboxes without cookies. So they hand over what
+    // their links and forms ask for.
     window.addEventListener("message", async ({ data, source }) => {
       const frames = [...document.querySelectorAll("iframe")];
-      const frame = frames.find((one) => one.contentWindow === source && leadsHome(one));
-      if (frame && data.course === "open") {
+      const frame = frames.find((one) => one.contentWindow === source);
+      const { pathname } = frame ? addressOf(frame) : {};
+      if (pathname !== url && !pathname?.startsWith(`${url}/`)) return;
+      if (data.course === "open") {
         open(data.path, data.fragment);
-      } else if (frame && data.course === "reset") {
+      } else if (data.course === "reset") {
         const body = new URLSearchParams(data.fields);
         frame.src = (await fetch(url, { method: "POST", body })).url;
       }
     });
-    // JupyterLab itself looks for the fragment of an address before the notebook is there.
-    app.restored.then(() => asked && config.treePath && open(config.treePath, asked));
+
+    // "Home" in a lesson leads to the table of lessons, and here to the page with the progress.
+    const leadsHome = (link) =>
+      link?.textContent === "Home" && link.closest(".jp-MarkdownOutput") !== null;
+    const follow = (event) => {
+      if (leadsHome(event.target.closest?.("a"))) {
+        event.preventDefault();
+        event.stopPropagation();
+        home();
+      }
+    };
+    document.addEventListener("click", follow, { capture: true });
+
+    app.restored.then(() => {
+      if (!window.localStorage.getItem(SEEN)) {
+        window.localStorage.setItem(SEEN, "yes");
+        run("toc:show-panel");
+      }
+      // JupyterLab itself looks for the fragment of an address before the notebook is there.
+      return asked && config.treePath && open(config.treePath, asked);
+    });
   };
 
   const plugin = { id: "jax-course:plugin", autoStart: true, activate };
