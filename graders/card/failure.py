@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from graders.values.visible import JOINERS, written_out
+
 MOST_CHARACTERS = 4_000  # of one text; a student's names and messages are in some of them
 
 
@@ -36,7 +38,8 @@ class Finding:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 4]} ..."
+    text = text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 4]} ..."
+    return written_out(text, keep=f"\t\n{JOINERS}")
 
 
 class Rejected(Exception):

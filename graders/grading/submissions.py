@@ -24,6 +24,7 @@ from graders.nbgrading.plugins import grade_id
 
 OWN, SAMPLE = Path("build"), Path("build/sample")  # the folder of a class, in that of the course
 SUBMITTED = Path("submitted")  # in the folder of a class
+AUTOGRADED = Path("autograded")  # beside it
 LARGEST, MOST_CELLS = 20_000_000, 2_000  # bytes, and cells, of a notebook
 # A list takes 72 bytes of memory and 3 of JSON, a picture takes 1 for 1: what can become an object
 # is bounded by itself. Brackets, colons and commas inside strings make no object, and do not count.
@@ -239,11 +240,16 @@ def students_folders(submitted: Path) -> Iterator[tuple[Path, str]]:
         return
     paths = sorted(path for path in submitted.iterdir() if path.name not in _BY_SYSTEMS)
     twins = alike(path.name for path in paths)
+    graded = submitted.parent / AUTOGRADED
     for path in paths:
         refused = fault(path.name)
-        if not refused and path.name in twins:
+        # A name that was graded under before is not lost to one that comes after it.
+        was_first = (graded / path.name).is_dir() and not any(
+            (graded / other).is_dir() for other in twins.get(path.name, ())
+        )
+        if not refused and path.name in twins and not was_first:
             others = ", ".join(map(shown, twins[path.name]))
-            refused = f"only case or accents tell the name from {others}: rename one folder"
+            refused = f"only case or encoding tell the name from {others}: rename one folder"
         elif not refused and not path.is_dir():
             refused = "a file where a student's folder is expected: put it into STUDENT/LESSON/"
         yield path, refused

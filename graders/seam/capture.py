@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import jax
 
 from graders.values.plain import printable
+from graders.values.visible import JOINERS, written_out
 
 MOST_CHARACTERS = 10_000_000
 MOST_SHOWN, CUT = 4_000, "\n... cut here"
-_CONTROLS = dict.fromkeys({*range(32), *range(127, 160)} - set(map(ord, "\t\n\r")), "\ufffd")
 
 
 class OutputLimit(Exception):
@@ -31,10 +31,10 @@ class Captured(io.StringIO):
 
 
 def shown(text: str) -> str:
-    """What of a printed text is kept: at most 4,000 characters, without control characters."""
+    """What of a printed text is kept: at most 4,000 characters, unseen ones written out."""
     if len(text) > MOST_SHOWN:
         text = text[: MOST_SHOWN - len(CUT)] + CUT
-    return printable(text).translate(_CONTROLS)
+    return written_out(printable(text), keep=f"\t\n\r{JOINERS}")
 
 
 @contextlib.contextmanager
