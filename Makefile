@@ -15,7 +15,7 @@ ISSUE_FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test test-all test-unsandboxed static mutants newest oldest grade build verify
-.PHONY: lock image clean
+.PHONY: lock image clean site
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -73,6 +73,9 @@ grade: $(READY)  ## Make a sample class, grade it, compare with its known marks
 
 build: $(READY)  ## Build course/ from solutions/
 	$(BIN)/jax-course build
+
+site: $(READY)  ## Make the website of the course in build/site/
+	$(BIN)/jax-course site
 
 verify: $(READY)  ## Prove every lesson: its solution, its wrong and its right answers
 	$(BIN)/jax-course verify

@@ -91,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--check", action="store_true", help="change nothing; fail if it is stale")
     build.set_defaults(run=_build)
 
+    site = verbs.add_parser("site", help="make the website of the course in build/site/")
+    site.set_defaults(run=_site)
+
     verify = verbs.add_parser("verify", help="prove lessons by right, wrong and missing answers")
     verify.add_argument("lessons", nargs="*", metavar="LESSON", help="all of them if left out")
     form = verify.add_mutually_exclusive_group()
@@ -168,6 +171,12 @@ def _build(arguments: argparse.Namespace) -> int:
     from graders.author import build
 
     return build.main(arguments.lessons, arguments.check)
+
+
+def _site(arguments: argparse.Namespace) -> int:
+    from graders.author import site
+
+    return site.main()
 
 
 def _verify(arguments: argparse.Namespace) -> int:

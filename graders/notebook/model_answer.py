@@ -25,7 +25,7 @@ SETTING = "JAX_COURSE_MODEL_ANSWERS"
 NEVER = "never"
 """`SETTING` is this, or the number of wrong answers after which the author's is shown as well."""
 _CODE = (
-    "overflow-x:auto;padding:6px 8px;margin:4px 0;background:rgba(128,128,128,.12);"
+    "overflow-x:auto;white-space:pre;padding:6px 8px;margin:4px 0;background:rgba(128,128,128,.12);"
     "font-family:var(--jp-code-font-family,monospace);font-size:13px;line-height:1.45"
 )
 
@@ -91,7 +91,7 @@ def html(answer: ModelAnswer, namespace: Mapping[str, Any]) -> str:
     return (
         '<details style="margin-top:6px"><summary style="cursor:pointer">Model answer</summary>'
         f'<p style="margin:4px 0">{coded(answer.comment.text)}</p>'
-        f'<pre style="{_CODE}">{escape(answer.source)}</pre>'
+        f'<pre tabindex="0" style="{_CODE}">{escape(answer.source)}</pre>'
         f"{_jaxprs(answer, namespace)}</details>"
     )
 
@@ -102,15 +102,18 @@ def _jaxprs(answer: ModelAnswer, namespace: Mapping[str, Any]) -> str:
     theirs = dict(namespace)
     try:
         exec(compile(answer.source, "<model answer>", "exec"), theirs)
-        shown = [
-            (title, jaxpr_of(names[answer.exercise], answer.comment.arguments))
-            for title, names in (("Your jaxpr", namespace), ("The author's jaxpr", theirs))
-        ]
+        own, authors = (
+            jaxpr_of(names[answer.exercise], answer.comment.arguments)
+            for names in (namespace, theirs)
+        )
     except Exception:  # a passed answer need not trace with these arguments: they are optional
         return ""
+    shown = [("Your jaxpr", own), ("The author's jaxpr", authors)]
+    if own == authors:
+        shown = [("Your jaxpr, which is the author's too", own)]
     columns = "".join(
         f'<div style="flex:1 1 22em;min-width:0"><strong>{title}</strong>'
-        f'<pre style="{_CODE}">{escape(jaxpr)}</pre></div>'
+        f'<pre tabindex="0" style="{_CODE}">{escape(jaxpr)}</pre></div>'
         for title, jaxpr in shown
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:0 16px">{columns}</div>'

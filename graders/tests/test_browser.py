@@ -28,6 +28,8 @@ pytestmark = pytest.mark.sandbox
 
 LESSON, TINY = "00_start", "00_tiny"
 WRONG = ["def rescale(x):", "return x / x.max()"]  # as the lesson asks for at first
+ENDLESS = ["def rescale(x):", "while True:", "x = x + 1"]
+CIRCLE = ".jp-NotebookPanel .jp-Notebook-ExecutionIndicator"
 RIGHT = [
     "def rescale(x):",
     "spread = x.max() - x.min()",
@@ -59,18 +61,24 @@ def test_a_lesson_from_the_first_click_to_the_feedback(browser, pictures, exchan
     desk = copy_of_the_course(tmp_path / "student", LESSON)
     shared = {"JAX_COURSE_EXCHANGE": str(exchange)}
     instructor = environment(tmp_path / "instructors home", **shared)
-    student = environment(tmp_path / "students home", **shared, JAX_COURSE_STUDENT="ada")
+    own = {"JAX_COURSE_STUDENT": "ada", "JAX_COURSE_SECONDS": "30"}
+    student = environment(tmp_path / "students home", **shared, **own)
     run(office, instructor, "nbgrader", "release_assignment", LESSON)
 
     with served(desk, student, "graders", "lab") as (address, _):
         ada = Person(browser, pictures, "student")
         begin_at_home(ada, address)
+        begin_in_the_middle(ada)
         run_an_untouched_lesson(ada)
         open_a_hint_by_keyboard(ada)
         answer_an_exercise_wrong_and_right(ada)
+        read_the_model_answer(ada)
+        loop_for_ever(ada)
+        restart(ada)
         go_home(ada)
         turn_the_lights_out(ada)
         validate(ada)
+        reset_and_take_it_back(ada, desk)
         hand_in(ada)
         assert ada.asked_elsewhere == []
         grade(office, instructor)
@@ -92,6 +100,65 @@ def begin_at_home(student: Person, address: str) -> None:
     student.wait_for_jupyterlab()
 
 
+def begin_in_the_middle(student: Person) -> None:
+    """The contents are open at first; a cell that needs an earlier one says so."""
+    expect(student.page.locator(".jp-TableOfContents")).to_contain_text("0.2 Your first exercise")
+    student.wait_for_the_kernel()  # JupyterLab drops what is to be run before
+    answer_cell(student.page).locator(".cm-content").click()
+    student.page.keyboard.press("ControlOrMeta+Shift+Enter")
+    expect(student.page.locator(CARDS)).to_have_count(2)
+    for note in student.page.locator(CARDS).all():
+        expect(note).to_contain_text("A cell above has not run in this kernel")
+    is_accessible(student.page, CARDS)
+    student.picture("not-run", answer_cell(student.page))
+
+
+def read_the_model_answer(student: Person) -> None:
+    green = card(student.page, "rescale")
+    green.get_by_text("Model answer").click()
+    expect(green).to_contain_text("Your jaxpr, which is the author's too")
+    is_accessible(student.page, CARDS)
+    student.picture("model-answer", green)
+
+
+def loop_for_ever(student: Person) -> None:
+    """Interrupted once by hand, and once by the limit; the kernel goes on."""
+    write_and_check(student, ENDLESS)
+    expect(student.page.locator(CIRCLE).first).to_have_attribute("data-status", "busy")
+    student.choose("Kernel", "Interrupt Kernel")
+    expect(student.page.locator(CARDS).first).to_contain_text("Interrupted")
+    student.picture("interrupted", answer_cell(student.page))
+    write_and_check(student, ENDLESS)
+    expect(student.page.locator(CARDS).first).to_contain_text("Stopped after 30 seconds")
+    student.picture("endless", answer_cell(student.page))
+    write_and_check(student, RIGHT)
+    expect(card(student.page, "rescale")).to_contain_text("All requirements are met")
+
+
+def restart(student: Person) -> None:
+    student.choose("Kernel", "Restart Kernel…")
+    student.page.get_by_role("dialog").get_by_role("button", name="Restart").click()
+    student.wait_for_the_kernel()
+    student.page.get_by_role("button", name="Check", exact=True).click()
+    expect(student.page.locator(CARDS).first).to_contain_text("A cell above has not run")
+    student.picture("restarted", answer_cell(student.page))
+
+
+def reset_and_take_it_back(student: Person, desk: Path) -> None:
+    """Resets the lesson from its home page in JupyterLab; what was written is kept beside it."""
+    notebook = desk / "work" / LESSON / f"{LESSON}.ipynb"
+    written = notebook.read_text("utf-8")
+    student.page.get_by_role("link", name="Home").first.click()
+    home = student.page.frame_locator("iframe >> visible=true")
+    home.get_by_role("button", name="Reset lesson 0").click()
+    expect(home.get_by_text(f"{LESSON} has been reset")).to_be_visible()
+    student.picture("reset")
+    [backup] = notebook.parent.glob("*backup*")
+    assert "def rescale(x):\n    spread" not in notebook.read_text("utf-8").replace("\\n", "\n")
+    notebook.write_text(written, "utf-8")
+    backup.unlink()
+
+
 def go_home(student: Person) -> None:
     """By the menu, twice, and back to the first open exercise."""
     student.choose("Course", "Home")
@@ -107,8 +174,11 @@ def go_home(student: Person) -> None:
 
 def run_an_untouched_lesson(student: Person) -> None:
     expect(student.page.get_by_role("heading", name="0 · Start here")).to_be_visible()
-    student.picture("opened")
-    student.wait_for_the_kernel()  # JupyterLab drops what is to be run before
+    student.page.set_viewport_size({"width": 800, "height": 800})
+    expect(student.page.locator(CIRCLE).first).to_be_visible()
+    expect(student.page.get_by_role("button", name="Validate")).to_be_visible()
+    student.picture("narrow")
+    student.page.set_viewport_size({"width": 1280, "height": 800})
     student.choose("Run", "Run All Cells")
     expect(cards(student.page)).to_have_count(checks())
     for shown in cards(student.page).all():
@@ -130,11 +200,11 @@ def open_a_hint_by_keyboard(student: Person) -> None:
 
 
 def answer_an_exercise_wrong_and_right(student: Person) -> None:
-    write_and_run(student, WRONG)
+    write_and_check(student, WRONG)
     expect(card(student.page, "rescale")).to_contain_text("the smallest was not moved to 0")
     student.picture("wrong", answer_cell(student.page))
     is_accessible(student.page, CARDS)
-    write_and_run(student, RIGHT)
+    write_and_check(student, RIGHT)
     expect(card(student.page, "rescale")).to_contain_text("All requirements are met")
     expect(card(student.page, "standardise")).to_contain_text("not answered yet")
     student.picture("right", answer_cell(student.page))
@@ -156,28 +226,29 @@ def is_accessible(page: Page, part: str) -> None:
 
 
 def answer_cell(page: Page) -> Locator:
-    return page.locator(".jp-CodeCell").filter(has_text="def rescale(x")
+    return page.locator(".jp-CodeCell").filter(has_text="def rescale(x").first
 
 
-def write_and_run(student: Person, answer: list[str]) -> None:
-    """Writes an answer by keyboard, and runs it, the hints and the check below it."""
+def write_and_check(student: Person, answer: list[str]) -> None:
+    """Writes an answer by keyboard, and runs it and its check by one key."""
     answer_cell(student.page).locator(".cm-content").click()
     student.page.keyboard.press("ControlOrMeta+a")
     for line in answer:
         student.page.keyboard.type(line)
         student.page.keyboard.press("Enter")
-    for _ in range(3):
-        student.page.keyboard.press("Shift+Enter")
+    student.page.keyboard.press("ControlOrMeta+Shift+Enter")
 
 
 def validate(student: Person) -> None:
     student.page.get_by_role("button", name="Validate").click()
-    dialog = student.page.get_by_role("dialog")
-    expect(dialog).to_contain_text("The following cell failed")
-    expect(dialog).to_contain_text("sum_shape: not answered yet")
-    expect(dialog).not_to_contain_text("Check of rescale")
+    page = student.page.frame_locator("iframe >> visible=true")
+    expect(page.get_by_text("1 of 6 checks passed, 2 of 10 points.")).to_be_visible()
+    expect(page.locator("li.passed")).to_contain_text("rescale")
+    expect(page.locator("body")).not_to_contain_text("check_values")
+    expect(page.locator("body")).to_contain_text("Hidden tests are not part of it")
     student.picture("validated")
-    dialog.get_by_role("button", name="Ok", exact=True).click()
+    page.get_by_role("link", name="sum_shape").click()
+    expect(student.page.locator(".jp-CodeCell", has_text="sum_shape = ...")).to_be_in_viewport()
 
 
 def hand_in(student: Person) -> None:

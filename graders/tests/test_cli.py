@@ -14,7 +14,8 @@ from graders.lab import server
 from graders.material import mnist
 from graders.root import NoCourse, course_root
 
-VERBS = ["lab", "reset", "check", "fetch", "build", "verify", "mutate", "sample-class", "grade"]
+VERBS = ["lab", "reset", "check", "fetch", "build", "site", "verify", "mutate", "sample-class"]
+VERBS += ["grade"]
 
 
 @pytest.fixture

@@ -247,7 +247,6 @@ def test_a_jupyterhub_that_calls_gets_the_server_that_it_can_talk_to(root, monke
 def server(root, tmp_path):
     """A real JupyterLab on the copy; yields a function that asks it for a page."""
     write_notebook(root / "course" / "02_grad" / "00_valid.ipynb", "x = 2")
-    (root / "nbgrader_config.py").write_text("open('was_read', 'w').close()")
     with served(root, environment(tmp_path / "home"), "graders", "lab") as (address, _):
         yield lambda page, data=None: _ask(address, page, data)
 
@@ -263,6 +262,8 @@ def test_the_students_jupyterlab(server, root):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         server("formgrader")
 
-    notebook = {"path": "02_grad/00_valid.ipynb"}
-    assert json.loads(server("assignments/validate", notebook)) == {"success": True, "value": {}}
-    assert (root / "was_read").exists()
+    assert "has no check cells" in server("course/validate?notebook=02_grad/00_valid.ipynb")
+    assert "There is no file" in server("course/validate?notebook=02_grad/none.ipynb")
+    for outside in ("../course/02_grad/00_valid.ipynb", "/etc/passwd"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            server(f"course/validate?notebook={outside}")

@@ -95,6 +95,14 @@ def test_both_jaxprs_stand_side_by_side() -> None:
     assert "add a a" in theirs
 
 
+def test_equal_jaxprs_are_shown_once() -> None:
+    comment = Comment("Text.", "jnp.ones(2)")
+    answer = ModelAnswer("double", "def double(x):\n    return x + x\n", comment)
+    shown = model_answer.html(answer, {"double": lambda y: y + y})
+    assert shown.count("add a a") == 1
+    assert "Your jaxpr, which is the author's too" in shown
+
+
 def test_an_answer_that_cannot_be_traced_has_no_jaxprs() -> None:
     comment = Comment("Text.", "jnp.ones(2)")
     answer = ModelAnswer("double", "def double(x):\n    return x + x\n", comment)

@@ -1280,7 +1280,7 @@ check_answer(
 # ### Simulate many particles: vmap of a scan
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
-# A particle moves under a force and random kicks: $x_{t+1} = x_t + \Delta t \cdot \text{force}(x_t) + \sqrt{\Delta t} \cdot \text{noise}_t$. `paths(force, starts, noise, dt)` returns the positions $x_1, x_2, \dots$ of all particles, in an array of shape `(steps, particles, 2)`. The start $x_0$ is not part of the result.
+# A particle moves under a force and random kicks: $x_{t+1} = x_t + \Delta t \cdot \text{force}(x_t) + \sqrt{\Delta t} \cdot \text{noise}_t$. `paths(force, starts, noise, dt)` returns the positions $x_1, x_2, \ldots$ of all particles, in an array of shape `(steps, particles, 2)`. The start $x_0$ is not part of the result.
 #
 # `force` takes *one* position, of shape `(2,)`. The numbers of steps and particles may be equal.
 #

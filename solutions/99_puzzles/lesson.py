@@ -34,7 +34,7 @@ n = len(devices)
 mesh = jax.make_mesh((n,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 # %% [markdown]
-# ### 1. Running sums by `associative_scan`
+# ## 1. Running sums by `associative_scan`
 # **Exercise** · 4 minutes · difficulty 2 of 5
 #
 # The running sums along the last axis of an array of any rank from 1. Use `lax.associative_scan`: no cumulative sum of JAX, no loop, no `scan`.
@@ -72,7 +72,7 @@ check_values(running_sums, lambda x: np.cumsum(x, axis=-1), sweep("4 1") + sweep
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 2. `nonzero(size=)` by sorting
+# ## 2. `nonzero(size=)` by sorting
 # **Exercise** · 6 minutes · difficulty 3 of 5
 #
 # The indices at which `mask` is true, in order, in an int32 array of length `size`. If there are fewer, the rest is filled with `len(mask)`. If there are more, the first `size` are kept. `size` is at most `len(mask)`. No `jnp.nonzero` and no running sum: sort.
@@ -126,7 +126,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 3. An all-gather made of permutations
+# ## 3. An all-gather made of permutations
 # **Exercise** · 8 minutes · difficulty 4 of 5
 #
 # `x` is cut over the only axis, `"data"`, of `mesh`. Every device returns all of `x`. The result has a new first axis with one entry for each device, and is cut along it. The only collective is `lax.ppermute`, called at most n - 1 times on n devices.
@@ -193,7 +193,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 4. A wrapper that never retraces
+# ## 4. A wrapper that never retraces
 # **Exercise** · 8 minutes · difficulty 3 of 5
 #
 # `padded(f, most)` returns a function of a vector of any length up to `most`. It calls `f(x, valid)`, where `x` has been padded with zeros to length `most` and the boolean `valid` marks the true elements, and returns the result of `f`. `f` is traced once, whatever the lengths.
@@ -266,7 +266,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 5. The diagonal of a Hessian
+# ## 5. The diagonal of a Hessian
 # **Exercise** · 6 minutes · difficulty 4 of 5
 #
 # The diagonal of the Hessian of `f`, a function of a vector of n elements that returns a scalar. The size of every intermediate value grows at most linearly in n.
@@ -330,7 +330,7 @@ check_values(hessian_diagonal, diagonal, sweep(chain, "3", planted=True) + sweep
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 6. Forward mode out of two reverse modes
+# ## 6. Forward mode out of two reverse modes
 # **Exercise** · 8 minutes · difficulty 5 of 5
 #
 # The derivative of `f` at `x` along `v`, for an `f` from one array to one array. `f` has a `custom_vjp`, so `jax.jvp` of it raises. Its reverse rule is linear in the cotangent, and can be differentiated.
@@ -404,7 +404,7 @@ check_values(jvp_by_vjp, tangent, sweep(jnp.sin, "", "") + sweep(only_reverse, "
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 7. Sums by segment, on the matrix unit
+# ## 7. Sums by segment, on the matrix unit
 # **Exercise** · 4 minutes · difficulty 2 of 5
 #
 # Element s is the sum of the rows of `x` whose id is s. Ids outside 0 to `segments` - 1 count nowhere. One matrix product, no scatter.
@@ -458,7 +458,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 8. Ranks without sorting
+# ## 8. Ranks without sorting
 # **Exercise** · 5 minutes · difficulty 3 of 5
 #
 # Element i is the place, from 0, that `x[i]` has in ascending order, int32; of equal numbers the first comes first. No sort.
@@ -505,7 +505,7 @@ check_values(ranks, places, sweep("30", planted=True) + [(np.float32([np.inf, 2,
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 9. A field of keys that can grow
+# ## 9. A field of keys that can grow
 # **Exercise** · 5 minutes · difficulty 3 of 5
 #
 # A grid of keys, one for each place. The key at a place depends on `key` and on the place alone, not on the size of the grid, and no two places have the same key.
@@ -566,7 +566,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 10. A function applied n times
+# ## 10. A function applied n times
 # **Exercise** · 4 minutes · difficulty 2 of 5
 #
 # `repeated(f)` returns a compiled function of `n` and `x` that applies `f` to `x` n times; n is a traced integer, from 0. One program serves every n.
@@ -632,7 +632,7 @@ check_values(result_of(repeated, jnp.cos), by_hand(np.cos), [(40, np.float32(0.3
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 11. The inner product of two trees
+# ## 11. The inner product of two trees
 # **Exercise** · 3 minutes · difficulty 2 of 5
 #
 # The sum over all leaves of the products of their elements, for two trees of one structure; 0 for a tree without leaves (an array or a number). Leaves may be arrays of any shape and Python numbers.
@@ -679,7 +679,7 @@ check_values(
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# ### 12. The identity with the opposite gradient
+# ## 12. The identity with the opposite gradient
 # **Exercise** · 4 minutes · difficulty 3 of 5
 #
 # Returns `x` exactly, for float32 numbers of ordinary size (1e-30 to 1e38, either sign), and has the derivative -1, in both modes. No custom rule.

@@ -51,6 +51,7 @@ class HomeHandler(JupyterHandler):
             base=self.base_url,
             action=url_path_join(self.base_url, PATH),
             xsrf=self.xsrf_token.decode(),
+            theme=_theme(self),
             reset=reset if reset in working_copy.lessons(self.work) else "",
         )
         self.set_header("Cache-Control", "no-store")
@@ -84,7 +85,11 @@ class ValidateHandler(JupyterHandler):
         if not file.is_relative_to(self.work.resolve()):
             raise HTTPError(404, "There is no such notebook here.")
         self.set_header("Cache-Control", "no-store")
-        self.write(_TEMPLATES.get_template("validate-begin.html.j2").render(name=file.stem))
+        self.write(
+            _TEMPLATES.get_template("validate-begin.html.j2").render(
+                name=file.stem, theme=_theme(self)
+            )
+        )
         await self.flush()
         found, problem = None, ""
         try:
@@ -94,6 +99,12 @@ class ValidateHandler(JupyterHandler):
         end = _TEMPLATES.get_template("validate-end.html.j2")
         base = self.base_url
         self.finish(end.render(found=found, problem=problem, card=draw.html, base=base, path=path))
+
+
+def _theme(handler: JupyterHandler) -> str:
+    """The theme that `?theme=` asks for; "" leaves it to the browser."""
+    asked = handler.get_query_argument("theme", "")
+    return asked if asked in ("light", "dark") else ""
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:

@@ -18,21 +18,24 @@
       }
     };
 
-    // Shows one of the course's own pages, loaded anew if it is there already.
-    const framed = (widget) => widget.node.querySelector("iframe");
+    // Shows one of the course's own pages in JupyterLab's theme, anew if it is there already.
     const addressOf = (frame) => new URL(frame.src, window.location);
-    const show = (address, text) => {
-      const target = new URL(address, window.location).href;
+    const isDark = () => document.body.dataset.jpThemeLight === "false";
+    const show = (page, notebook, text) => {
+      const query = new URLSearchParams({ ...notebook, theme: isDark() ? "dark" : "light" });
+      const address = `${url}${page}?${query}`;
       for (const widget of app.shell.widgets("main")) {
-        const frame = framed(widget);
-        if (frame && addressOf(frame).href.split("?reset=")[0] === target) {
+        const frame = widget.node.querySelector("iframe");
+        const there = frame && addressOf(frame);
+        const same = there?.searchParams.get("notebook") === (notebook.notebook ?? null);
+        if (there?.pathname === url + page && same) {
           frame.src = address;
           return app.shell.activateById(widget.id);
         }
       }
       return run("help:open", { url: address, text });
     };
-    const home = () => show(url, "Home");
+    const home = () => show("", {}, "Home");
 
     // The notebook in front, if it is one.
     const notebook = () => {
@@ -44,8 +47,7 @@
       const panel = notebook();
       await panel.context.save();
       const { path } = panel.context;
-      const address = `${url}/validate?notebook=${encodeURIComponent(path)}`;
-      return show(address, `Validate ${path.split("/").pop()}`);
+      return show("/validate", { notebook: path }, `Validate ${path.split("/").pop()}`);
     };
 
     // Runs the answer that the cursor is in, or above it, and all up to its last check.
