@@ -762,7 +762,7 @@ print("largest difference between the samples:", jnp.ptp(logits, axis=0).max())
 # Find the bug, and write `predict_samples(model, x, samples)`.
 #
 # - *Returns.* The outputs of `samples` calls of `model(x)`, one after another, stacked along a new first axis. In training mode each call draws the next dropout mask of the model, and the next `predict_samples` goes on from there.
-# - *Edge cases.* The mode of the model is left as it is. In evaluation mode all samples are equal.
+# - *Edge cases.* The mode of the model is left as it is. In evaluation mode all samples are equal. The model has no state that a call changes, other than the random stream of its dropout.
 # - *The check* compares the masks, and counts how often the model's `__call__` runs in Python. One call of `predict_samples` may run it three times at most, however many samples there are.
 
 # %% exercise="predict_samples"

@@ -16,8 +16,8 @@ def grad_of_model(f):
                 new[i] = array
             return f(jax.tree.unflatten(structure, new), *args)
 
-        _, pull = jax.vjp(loss, [leaves[i] for i in places])
-        grads = dict(zip(places, pull(jnp.ones(()))[0]))
+        value, pull = jax.vjp(loss, [leaves[i] for i in places])
+        grads = dict(zip(places, pull(jnp.ones_like(value))[0]))
         return jax.tree.unflatten(structure, [grads.get(i) for i in range(len(leaves))])
 
     return g

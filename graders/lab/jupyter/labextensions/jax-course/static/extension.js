@@ -52,7 +52,9 @@
 
     // Runs the answer that the cursor is in, or above it, and all up to its last check.
     const check = async () => {
-      const { content } = notebook();
+      const { content, sessionContext } = notebook();
+      await sessionContext.ready;
+      await sessionContext.session?.kernel?.info; // before that, JupyterLab drops what is to be run
       const marks = content.widgets.map((cell) => cell.model.getMetadata("nbgrader") ?? {});
       const isAnswer = (i) => marks[i].solution && !marks[i].grade;
       let answer = content.activeCellIndex;
