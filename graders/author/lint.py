@@ -10,7 +10,6 @@ from graders.lesson.cells import Cell, Lesson
 from graders.lesson.demonstrations import misplaced
 from graders.lesson.hosted import unknown_libraries
 from graders.lesson.names import bound_names, imported_names
-from graders.lesson.navigation import unknown_lessons
 from graders.lesson.problems import Finding, Problem
 
 _EFFORT = re.compile(r"\d+ minutes? · difficulty [1-5] of 5")
@@ -21,7 +20,6 @@ def lint_lesson(lesson: Lesson) -> list[Problem]:
     answers = answer_names(lesson)
     rules = (
         unknown_libraries,
-        unknown_lessons,
         misplaced,
         _prose_of_exercise,
         _hints,

@@ -95,7 +95,11 @@ def _grid(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def _words(label: str, words: str) -> str:
-    return f"<code>{escape(words)}</code>" if label in ("Expected", "Got", "At") else coded(words)
+    return (
+        f"<code>{escape(words)}</code>"
+        if label in ("Expected", "Got", "At", "Line")
+        else coded(words)
+    )
 
 
 def coded(words: str) -> str:

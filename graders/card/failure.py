@@ -11,10 +11,11 @@ MOST_CHARACTERS = 4_000  # of one text; a student's names and messages are in so
 
 @dataclass(frozen=True)
 class Cause:
-    """The usual cause of a failure and the next step to try, both full sentences."""
+    """The usual cause of a failure, and the next step to try: "" where the cause says it all."""
 
     diagnosis: str
     next_step: str
+    line: str = ""  # of the student's code, where that is known
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Finding:
 
     def cut(self) -> Finding:
         """The same, with texts that are no longer than a page shows."""
-        cause = Cause(_cut(self.cause.diagnosis), _cut(self.cause.next_step))
+        cause = Cause(*map(_cut, (self.cause.diagnosis, self.cause.next_step, self.cause.line)))
         names = ("expected", "got", "at", "error")
         return replace(self, cause=cause, **{name: _cut(getattr(self, name)) for name in names})
 
@@ -54,9 +55,9 @@ class CheckFailed(AssertionError):
     """An answer does not meet a requirement.
 
     Fields: `exercise`, `requirement`, `expected`, `got`, `at` (the input), `diagnosis`,
-    `next_step`, `error` (the type of what the answer raised), and `answered`, which is False where
-    nothing has been written yet. A failed hidden test keeps expected, got and input to itself: its
-    `words` name the requirement only.
+    `next_step`, `line` (of the student's code), `error` (the type of what the answer raised), and
+    `answered`, which is False where nothing has been written yet. A failed hidden test keeps
+    expected, got and input to itself: its `words` name the requirement only.
 
     Example:
         >>> try:
@@ -72,7 +73,7 @@ class CheckFailed(AssertionError):
         self.requirement = requirement
         self.expected, self.got, self.at = finding.expected, finding.got, finding.at
         self.diagnosis = finding.cause.diagnosis
-        self.next_step = finding.cause.next_step
+        self.next_step, self.line = finding.cause.next_step, finding.cause.line
         self.answered, self.error = finding.answered, finding.error
 
     def _render_traceback_(self) -> list[str]:

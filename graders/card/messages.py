@@ -88,7 +88,7 @@ def hidden_line(exercise: str, demanded: str) -> str:
 def of_hidden(finding: Finding) -> Finding:
     """What an instructor reads of a failed hidden test; no student is shown it."""
     diagnosis = f"right for the visible inputs, wrong on hidden ones: {finding.cause.diagnosis}"
-    return replace(finding, cause=Cause(diagnosis, finding.cause.next_step))
+    return replace(finding, cause=replace(finding.cause, diagnosis=diagnosis))
 
 
 def rows(finding: Finding, hidden: bool = False) -> list[tuple[str, str]]:
@@ -99,6 +99,7 @@ def rows(finding: Finding, hidden: bool = False) -> list[tuple[str, str]]:
         ("Expected", finding.expected),
         ("Got", finding.got),
         ("At", finding.at),
+        ("Line", finding.cause.line if finding.answered else ""),
         ("Diagnosis", finding.cause.diagnosis if finding.answered else ""),
         ("Try", finding.cause.next_step),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from graders.card.failure import Cause
 from graders.diagnosis.causes import BY_LIMIT, BY_MESSAGE, BY_TYPE
@@ -136,7 +137,7 @@ def cause_of(error: Error) -> Cause:
         f"the code raised {error.type}: {_first_line(error.message)}",
         "Run the function yourself on the input shown here, and read the last lines of the error.",
     )
-    return _with_line(cause, error.line)
+    return replace(cause, line=error.line)
 
 
 def _last_line(message: str) -> str:
@@ -145,8 +146,3 @@ def _last_line(message: str) -> str:
 
 def _first_line(message: str) -> str:
     return (message.strip().splitlines() or ["(no message)"])[0][:200].strip()
-
-
-def _with_line(cause: Cause, line: str) -> Cause:
-    where = f", in the line `{line}`" if line else ""
-    return Cause(cause.diagnosis + where, cause.next_step)

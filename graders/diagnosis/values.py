@@ -43,7 +43,7 @@ def cause_of(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]] | No
 def _named(pairs: Sequence[Pair], mistakes: dict[str, Callable[..., Any]]) -> Cause | None:
     for diagnosis, mistaken in mistakes.items():
         if all(_is_what_came(pair, mistaken) for pair in pairs):
-            return Cause(diagnosis, "If you do not see where, open the first hint.")
+            return Cause(diagnosis, "")  # the author's words say what to change
     return None
 
 

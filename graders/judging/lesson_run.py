@@ -39,7 +39,14 @@ def words_of(verdict: Verdict) -> str:
     failure = verdict.failure
     if failure is None:
         return "passed"
-    parts = (verdict.failed_at, failure.diagnosis, failure.expected, failure.got, failure.at)
+    parts = (
+        verdict.failed_at,
+        failure.diagnosis,
+        failure.expected,
+        failure.got,
+        failure.at,
+        failure.line,
+    )
     return " | ".join(str(part) for part in (*parts, failure.next_step))
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from graders.lesson.cells import Cell, Lesson
-from graders.lesson.problems import Finding
+from graders.lesson.cells import Lesson
 from graders.lesson.source import FOLDER
 
 HOME = "../reference/syllabus.md"
@@ -32,15 +30,15 @@ def line(lesson: Lesson) -> str:
     return " · ".join(links)
 
 
-def unknown_lessons(cell: Cell, lesson: Lesson) -> Iterator[Finding]:
-    """A mention of a lesson that there is not, such as "lesson 42"."""
-    if cell.kind != "markdown":
-        return
+def unknown_lessons(lesson: Lesson) -> list[str]:
+    """The numbers of lessons that this one mentions ("lesson 42") and that are not there.
+
+    A course may leave lessons out, so this is no rule of a lesson. The whole course is tested.
+    """
     numbers = {folder.name[:2] for folder in _siblings(lesson.path)}
-    for i, text in enumerate(cell.source.splitlines(), 1):
-        for mention in _MENTION.findall(text):
-            for number in sorted(set(re.findall(r"\d\d", mention)) - numbers):
-                yield Finding(i, f"there is no lesson {number}", "name one that is there")
+    text = "\n".join(cell.source for cell in lesson.cells if cell.kind == "markdown")
+    mentioned = {n for mention in _MENTION.findall(text) for n in re.findall(r"\d\d", mention)}
+    return sorted(mentioned - numbers)
 
 
 def _siblings(folder: Path) -> list[Path]:

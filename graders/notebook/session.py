@@ -153,7 +153,7 @@ def _line(frame: Any, number: int) -> str:
 
 def interrupted(where: str, seconds: float | None) -> tuple[str, Rows]:
     """The note on a cell that was interrupted: by the limit after `seconds`, or by a person."""
-    line = [("Line", where)] if where else []
+    line = [("Where", where)] if where else []
     if seconds is None:
         again = "Nothing was judged. Run the cell again when you are ready."
         return "Interrupted", [*line, ("Next", again)]

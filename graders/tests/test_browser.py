@@ -137,7 +137,7 @@ def loop_for_ever(student: Person) -> None:
 
 def restart(student: Person) -> None:
     student.choose("Kernel", "Restart Kernel…")
-    student.page.get_by_role("dialog").get_by_role("button", name="Restart").click()
+    student.page.get_by_role("dialog").get_by_role("button", name="Confirm Kernel Restart").click()
     student.wait_for_the_kernel()
     student.page.get_by_role("button", name="Check", exact=True).click()
     expect(student.page.locator(CARDS).first).to_contain_text("A cell above has not run")

@@ -26,7 +26,7 @@ check_pure(f, 1)
 """
 SCRIPT = "<script>alert(1)</script>"
 FINDING = Finding(
-    Cause(f"a sum, in the line `x = {SCRIPT}`", "Look at `jnp.mean` & the <axis>."),
+    Cause("a sum", "Look at `jnp.mean` & the <axis>.", f"x = {SCRIPT}"),
     expected="[1, 2]",
     got=f'"{SCRIPT}"',
     at="x = '&lt;'",
@@ -95,7 +95,8 @@ def test_a_failure_and_what_is_behind_it() -> None:
         "  Expected: [1, 2]\n"
         f'  Got: "{SCRIPT}"\n'
         "  At: x = '&lt;'\n"
-        f"  Diagnosis: a sum, in the line `x = {SCRIPT}`\n"
+        f"  Line: x = {SCRIPT}\n"
+        "  Diagnosis: a sum\n"
         "  Try: Look at `jnp.mean` & the <axis>."
     )
     assert "1 of 3 requirements met." in seen(draw.html(PAGES["second fails"]))

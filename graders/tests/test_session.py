@@ -116,7 +116,7 @@ def test_an_endless_answer_is_stopped_and_the_kernel_goes_on(kernel: Kernel) -> 
     (note,) = texts(shown)
     assert status == "error"
     assert note.startswith(
-        f"Stopped after {SECONDS} seconds\n  Line: `time.sleep(60)`, in `double`"
+        f"Stopped after {SECONDS} seconds\n  Where: `time.sleep(60)`, in `double`"
     )
     kernel.run("def double(x):\n    return 2 * x")
     status, shown = kernel.run(CHECK)
@@ -149,7 +149,7 @@ def test_an_interrupt_is_a_note(kernel: Kernel) -> None:
     assert status == "error"
     printed, note = texts(shown)
     assert (printed, note.split("\n")[0]) == ("stream", "Interrupted")
-    assert "Line: `time.sleep(60)`, in `double`" in note
+    assert "Where: `time.sleep(60)`, in `double`" in note
 
 
 def test_a_limit_that_is_no_number_is_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
