@@ -91,7 +91,7 @@ def test_the_kinds_of_answers_are_documented() -> None:
 
 READERS = (
     *(f"lesson/{name}" for name in ("percent", "markers", "structure", "regions", "python")),
-    *("lesson/source", "lesson/hosted", "lesson/demonstrations", "lesson/navigation"),
+    *("lesson/source", "lesson/hosted", "lesson/demonstrations"),
     *("author/lint", "author/check_cells", "author/census"),
 )
 WORDS = {"Finding": 1, "Problem": 2, "_refuse": 2}  # the argument that says what is wrong

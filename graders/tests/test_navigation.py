@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from graders.author.lint import lint_lesson
 from graders.lesson import navigation
-from graders.lesson.source import read_lesson
+from graders.lesson.source import lesson_folders, read_lesson
+from graders.root import course_root
 from graders.tests.fixture_lesson import LESSON, write_lesson
 
 TEXT = "# A lesson for the tests."
@@ -39,11 +39,13 @@ def test_a_lesson_leads_to_its_neighbours_and_home(tmp_path: Path) -> None:
         ("Lessons 00 to 07, and 12 minutes.", []),
     ],
 )
-def test_a_lesson_names_lessons_that_are_there(
-    text: str, numbers: list[str], tmp_path: Path
-) -> None:
+def test_mentions_of_other_lessons_are_found(text: str, numbers: list[str], tmp_path: Path) -> None:
     folder, *_ = three(tmp_path)
     path = folder / "lesson.py"
     path.write_text(path.read_text().replace(TEXT, f"# {text}"))
-    found = [problem.what for problem in lint_lesson(read_lesson(folder))]
-    assert found == [f"there is no lesson {number}" for number in numbers]
+    assert navigation.unknown_lessons(read_lesson(folder)) == numbers
+
+
+@pytest.mark.parametrize("folder", lesson_folders(course_root()), ids=lambda path: path.name)
+def test_this_course_names_lessons_that_are_there(folder: Path) -> None:
+    assert navigation.unknown_lessons(read_lesson(folder)) == []

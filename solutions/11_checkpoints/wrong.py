@@ -115,7 +115,7 @@ def advance(loss_fn, optimizer, decay, state, batch):
 def save_state(path, state):
     ocp.StandardCheckpointer().save(Path(path).resolve(), state, force=True)
 
-# %% wrong="save_state" says="in the line `with ocp.StandardCheckpointer()"
+# %% wrong="save_state" says="Error parsing object member"
 def save_state(path, state):
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path, state, force=True)
