@@ -92,7 +92,7 @@ class Submission:
                 kept.append(path)
                 room -= size
         if dropped := len(files) - len(kept):
-            why = "too many, too large, nested too deep or unreadable"
+            why = "too many, too large, nested too deep, hard links or unreadable"
             return kept, f"files beside the notebook that are not used: {dropped} ({why})"
         return kept, ""
 
@@ -139,7 +139,12 @@ class Submission:
             raise Unreadable(f"no {self.notebook.name}{self._what_there_is()}")
         if not self.notebook.is_file():
             raise Unreadable(f"{self.notebook.name} is not a file")
-        if self.notebook.stat().st_size > LARGEST:
+        status = self.notebook.stat()
+        if _is_hard_link(status):
+            raise Unreadable(
+                f"{self.notebook.name} is a hard link, not a file of its own: replace it by a copy"
+            )
+        if status.st_size > LARGEST:
             raise Unreadable(f"the notebook is larger than {LARGEST // 10**6} MB")
         return self.notebook.read_bytes()
 
@@ -170,7 +175,8 @@ def _text(path: Path) -> str:
     """What a small file of the exchange says; "" where it is none."""
     try:
         status = path.lstat()
-        if stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_OF_THE_EXCHANGE:
+        is_own = stat.S_ISREG(status.st_mode) and not _is_hard_link(status)
+        if is_own and status.st_size <= _LARGEST_OF_THE_EXCHANGE:
             return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         pass
@@ -180,8 +186,8 @@ def _text(path: Path) -> str:
 def _regular_files(folder: Path) -> Iterator[tuple[Path, int | None]]:
     """The files below `folder` that may be helpers, with their sizes; no link is followed.
 
-    The size is None of what cannot be used: of a file that cannot be read, and of a folder that
-    lies too deep to be looked into.
+    The size is None of what cannot be used: of a file that cannot be read or is a hard link, and of
+    a folder that lies too deep to be looked into.
     """
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not _is_passed_over(name))
@@ -200,7 +206,13 @@ def _regular_files(folder: Path) -> Iterator[tuple[Path, int | None]]:
                 yield path, None
                 continue
             if stat.S_ISREG(status.st_mode):
-                yield path, status.st_size if os.access(path, os.R_OK) else None
+                usable = not _is_hard_link(status) and os.access(path, os.R_OK)
+                yield path, status.st_size if usable else None
+
+
+def _is_hard_link(status: os.stat_result) -> bool:
+    """Whether the file has another name too: it can be one that was never handed in."""
+    return status.st_nlink > 1
 
 
 def _is_passed_over(name: str) -> bool:

@@ -611,6 +611,19 @@ def test_a_link_is_not_read(tmp_path: Path) -> None:
         submission.read(["double"])
 
 
+def test_a_hard_link_is_not_read_and_no_helper(tmp_path: Path) -> None:
+    submission = hand_in(tmp_path, b"{}")
+    (tmp_path / "elsewhere").write_text("2026-11-27 10:00:00.000000 UTC\n")
+    for path in (submission.notebook, submission.folder / "notes.py"):
+        path.unlink(missing_ok=True)
+        os.link(tmp_path / "elsewhere", path)
+    os.link(tmp_path / "elsewhere", submission.folder / "timestamp.txt")
+    with pytest.raises(Unreadable, match=r"is a hard link, not a file of its own: replace it by"):
+        submission.read(["double"])
+    assert (submission.helpers, submission.handed_in) == ([], "")
+    assert "not used: 1 (too many, too large, nested too deep, hard links" in submission.left_out
+
+
 @given(content=st.binary(max_size=60) | st.text('{}[]":, cells0', max_size=60).map(str.encode))
 def test_no_content_makes_the_reader_fail(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
@@ -938,7 +951,7 @@ def test_many_or_large_files_beside_the_notebook_are_left_out(tmp_path: Path) ->
     (submission.folder / "z.py").write_text("x = 1")
     submission = replace(submission)
     assert [path.name for path in submission.helpers] == ["z.py"]
-    why = "too many, too large, nested too deep or unreadable"
+    why = "too many, too large, nested too deep, hard links or unreadable"
     assert submission.left_out == f"files beside the notebook that are not used: 1 ({why})"
     for number in range(2_001):
         (submission.folder / f"{number}.txt").write_text("")

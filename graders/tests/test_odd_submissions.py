@@ -67,6 +67,11 @@ def sparse(path: Path) -> None:
         file.truncate(3_000_000_000)
 
 
+def solution(path: Path) -> Path:
+    """That of the lesson in whose hand-in the path is."""
+    return path.parents[4] / "solutions" / LESSON / "lesson.py"
+
+
 def a_loop(path: Path) -> None:
     path.symlink_to(path.name)
 
@@ -88,6 +93,7 @@ BESIDE = {
     "socket": beside(a_socket),
     "sparse file": beside(sparse),
     "loop of links": beside(a_loop),
+    "hard link": beside(lambda path: os.link(solution(path), path)),
     "link to a device": beside(lambda path: path.symlink_to("/dev/zero")),
     "file that may not be read": beside(lambda path: path.write_text("x"), UNREADABLE_FILES[0]),
     "empty file": beside(Path.touch),
@@ -204,6 +210,7 @@ NOT_READ = {
     "socket as a notebook": (instead(a_socket), "is not a file"),
     "loop as a notebook": (instead(a_loop), "is a link"),
     "device as a notebook": (instead(lambda path: path.symlink_to("/dev/zero")), "is a link"),
+    "hard link as a notebook": (instead(lambda path: os.link(solution(path), path)), "is a hard"),
     "sparse notebook": (instead(sparse), "larger than 20 MB"),
     "25 MB": (
         changed(lambda n: n["metadata"].update(much="x" * 25_000_000)),
