@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from graders.card.messages import UNANSWERED
 from graders.judging.lesson_run import (
@@ -54,7 +54,8 @@ def _jaxprs_of_comments(lesson_run: LessonRun) -> Iterator[Problem]:
     lesson = lesson_run.lesson
     for name, comment in read_commentary(lesson.path).items():
         if comment.arguments:
-            place, cell = lesson_run.places[name].branch(), lesson.exercises[name]
+            place = cast(LocalPlace, lesson_run.places[name].branch())
+            cell = lesson.exercises[name]
             place.run(cell.source, filename(lesson, cell))
             try:
                 jaxpr_of(place.namespace[name], comment.arguments)

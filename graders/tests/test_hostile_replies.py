@@ -86,10 +86,11 @@ class Forger(StudentProcess):
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
             return type(value)(*map(self._changed, fields))
-        if type(value) in (list, tuple):
+        if isinstance(value, list | tuple):
             items = [self._changed(item) for item in value]
-            return type(value)(self.chance.choice([items, items[:-1], 2 * items, items[::-1], []]))
-        if type(value) is dict:
+            other = self.chance.choice([items, items[:-1], 2 * items, items[::-1], []])
+            return other if isinstance(value, list) else tuple(other)
+        if isinstance(value, dict):
             return {key: self._changed(item) for key, item in value.items()}
         return value
 

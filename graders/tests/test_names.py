@@ -63,7 +63,7 @@ HOSTILE, WRITTEN = "a\x1b[2J\u202eb", "a\\x1b[2J\\u202eb"
 def test_what_cannot_be_seen_is_written_out_wherever_it_is_shown() -> None:
     assert shown(HOSTILE) == WRITTEN
     assert capture.shown(f"{HOSTILE}\n\tc") == f"{WRITTEN}\n\tc"
-    finding = Finding(Cause(HOSTILE, HOSTILE), *[HOSTILE] * 3, error=HOSTILE).cut()
+    finding = Finding(Cause(HOSTILE, HOSTILE), HOSTILE, HOSTILE, HOSTILE, error=HOSTILE).cut()
     assert {finding.cause.diagnosis, finding.expected, finding.got, finding.at} == {WRITTEN}
     assert (finding.cause.next_step, finding.error) == (WRITTEN, WRITTEN)
 

@@ -155,7 +155,7 @@ def image_installs_the_lock(root: Path) -> Iterator[str]:
     """All that is asked for but the tools of authors, and JAX's accelerator, as it is locked."""
     text = re.sub(r"\s*\\\n\s*", " ", (root / "Dockerfile").read_text())
     installed = re.findall(r"pip install ([^;\n]+?)(?: &&|\n)", text)
-    extras = sorted(set(project(root)["optional-dependencies"]) - {"dev"})
+    extras = sorted(set(project(root)["optional-dependencies"]) - {"dev", "site"})
     wanted = [
         "--no-cache-dir --constraint requirements.lock uv",
         "--system --no-cache --compile-bytecode --constraint requirements.lock "

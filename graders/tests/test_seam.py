@@ -34,7 +34,7 @@ from graders.seam.subject import Subject
 from graders.seam.wire import ProtocolError, checked, fits, pack, unpack
 from graders.tests.test_bad_input import CHECKS
 from graders.tests.test_wire import plain_data
-from graders.values.plain import AtLeast, Leaf
+from graders.values.plain import AtLeast, IsPlain, Leaf
 
 LESSONS = Path(__file__).parents[2] / "solutions"
 
@@ -517,6 +517,8 @@ def of_type(declared: Any) -> st.SearchStrategy:
         return st.sampled_from([np.zeros((2, 2), np.uint32), np.array([True, False])])
     if declared is int:
         return st.integers(-(2**63), 2**63 - 1)  # what msgpack can hold
+    if origin is Annotated and IsPlain in inner:
+        return plain_data
     if origin is Annotated:
         least = max(rule.bound for rule in inner[1:] if isinstance(rule, AtLeast))
         return st.integers(least, 2**63 - 1)
