@@ -396,6 +396,10 @@ def _oracles(check: Cell, lesson: Lesson) -> list[str]:
     """The functions of a check cell that are not handed over, nor used by one that is."""
     tree = check.tree
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    bound: dict[str, ast.AST] = dict(functions)  # the names of the cell, with what they hold
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            bound |= {name: node.value for target in node.targets for name in _names(target)}
     arguments = [
         argument
         for call in ast.walk(tree)
@@ -405,9 +409,9 @@ def _oracles(check: Cell, lesson: Lesson) -> list[str]:
     known, queue = set(), [name for node in arguments for name in _names(node)]
     while queue:
         name = queue.pop()
-        if name in functions and name not in known:
+        if name in bound and name not in known:
             known.add(name)
-            queue += _names(functions[name])
+            queue += _names(bound[name])
     elsewhere = " ".join(
         cell.source for cell in lesson.cells if cell.kind == "code" and cell != check
     )
