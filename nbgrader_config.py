@@ -8,6 +8,7 @@ from nbgrader.coursedir import CourseDirectory
 
 from graders.nbgrading import formgrader
 from graders.nbgrading import plugins as plugins
+from graders.nbgrading.collect import Collect
 from graders.nbgrading.exporter import FeedbackExporter
 
 c = get_config()
@@ -81,6 +82,7 @@ c.Execute.extra_arguments = ["--HistoryManager.hist_file=:memory:", "--log-level
 
 c.GenerateFeedback.exporter_class = FeedbackExporter
 c.GenerateFeedback.preprocessors = [nb.GetGrades, plugins.NoteHandMarks, plugins.HideTests]
+c.ExchangeFactory.collect = Collect
 c.ExchangeFactory.release_feedback = plugins.ReleaseFeedback
 
 formgrader.protect(c)

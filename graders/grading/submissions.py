@@ -19,13 +19,14 @@ from nbformat import NotebookNode
 from nbgrader.utils import parse_utc
 
 from graders.files import digest
+from graders.nbgrading.limits import DEEPEST, LARGEST, MOST_FILES
 from graders.nbgrading.names import alike, encodable, fault, shown
 from graders.nbgrading.plugins import grade_id
 
 OWN, SAMPLE = Path("build"), Path("build/sample")  # the folder of a class, in that of the course
 SUBMITTED = Path("submitted")  # in the folder of a class
 AUTOGRADED = Path("autograded")  # beside it
-LARGEST, MOST_CELLS = 20_000_000, 2_000  # bytes, and cells, of a notebook
+MOST_CELLS = 2_000  # of a notebook
 # A list takes 72 bytes of memory and 3 of JSON, a picture takes 1 for 1: what can become an object
 # is bounded by itself. Brackets, colons and commas inside strings make no object, and do not count.
 MOST_MARKS = 1_000_000
@@ -33,8 +34,6 @@ _MARKS = (b"[", b"{", b":", b",")
 # A string of JSON, or one without an end: so no quote is looked at twice, whatever comes behind it.
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 MOST_HELPERS, LARGEST_HELPERS = 20, 1_000_000  # files beside a notebook, and bytes of them all
-_MOST_LOOKED_AT = 2_000  # files beside a notebook; where there are more, none is taken
-_DEEPEST = 10  # folders in folders in which a helper may lie
 TIMESTAMP, SECRET = "timestamp.txt", "submission_secret.txt"  # nbgrader's exchange writes them
 _LARGEST_OF_THE_EXCHANGE = 1_000  # bytes of one of these two
 _BY_SYSTEMS = {".DS_Store", ".gitkeep", ".ipynb_checkpoints", "__MACOSX", "__pycache__"}
@@ -83,9 +82,9 @@ class Submission:
 
     @cached_property
     def _beside(self) -> tuple[list[Path], str]:
-        files = list(islice(_regular_files(self.folder), _MOST_LOOKED_AT + 1))
-        if len(files) > _MOST_LOOKED_AT:
-            return [], f"more than {_MOST_LOOKED_AT:,} files beside the notebook: none is used"
+        files = list(islice(_regular_files(self.folder), MOST_FILES + 1))
+        if len(files) > MOST_FILES:
+            return [], f"more than {MOST_FILES:,} files beside the notebook: none is used"
         kept, room = [], LARGEST_HELPERS
         for path, size in sorted(files, key=lambda one: (one[0].suffix != ".py", one[0])):
             if len(kept) < MOST_HELPERS and size is not None and size <= room:
@@ -191,7 +190,7 @@ def _regular_files(folder: Path) -> Iterator[tuple[Path, int | None]]:
     """
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not _is_passed_over(name))
-        if len(Path(place).relative_to(folder).parts) == _DEEPEST:
+        if len(Path(place).relative_to(folder).parts) == DEEPEST:
             yield from ((Path(place, name), None) for name in folders)
             folders.clear()
         for name in files:
