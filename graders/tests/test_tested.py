@@ -26,6 +26,7 @@ INTERNAL = {
     "NotAFunction": "an error of an answer: the student's process sends it as plain data",
     "NoArrays": "an error of an answer: the student's process sends it as plain data",
     "TooLarge": "an error of an answer: the student's process sends it as plain data",
+    "Refused": "collecting makes a line of the log of it",
     "TooLong": "it ends our own work on an answer: its check fails and is flagged",
     "TooFewDevices": "an error of an answer: the student's process sends it as plain data",
     "ProtocolError": "the trusted side takes it as the end of a process",
