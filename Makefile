@@ -25,7 +25,7 @@ lab: $(READY)  ## Open JupyterLab on your copy of the lessons (work/)
 
 test: static  ## Run every test, as CI does
 	$(BIN)/jax-course verify --short
-	$(BIN)/jax-course mutate --sample 12
+	$(BIN)/jax-course mutate --sample 8
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 test-all: static  ## Run the long form of every test
